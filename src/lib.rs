@@ -8,3 +8,5 @@ pub mod metrics;
 pub mod plan;
 pub mod report;
 pub mod storage;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,215 @@
+//! What the user typed. Self-contained: the build script reads this file too, for completions and the man page.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// MPI-native storage benchmark for AI: training reads as an accelerator would make them.
+///
+/// One rank stands for one accelerator. Start it with mpirun or srun; a plain start is a run with one rank.
+#[derive(Debug, Parser)]
+#[command(name = "rankio", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  rankio plan unet3d_h100.yaml --ranks 64 --hosts 8 --memory-per-host 256GiB
+  mpirun -n 2 --bind-to none rankio run workloads/quick.yaml --data-dir /mnt/fast/quick
+  srun --mpi=pmix rankio run unet3d_h100.yaml --data-dir /mnt/fast/unet3d --set train.epochs=3
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done but not VALID (with --strict), 130 interrupted.";
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what a run would do: files, bytes, steps, memory, demand. Needs no data and no MPI launch.
+    Plan(PlanArgs),
+    /// Generate the dataset of a workload file, or finish an interrupted generation.
+    Datagen(DatagenArgs),
+    /// Do what the file's `workflow` section asks for: generate, train, evaluate.
+    Run(RunArgs),
+    /// Say what this host can do: MPI, direct I/O, io_uring, memory limits, generator speed.
+    Doctor(DoctorArgs),
+    /// Remove a dataset that rankio generated, and nothing else.
+    Clean(CleanArgs),
+    /// Print a shell completion script.
+    Completions(CompletionsArgs),
+}
+
+/// The workload and what is laid over it.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs {
+    /// Workload file (MLPerf/DLIO YAML or one of ours); a later file wins key by key.
+    #[arg(required = true, value_name = "WORKLOAD.yaml")]
+    pub files: Vec<PathBuf>,
+
+    /// Override one key, e.g. `dataset.num_files_train=14` or `io.block_size=4MiB`. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+
+    /// Dataset root (holds train/ and valid/): a path or null://. Replaces dataset.data_folder.
+    #[arg(long, value_name = "URI")]
+    pub data_dir: Option<String>,
+}
+
+/// Options of commands that move bytes.
+#[derive(Debug, Clone, Args)]
+pub struct IoArgs {
+    /// Where results go: DIR/RUN-ID/ is made.
+    #[arg(long, value_name = "DIR")]
+    pub results_dir: Option<PathBuf>,
+
+    /// Name of this run; default: date and time.
+    #[arg(long, value_name = "NAME")]
+    pub run_id: Option<String>,
+
+    /// How files are read and written.
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineArg>,
+
+    /// O_DIRECT (the default).
+    #[arg(long, conflicts_with = "buffered")]
+    pub direct: bool,
+
+    /// Through the page cache; the verdict will say so.
+    #[arg(long)]
+    pub buffered: bool,
+
+    /// How much of what is read is compared with what was written.
+    #[arg(long, value_enum)]
+    pub verify: Option<VerifyArg>,
+
+    /// No progress lines.
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Exit with 3 when the verdict is not VALID.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `rankio plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// Workload.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+
+    /// Ranks (accelerators).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ranks: u64,
+
+    /// Hosts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub hosts: u64,
+
+    /// Memory of a host, e.g. 256GiB; default: this host's.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_per_host: Option<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rankio datagen`.
+#[derive(Debug, Clone, Args)]
+pub struct DatagenArgs {
+    /// Workload.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+
+    /// Input and output.
+    #[command(flatten)]
+    pub io: IoArgs,
+
+    /// Remove a rankio dataset of another configuration that stands in the way.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `rankio run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Workload.
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+
+    /// Input and output.
+    #[command(flatten)]
+    pub io: IoArgs,
+
+    /// If the file generates data: remove a rankio dataset of another configuration that stands in the way.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `rankio doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Folder to probe for direct I/O (a small file is made there and removed).
+    #[arg(default_value = ".")]
+    pub path: PathBuf,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rankio clean`.
+#[derive(Debug, Clone, Args)]
+pub struct CleanArgs {
+    /// Dataset root, as given to --data-dir.
+    pub data_dir: String,
+
+    /// Only say what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rankio completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// Shell, or `man` for the manual page.
+    #[arg(value_enum)]
+    pub shell: ShellArg,
+}
+
+/// `--engine`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// io_uring, an error where the kernel refuses it.
+    Uring,
+    /// pread and pwrite.
+    Sync,
+    /// Memory mapping (buffered).
+    Mmap,
+    /// No storage: measures the client itself, needs no data.
+    Null,
+}
+
+/// `--verify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyArg {
+    /// Nothing.
+    None,
+    /// A share of the requests.
+    Sample,
+    /// Every byte.
+    Full,
+}
+
+/// Targets of `completions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShellArg {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+    /// Manual page (roff).
+    Man,
+}

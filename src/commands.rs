@@ -1,0 +1,209 @@
+//! The commands: from what the user typed to an exit code. The only file besides `main.rs` that joins all rooms.
+
+use crate::cli::{
+    CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
+    ShellArg, VerifyArg, WorkloadArgs,
+};
+use crate::config::{self, Config, Engine, Loaded, VerifyMode};
+use crate::plan::{Plan, WorldShape};
+use crate::report::result::Status;
+use crate::workload::{self, Finished, Request};
+use crate::world::{World, launcher_rank};
+use std::process::ExitCode;
+
+const USAGE: u8 = 2;
+const NOT_VALID: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+/// Prints clap's message once, whatever the number of ranks; help and version are no errors.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if launcher_rank() == 0 {
+        // Nothing is left to be done where even this cannot be printed.
+        let _ = error.print();
+    }
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Prints an error of the user's making.
+fn refuse(message: &str) -> ExitCode {
+    if launcher_rank() == 0 {
+        eprintln!("rankio: error: {message}");
+    }
+    ExitCode::from(USAGE)
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("rankio: error: {message}");
+    ExitCode::FAILURE
+}
+
+/// `rankio plan`.
+pub fn plan(args: &PlanArgs) -> ExitCode {
+    let outcome = load(&args.workload, None).and_then(|loaded| {
+        let memory_per_host_bytes = match &args.memory_per_host {
+            Some(text) => config::units::parse_bytes(text)
+                .map_err(|what| format!("--memory-per-host {text}: {what}"))?,
+            None => crate::host::gather(None, "").memory_bytes,
+        };
+        let shape = WorldShape { ranks: args.ranks, hosts: args.hosts, memory_per_host_bytes };
+        Plan::new(&loaded.config, shape).map_err(|error| error.to_string())
+    });
+    match outcome {
+        Err(message) => refuse(&message),
+        Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
+        Ok(plan) if args.json => {
+            crate::report::print(&format!("{:#}", plan.to_json()));
+            ExitCode::SUCCESS
+        }
+        Ok(plan) => {
+            crate::report::print(plan.to_text().trim_end());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// `rankio datagen`.
+pub fn datagen(args: &DatagenArgs) -> ExitCode {
+    execute(&args.workload, &args.io, args.overwrite, true)
+}
+
+/// `rankio run`.
+pub fn run(args: &RunArgs) -> ExitCode {
+    execute(&args.workload, &args.io, args.overwrite, false)
+}
+
+fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
+    // Before MPI starts, so that a slow or missing file cannot hold up a collective.
+    let prepared = load(files, Some(io));
+    let world = match World::start() {
+        Ok(world) => world,
+        Err(message) => return fail(&message),
+    };
+    let shape = WorldShape {
+        ranks: world.size(),
+        hosts: world.hosts(),
+        memory_per_host_bytes: smallest_memory(&world),
+    };
+    let planned = prepared.and_then(|loaded| {
+        let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
+        Ok((loaded, plan))
+    });
+    let (loaded, plan) = match world.agree(planned) {
+        Ok(both) => both,
+        Err((message, speaks)) => {
+            if speaks {
+                eprintln!("rankio: error: {message}");
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    let request = Request {
+        datagen_only,
+        overwrite,
+        quiet: io.quiet,
+        results_root: io.results_dir.clone(),
+        run_id: io.run_id.clone(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+    };
+    match workload::execute(&world, &loaded, &plan, &request) {
+        Ok(finished) => exit_code(finished, io.strict),
+        Err(message) => world.fail(&message),
+    }
+}
+
+/// All ranks must plan with the same figure, so the smallest host counts.
+fn smallest_memory(world: &World) -> u64 {
+    let mut memory = [crate::host::gather(None, "").memory_bytes];
+    world.min(&mut memory);
+    memory[0]
+}
+
+fn exit_code(finished: Finished, strict: bool) -> ExitCode {
+    match finished {
+        Finished { partial: true, .. } => ExitCode::from(INTERRUPTED),
+        Finished { status: Status::Valid, .. } => ExitCode::SUCCESS,
+        _ if strict => ExitCode::from(NOT_VALID),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The workload files with the command line laid over them.
+fn load(files: &WorkloadArgs, io: Option<&IoArgs>) -> Result<Loaded, String> {
+    let mut loaded =
+        config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
+    let config = &mut loaded.config;
+    if let Some(root) = &files.data_dir {
+        config.dataset.data_folder = root.clone();
+    }
+    if config.dataset.data_folder.starts_with("null://") {
+        config.io.engine = Engine::Null;
+    }
+    if let Some(io) = io {
+        lay_over(config, io);
+    }
+    loaded.effective_yaml = config::effective_yaml(&loaded.config);
+    Ok(loaded)
+}
+
+fn lay_over(config: &mut Config, args: &IoArgs) {
+    match args.engine {
+        Some(EngineArg::Uring) => config.io.engine = Engine::Uring,
+        Some(EngineArg::Sync) => config.io.engine = Engine::Sync,
+        Some(EngineArg::Mmap) => config.io.engine = Engine::Mmap,
+        Some(EngineArg::Null) => config.io.engine = Engine::Null,
+        None => {}
+    }
+    if args.direct {
+        config.io.direct = true;
+    }
+    if args.buffered {
+        config.io.direct = false;
+    }
+    match args.verify {
+        Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
+        Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
+        Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
+        None => {}
+    }
+}
+
+/// `rankio doctor`.
+pub fn doctor(args: &DoctorArgs) -> ExitCode {
+    let world = match World::start() {
+        Ok(world) => world,
+        Err(message) => return fail(&message),
+    };
+    match workload::doctor::run(&world, &args.path, args.json) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => world.fail(&message),
+    }
+}
+
+/// `rankio clean`.
+pub fn clean(args: &CleanArgs) -> ExitCode {
+    if launcher_rank() != 0 {
+        return ExitCode::SUCCESS;
+    }
+    match workload::clean::run(&args.data_dir, args.dry_run) {
+        Ok(cleaned) => {
+            let verb = if args.dry_run { "would remove" } else { "removed" };
+            let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
+            crate::report::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
+            ExitCode::SUCCESS
+        }
+        Err(message) => fail(&message),
+    }
+}
+
+/// `rankio completions`.
+pub fn completions(args: &CompletionsArgs) -> ExitCode {
+    let text = match args.shell {
+        ShellArg::Bash => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.bash")),
+        ShellArg::Zsh => include_str!(concat!(env!("OUT_DIR"), "/completions/_rankio")),
+        ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
+        ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
+    };
+    crate::report::print(text.trim_end());
+    ExitCode::SUCCESS
+}

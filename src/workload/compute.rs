@@ -1,0 +1,207 @@
+//! The emulated accelerator: how long a step computes, and a sleep that keeps to it.
+//!
+//! AU divides measured compute time by wall time, so a slow timer would raise AU and lower the offered load: Python's sleep of
+//! 0.375 ms takes a third longer. Here the kernel sleeps towards an absolute deadline and a short spin covers the rest of
+//! short steps; timer slack is 1 ns instead of 50 us.
+
+use crate::config::Distribution;
+use crate::world::interrupted;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+use rand_distr::Distribution as _;
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::SeedableRng;
+
+/// Steps longer than this are not spun for: the wake-up error is far below a thousandth of them.
+const SPIN_BELOW_NS: u64 = 50_000_000;
+const SPIN_MIN_NS: u64 = 5_000;
+const SPIN_MAX_NS: u64 = 150_000;
+
+/// Monotonic clock of this rank, in nanoseconds since an arbitrary start.
+#[inline]
+pub fn now_ns() -> u64 {
+    let time = ClockId::CLOCK_MONOTONIC.now().expect("the monotonic clock always exists");
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+}
+
+/// Wall clock, nanoseconds since 1970; for stamps only, never subtracted.
+pub fn unix_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map(|elapsed| elapsed.as_nanos() as u64).unwrap_or(0)
+}
+
+/// Lowers the timer slack of the calling thread, so that sleeps end when they should.
+pub fn sharpen_timer() {
+    // Refused only by old kernels; the spin then covers more.
+    let _ = nix::sys::prctl::set_timerslack(1);
+}
+
+/// Sleeps to deadlines.
+#[derive(Debug)]
+pub struct Pacer {
+    spin_ns: u64,
+}
+
+impl Pacer {
+    /// A pacer for the calling thread.
+    pub fn new() -> Self {
+        sharpen_timer();
+        Pacer { spin_ns: 60_000 }
+    }
+
+    /// Waits from `start_ns` for `duration_ns`; returns the time at the end. Ends early when the run is interrupted.
+    pub fn wait(&mut self, start_ns: u64, duration_ns: u64) -> u64 {
+        let deadline = start_ns + duration_ns;
+        let spin = if duration_ns < SPIN_BELOW_NS { self.spin_ns } else { 0 };
+        let wake = deadline.saturating_sub(spin);
+        let mut now = now_ns();
+        if wake > now {
+            sleep_until(wake);
+            now = now_ns();
+            self.learn(now.saturating_sub(wake));
+        }
+        while now < deadline && !interrupted() {
+            std::hint::spin_loop();
+            now = now_ns();
+        }
+        now
+    }
+
+    /// The spin has to cover what the kernel oversleeps: quick to grow, slow to shrink.
+    fn learn(&mut self, late_ns: u64) {
+        let wanted = late_ns + late_ns / 2 + SPIN_MIN_NS;
+        let next = if wanted > self.spin_ns { wanted } else { (self.spin_ns * 15 + wanted) / 16 };
+        self.spin_ns = next.clamp(SPIN_MIN_NS, SPIN_MAX_NS);
+    }
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn sleep_until(deadline_ns: u64) {
+    let deadline =
+        TimeSpec::new((deadline_ns / 1_000_000_000) as i64, (deadline_ns % 1_000_000_000) as i64);
+    // A signal ends the sleep; only an interruption ends the wait.
+    while clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &deadline)
+        == Err(nix::errno::Errno::EINTR)
+        && !interrupted()
+    {}
+}
+
+/// Draws durations of a [`Distribution`]; the same seed draws the same ones.
+pub struct Draw {
+    kind: Kind,
+    random: Pcg64Mcg,
+}
+
+enum Kind {
+    Constant(u64),
+    Normal(rand_distr::Normal<f64>),
+    Uniform(rand_distr::Uniform<f64>),
+    Gamma(rand_distr::Gamma<f64>),
+    Exponential(rand_distr::Exp<f64>),
+    Poisson(rand_distr::Poisson<f64>),
+}
+
+impl Draw {
+    /// A source for `distribution`, or a sentence about what is wrong with its parameters.
+    pub fn new(distribution: &Distribution, seed: u64) -> Result<Draw, String> {
+        let wrong = |what: &str| format!("{what} distribution: parameters are out of range");
+        let kind = match *distribution {
+            Distribution::Constant { seconds } => Kind::Constant(to_ns(seconds)),
+            Distribution::Normal { mean, stdev } => {
+                Kind::Normal(rand_distr::Normal::new(mean, stdev).map_err(|_| wrong("normal"))?)
+            }
+            Distribution::Uniform { min, max } => Kind::Uniform(
+                rand_distr::Uniform::new_inclusive(min, max).map_err(|_| wrong("uniform"))?,
+            ),
+            Distribution::Gamma { shape, scale } => {
+                Kind::Gamma(rand_distr::Gamma::new(shape, scale).map_err(|_| wrong("gamma"))?)
+            }
+            Distribution::Exponential { scale } => Kind::Exponential(
+                rand_distr::Exp::new(1.0 / scale).map_err(|_| wrong("exponential"))?,
+            ),
+            Distribution::Poisson { lam } => {
+                Kind::Poisson(rand_distr::Poisson::new(lam).map_err(|_| wrong("poisson"))?)
+            }
+        };
+        Ok(Draw { kind, random: Pcg64Mcg::seed_from_u64(seed) })
+    }
+
+    /// True if every draw is zero.
+    pub fn is_zero(&self) -> bool {
+        matches!(self.kind, Kind::Constant(0))
+    }
+
+    /// The next duration in nanoseconds; the absolute value of the draw, as the reference takes it.
+    #[inline]
+    pub fn next_ns(&mut self) -> u64 {
+        let random = &mut self.random;
+        match &self.kind {
+            Kind::Constant(ns) => *ns,
+            Kind::Normal(normal) => to_ns(normal.sample(random)),
+            Kind::Uniform(uniform) => to_ns(uniform.sample(random)),
+            Kind::Gamma(gamma) => to_ns(gamma.sample(random)),
+            Kind::Exponential(exponential) => to_ns(exponential.sample(random)),
+            Kind::Poisson(poisson) => to_ns(poisson.sample(random)),
+        }
+    }
+}
+
+fn to_ns(seconds: f64) -> u64 {
+    (seconds.abs() * 1e9).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean_of(distribution: Distribution) -> f64 {
+        let mut draw = Draw::new(&distribution, 7).unwrap();
+        (0..20_000).map(|_| draw.next_ns() as f64).sum::<f64>() / 20_000.0 / 1e9
+    }
+
+    #[test]
+    fn every_distribution_has_its_mean() {
+        for (distribution, mean) in [
+            (Distribution::Constant { seconds: 0.5 }, 0.5),
+            (Distribution::Normal { mean: 0.5, stdev: 0.05 }, 0.5),
+            (Distribution::Uniform { min: 0.2, max: 0.4 }, 0.3),
+            (Distribution::Gamma { shape: 2.0, scale: 0.1 }, 0.2),
+            (Distribution::Exponential { scale: 0.25 }, 0.25),
+            (Distribution::Poisson { lam: 3.0 }, 3.0),
+        ] {
+            let found = mean_of(distribution);
+            assert!((found / mean - 1.0).abs() < 0.03, "{distribution:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same() {
+        let normal = Distribution::Normal { mean: 1.0, stdev: 0.2 };
+        let draws = |seed| {
+            let mut draw = Draw::new(&normal, seed).unwrap();
+            (0..8).map(|_| draw.next_ns()).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(1), draws(1));
+        assert_ne!(draws(1), draws(2));
+    }
+
+    #[test]
+    fn a_wait_never_ends_before_its_deadline() {
+        let mut pacer = Pacer::new();
+        for duration_ns in [0, 1_000, 100_000, 2_000_000] {
+            let start = now_ns();
+            assert!(pacer.wait(start, duration_ns) >= start + duration_ns);
+        }
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused() {
+        assert!(Draw::new(&Distribution::Normal { mean: 1.0, stdev: f64::NAN }, 1).is_err());
+        assert!(Draw::new(&Distribution::Uniform { min: 2.0, max: 1.0 }, 1).is_err());
+    }
+}

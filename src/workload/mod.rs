@@ -1,0 +1,24 @@
+//! What a run does: datagen, training and evaluation, over any store.
+
+pub mod calibrate;
+pub mod clean;
+pub mod compute;
+pub mod datagen;
+pub mod dataset;
+pub mod doctor;
+mod loop_metrics;
+mod open_files;
+pub mod phase;
+mod read_thread;
+pub mod readback;
+pub mod reader;
+mod results;
+mod run;
+pub mod session;
+mod small;
+mod ticker;
+mod train_phase;
+mod training;
+mod write_thread;
+
+pub use run::{Finished, Request, execute};

@@ -1,0 +1,396 @@
+//! The frame of every phase: counters before and after, and one reduction of all ranks to a result on rank 0.
+
+use super::compute::now_ns;
+use super::session::Session;
+use crate::metrics::{Histogram, Recorder};
+use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, SlowestRank, VerifyOutcome};
+use crate::storage::StoreFacts;
+use crate::storage::proof;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const GIB: f64 = (1u64 << 30) as f64;
+/// Files of a rank whose residency is sampled, and pages of each.
+const RESIDENCY_FILES: u64 = 4;
+const RESIDENCY_PAGES: usize = 256;
+
+/// Which way the bytes of a phase go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the store.
+    Read,
+    /// To the store.
+    Write,
+}
+
+/// Counters of a phase. It may be paused between blocks, so that what happens there is not counted.
+pub struct PhaseClock {
+    direction: Direction,
+    running: Option<Snapshot>,
+    cpu_s: f64,
+    process_bytes: Option<u64>,
+    device_bytes: Option<u64>,
+    resident_before: Residency,
+}
+
+struct Snapshot {
+    cpu_s: f64,
+    process_bytes: Option<u64>,
+    device_bytes: Option<u64>,
+}
+
+/// Pages found in the page cache among those looked at; summed over ranks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Residency {
+    /// Sum of the fractions seen.
+    pub share: f64,
+    /// Files looked at.
+    pub files: f64,
+}
+
+impl Residency {
+    /// Mean share, None if nothing could be looked at.
+    pub fn mean(&self) -> Option<f64> {
+        (self.files > 0.0).then(|| self.share / self.files)
+    }
+
+    /// Looks at a few of this rank's files; keyed by `salt`, so that other files are seen at other times.
+    pub fn sample(session: &Session<'_>, salt: u64) -> Residency {
+        let mut seen = Residency::default();
+        let Some(root) = &session.data_path else { return seen };
+        let files = &session.plan.train;
+        let mut name = String::new();
+        for look in 0..RESIDENCY_FILES.min(files.files()) {
+            let place = session.world.rank() + session.world.size() * (look + salt);
+            files.name(place % files.files(), &mut name);
+            if let Some(share) = proof::resident_fraction(&root.join(&name), RESIDENCY_PAGES) {
+                seen.share += share;
+                seen.files += 1.0;
+            }
+        }
+        seen
+    }
+
+    /// Over all ranks. Collective.
+    pub fn reduced(self, session: &Session<'_>) -> Residency {
+        let mut sums = [self.share, self.files];
+        session.world.sum_f64(&mut sums);
+        Residency { share: sums[0], files: sums[1] }
+    }
+}
+
+/// What a rank brings to the reduction.
+pub struct RankOutcome<'a> {
+    /// `datagen`, `training`, …
+    pub kind: &'static str,
+    /// Length of this rank's window.
+    pub window_ns: u64,
+    /// Time by which the slowest rank is found.
+    pub busy_ns: u64,
+    /// Counters of all its threads.
+    pub recorder: &'a Recorder,
+    /// Stores of its threads.
+    pub facts: Vec<StoreFacts>,
+    /// Samples it handled.
+    pub samples: u64,
+    /// Extra columns of `ranks.csv`.
+    pub columns: RankColumns,
+    /// Histograms of this workload, to be summed: name and counts.
+    pub histograms: Vec<(&'static str, &'a Histogram)>,
+    /// Was content checked, and how.
+    pub verify_mode: String,
+}
+
+/// Columns of a rank that only some phases have.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RankColumns {
+    pub au_percent: Option<f64>,
+    pub load_mean_ns: Option<u64>,
+    pub compute_mean_ns: Option<u64>,
+    pub barrier_mean_ns: Option<u64>,
+}
+
+/// A row that every rank sends to rank 0.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RankRow {
+    pub rank: u64,
+    pub host: String,
+    pub phase: String,
+    pub window_ns: u64,
+    pub busy_ns: u64,
+    pub requested_bytes: u64,
+    pub transferred_bytes: u64,
+    pub samples: u64,
+    pub cpu_s: f64,
+    pub peak_rss_bytes: u64,
+    pub facts: StoreFacts,
+    pub columns: RankColumns,
+}
+
+/// A phase after reduction; only rank 0 has one.
+pub struct Reduced {
+    /// For the result; `metrics` is still empty.
+    pub phase: Phase,
+    /// For `ranks.csv`.
+    pub rows: Vec<RankRow>,
+    /// All ranks' counters.
+    pub recorder: Recorder,
+    /// All ranks' histograms, in the order given.
+    pub histograms: Vec<(String, Histogram)>,
+}
+
+impl PhaseClock {
+    /// A clock that stands still. Collective.
+    pub fn new(session: &Session<'_>, direction: Direction) -> PhaseClock {
+        let resident_before = match direction {
+            Direction::Read => Residency::sample(session, 0).reduced(session),
+            Direction::Write => Residency::default(),
+        };
+        PhaseClock {
+            direction,
+            running: None,
+            cpu_s: 0.0,
+            process_bytes: Some(0),
+            device_bytes: Some(0),
+            resident_before,
+        }
+    }
+
+    /// A clock that runs. Collective.
+    pub fn start(session: &Session<'_>, direction: Direction) -> PhaseClock {
+        let mut clock = Self::new(session, direction);
+        clock.resume(session);
+        clock
+    }
+
+    /// Starts counting: no rank begins before all have looked. Collective.
+    pub fn resume(&mut self, session: &Session<'_>) {
+        session.world.barrier();
+        self.running = Some(Snapshot {
+            cpu_s: crate::host::cpu_seconds(),
+            process_bytes: process_bytes(self.direction),
+            device_bytes: device_bytes(session, self.direction),
+        });
+        session.world.barrier();
+    }
+
+    /// Stops counting: no rank looks before all have ended. Collective.
+    pub fn pause(&mut self, session: &Session<'_>) {
+        let Some(start) = self.running.take() else { return };
+        self.cpu_s += crate::host::cpu_seconds() - start.cpu_s;
+        let process = since(process_bytes(self.direction), start.process_bytes);
+        self.process_bytes = plus(self.process_bytes, process);
+        session.world.barrier();
+        let device = since(device_bytes(session, self.direction), start.device_bytes);
+        self.device_bytes = plus(self.device_bytes, device);
+    }
+
+    /// Reduces all ranks' outcomes. Collective.
+    pub fn finish(mut self, session: &Session<'_>, outcome: &RankOutcome<'_>) -> Option<Reduced> {
+        self.pause(session);
+        let world = session.world;
+        let resident_after = match self.direction {
+            Direction::Read => Residency::sample(session, 1).reduced(session),
+            Direction::Write => Residency::default(),
+        };
+        let recorder = sum_recorder(session, outcome.recorder);
+        let histograms = outcome
+            .histograms
+            .iter()
+            .map(|(name, histogram)| (name.to_string(), sum_histogram(session, histogram)))
+            .collect();
+        let process = sum_known(session, self.process_bytes, true);
+        let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
+        let row = row(session, outcome, self.cpu_s);
+        let bytes = serde_json::to_vec(&row).expect("a row is plain data");
+        let rows: Vec<RankRow> = world
+            .gather(&bytes)?
+            .iter()
+            .map(|bytes| serde_json::from_slice(bytes).expect("all ranks run the same program"))
+            .collect();
+        let proof = DirectProof {
+            claimed_bytes: recorder.bytes.transferred,
+            process_io_bytes: process,
+            device_bytes: device,
+            resident_before: self.resident_before.mean(),
+            resident_after: resident_after.mean(),
+            alignment_probe: probe(session),
+        };
+        let phase = phase_of(outcome, &recorder, &rows, proof);
+        Some(Reduced { phase, rows, recorder, histograms })
+    }
+}
+
+fn process_bytes(direction: Direction) -> Option<u64> {
+    let io = proof::process_io()?;
+    Some(if direction == Direction::Read { io.read_bytes } else { io.write_bytes })
+}
+
+/// Counters of the device behind the dataset; the first rank of each host speaks for it.
+fn device_bytes(session: &Session<'_>, direction: Direction) -> Option<u64> {
+    if session.world.rank_on_host() != 0 {
+        return None;
+    }
+    let device = proof::device_of(session.data_path.as_deref()?)?;
+    let counters = proof::device_counters(&device)?;
+    Some(if direction == Direction::Read { counters.read_bytes } else { counters.write_bytes })
+}
+
+fn since(now: Option<u64>, before: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(before?))
+}
+
+fn plus(total: Option<u64>, more: Option<u64>) -> Option<u64> {
+    Some(total? + more?)
+}
+
+fn probe(session: &Session<'_>) -> String {
+    match &session.data_path {
+        Some(path) => proof::alignment_probe(path).to_string(),
+        None => "no file system behind this store".into(),
+    }
+}
+
+/// Sum over the ranks that should know; None if one of them does not.
+fn sum_known(session: &Session<'_>, value: Option<u64>, should_know: bool) -> Option<u64> {
+    let unknown = u64::from(should_know && value.is_none());
+    let mut words = [value.unwrap_or(0), unknown];
+    session.world.sum(&mut words);
+    (words[1] == 0).then_some(words[0])
+}
+
+/// Adds the counters of all ranks.
+pub fn sum_recorder(session: &Session<'_>, recorder: &Recorder) -> Recorder {
+    let mut words = recorder.words();
+    session.world.sum(&mut words);
+    Recorder::from_words(&words).expect("the words came from a recorder")
+}
+
+/// Adds a histogram of all ranks.
+pub fn sum_histogram(session: &Session<'_>, histogram: &Histogram) -> Histogram {
+    let mut total = histogram.clone();
+    session.world.sum(total.words_mut());
+    total
+}
+
+fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow {
+    RankRow {
+        rank: session.world.rank(),
+        host: session.world.host().to_string(),
+        phase: outcome.kind.to_string(),
+        window_ns: outcome.window_ns,
+        busy_ns: outcome.busy_ns,
+        requested_bytes: outcome.recorder.bytes.requested,
+        transferred_bytes: outcome.recorder.bytes.transferred,
+        samples: outcome.samples,
+        cpu_s,
+        peak_rss_bytes: crate::host::peak_rss_bytes(),
+        facts: merge_facts(outcome.facts.iter()),
+        columns: outcome.columns,
+    }
+}
+
+/// One statement for many stores: the weakest of them holds.
+pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
+    let mut merged: Option<StoreFacts> = None;
+    for facts in all {
+        let Some(total) = &mut merged else {
+            merged = Some(facts.clone());
+            continue;
+        };
+        if total.engine != facts.engine && !total.engine.split('+').any(|e| e == facts.engine) {
+            total.engine = format!("{}+{}", total.engine, facts.engine);
+        }
+        total.direct = match (total.direct, facts.direct) {
+            (Some(a), Some(b)) => Some(a && b),
+            (a, b) => a.or(b),
+        };
+        total.registered_buffers &= facts.registered_buffers;
+        if total.page_size != facts.page_size && !total.page_size.contains(&facts.page_size) {
+            total.page_size = format!("{}+{}", total.page_size, facts.page_size);
+        }
+        total.alignment = total.alignment.max(facts.alignment);
+        for sentence in &facts.fallbacks {
+            if !total.fallbacks.contains(sentence) {
+                total.fallbacks.push(sentence.clone());
+            }
+        }
+    }
+    merged.unwrap_or_default()
+}
+
+fn phase_of(
+    outcome: &RankOutcome<'_>,
+    recorder: &Recorder,
+    rows: &[RankRow],
+    proof: DirectProof,
+) -> Phase {
+    let window_s = rows.iter().map(|row| row.window_ns).max().unwrap_or(0) as f64 / 1e9;
+    let per_s = |value: f64| if window_s > 0.0 { value / window_s } else { 0.0 };
+    let cpu_s: f64 = rows.iter().map(|row| row.cpu_s).sum();
+    let gib = recorder.bytes.requested as f64 / GIB;
+    let operations = (recorder.ops.read + recorder.ops.write) as f64;
+    let named =
+        [("read", &recorder.read), ("write", &recorder.write), ("sync", &recorder.sync), ("open", &recorder.open)];
+    let latency_ns: BTreeMap<String, _> = named
+        .into_iter()
+        .filter(|(_, histogram)| histogram.count() > 0)
+        .map(|(name, histogram)| (name.to_string(), histogram.summary()))
+        .collect();
+    Phase {
+        kind: outcome.kind.into(),
+        name: outcome.kind.into(),
+        window_s,
+        bytes: recorder.bytes,
+        ops: recorder.ops,
+        rate: Rate {
+            gib_per_s: per_s(gib),
+            nominal_gib_per_s: per_s(recorder.bytes.nominal as f64 / GIB),
+            ops_per_s: per_s(operations),
+        },
+        client: Client {
+            cpu_s,
+            cpu_s_per_gib: if gib > 0.0 { cpu_s / gib } else { 0.0 },
+            peak_rss_bytes: rows.iter().map(|row| row.peak_rss_bytes).max().unwrap_or(0),
+        },
+        storage: merge_facts(rows.iter().map(|row| &row.facts)),
+        proof: Some(proof),
+        latency_ns,
+        ranks: stragglers(rows),
+        verify: VerifyOutcome {
+            mode: outcome.verify_mode.clone(),
+            window: "inside".into(),
+            bytes_checked: recorder.verify_bytes,
+            errors: recorder.verify_errors,
+        },
+        metrics: serde_json::Value::Null,
+    }
+}
+
+/// Names the rank that was busy longest.
+pub fn stragglers(rows: &[RankRow]) -> Ranks {
+    let mut times: Vec<u64> = rows.iter().map(|row| row.busy_ns).collect();
+    times.sort_unstable();
+    let (Some(slowest), Some(fastest)) = (rows.iter().max_by_key(|row| row.busy_ns), times.first())
+    else {
+        return Ranks::default();
+    };
+    let median = times[times.len() / 2].max(1) as f64;
+    Ranks {
+        slowest: SlowestRank {
+            rank: slowest.rank,
+            host: slowest.host.clone(),
+            ratio_to_median: slowest.busy_ns as f64 / median,
+        },
+        imbalance: slowest.busy_ns as f64 / (*fastest).max(1) as f64,
+    }
+}
+
+/// Times a piece of work.
+pub fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
+    let start = now_ns();
+    let value = work();
+    (value, now_ns() - start)
+}

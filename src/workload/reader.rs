@@ -1,0 +1,380 @@
+//! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches ahead of the step loop.
+//!
+//! The threads claim units (runs of samples of one batch) from one atomic cursor, so that a slow file holds up one thread and
+//! not its batch mates. Batches complete by an atomic count of missing samples; the step loop waits for that count only. No
+//! locks and no allocation inside an epoch: mutexes are touched when an epoch begins and when something failed. Sample
+//! bytes are dropped as soon as they are read (and checked), so memory is threads x queue depth x block size.
+
+use crate::config::{Distribution, VerifyMode};
+use crate::data::Generator;
+use crate::metrics::{LiveCounters, Recorder};
+use crate::plan::{EpochOrder, FileSet};
+use crate::storage::{StoreFacts, StoreSpec};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// Everything a phase of reading needs that does not change between epochs.
+pub struct ReadJob<'a> {
+    /// Files to read.
+    pub files: &'a FileSet,
+    /// True: rankio made the dataset, so sizes and content are known.
+    pub own: bool,
+    /// Makes the expected content when something is checked.
+    pub generator: Option<&'a Generator>,
+    /// What is checked.
+    pub verify: VerifyMode,
+    /// Share of requests that `sample` checks, 0 to 1.
+    pub verify_fraction: f64,
+    /// This rank.
+    pub rank: u64,
+    /// How to reach the store; one instance for each thread.
+    pub store: StoreSpec,
+    /// Largest request in bytes.
+    pub block_bytes: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Batches that may be read or wait to be used at one time.
+    pub window: u64,
+    /// Sleep for each sample.
+    pub preprocess: Distribution,
+}
+
+/// One epoch of reading.
+#[derive(Clone, Copy)]
+pub struct EpochTask {
+    /// Who reads what.
+    pub order: EpochOrder,
+    /// Steps to read (may be less than the order has).
+    pub steps: u64,
+    /// Samples of a full batch.
+    pub batch: u64,
+    /// Samples of a unit.
+    pub unit: u64,
+}
+
+impl EpochTask {
+    /// Units of a batch.
+    pub fn units_per_batch(&self) -> u64 {
+        self.batch.div_ceil(self.unit)
+    }
+}
+
+/// Units are near one block, so that small samples which lie together are read together and large ones one by one.
+pub fn unit_samples(block_bytes: u64, sample_bytes: u64, batch: u64) -> u64 {
+    (block_bytes / sample_bytes.max(1)).clamp(1, batch.max(1))
+}
+
+/// Batches in the window: as many as the reference's loader keeps outstanding, `threads x ceil(prefetch / threads)`, where a
+/// prefetch of 0 means 2 for each thread.
+pub fn window_batches(threads: u64, prefetch: u64) -> u64 {
+    let factor = if prefetch == 0 { 2 } else { prefetch.div_ceil(threads) };
+    threads * factor
+}
+
+#[repr(align(128))]
+pub(super) struct Padded<T>(pub T);
+
+/// What the step loop and the I/O threads share.
+pub struct Control {
+    pub(super) cursor: Padded<AtomicU64>,
+    pub(super) consumed: Padded<AtomicU64>,
+    pub(super) missing: Box<[Padded<AtomicU64>]>,
+    /// Batch that the step loop sleeps for, plus one.
+    awaited: Padded<AtomicU64>,
+    pub(super) stop: AtomicBool,
+    failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+    stage: Mutex<Stage>,
+    stage_changed: Condvar,
+    asleep: Box<[Padded<AtomicBool>]>,
+    threads: Mutex<Vec<Option<Thread>>>,
+    main: Thread,
+    window: u64,
+}
+
+struct Stage {
+    number: u64,
+    task: Option<EpochTask>,
+    ready: usize,
+    busy: usize,
+    leave: bool,
+}
+
+/// What a thread brings home.
+pub struct ThreadReport {
+    /// Everything it counted.
+    pub recorder: Recorder,
+    /// What its store really used.
+    pub facts: StoreFacts,
+}
+
+impl Control {
+    /// Shared state for `threads` I/O threads and a window of `window` batches; the caller is the step loop.
+    pub fn new(threads: usize, window: u64) -> Control {
+        Control {
+            cursor: Padded(AtomicU64::new(0)),
+            consumed: Padded(AtomicU64::new(0)),
+            missing: (0..window).map(|_| Padded(AtomicU64::new(0))).collect(),
+            awaited: Padded(AtomicU64::new(0)),
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            stage: Mutex::new(Stage { number: 0, task: None, ready: 0, busy: 0, leave: false }),
+            stage_changed: Condvar::new(),
+            asleep: (0..threads).map(|_| Padded(AtomicBool::new(false))).collect(),
+            threads: Mutex::new(vec![None; threads]),
+            main: std::thread::current(),
+            window,
+        }
+    }
+
+    /// Waits until every thread has its store open.
+    pub fn wait_ready(&self) -> Result<(), String> {
+        let threads = self.asleep.len();
+        let mut stage = self.lock_stage();
+        while stage.ready < threads {
+            self.check()?;
+            stage = self.pause(stage);
+        }
+        self.check()
+    }
+
+    /// Starts an epoch: from here on the threads read. The caller's clock for the epoch starts before this call.
+    pub fn begin(&self, task: EpochTask, rank: u64) {
+        self.cursor.0.store(0, Ordering::SeqCst);
+        self.consumed.0.store(0, Ordering::SeqCst);
+        for batch in 0..self.window.min(task.steps) {
+            self.slot(batch).store(task.order.batch_len(rank, batch), Ordering::SeqCst);
+        }
+        let mut stage = self.lock_stage();
+        stage.number += 1;
+        stage.task = Some(task);
+        stage.busy = self.asleep.len();
+        drop(stage);
+        self.stage_changed.notify_all();
+    }
+
+    /// Waits until all samples of `batch` are there; false if the run was interrupted before.
+    pub fn wait_batch(&self, batch: u64) -> Result<bool, String> {
+        let slot = self.slot(batch);
+        for _ in 0..100 {
+            if slot.load(Ordering::Acquire) == 0 {
+                return self.check().map(|()| true);
+            }
+            std::hint::spin_loop();
+        }
+        self.awaited.0.store(batch + 1, Ordering::SeqCst);
+        while slot.load(Ordering::SeqCst) != 0 {
+            self.check()?;
+            if crate::world::interrupted() {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        self.awaited.0.store(0, Ordering::SeqCst);
+        self.check().map(|()| slot.load(Ordering::SeqCst) == 0)
+    }
+
+    /// `batch` was taken by the step loop: its place in the window is free for a later one.
+    pub fn consume(&self, batch: u64, task: &EpochTask, rank: u64) {
+        let next = batch + self.window;
+        if next < task.steps {
+            self.slot(next).store(task.order.batch_len(rank, next), Ordering::SeqCst);
+        }
+        self.consumed.0.store(batch + 1, Ordering::SeqCst);
+        self.wake_sleepers();
+    }
+
+    /// Waits until all threads are idle; with `stop` they finish what is in flight and no more.
+    pub fn end(&self, stop: bool) -> Result<(), String> {
+        if stop {
+            self.stop.store(true, Ordering::SeqCst);
+            self.wake_sleepers();
+        }
+        let mut stage = self.lock_stage();
+        while stage.busy > 0 {
+            self.check()?;
+            stage = self.pause(stage);
+        }
+        self.stop.store(false, Ordering::SeqCst);
+        self.check()
+    }
+
+    /// Sends the threads home.
+    pub fn leave(&self) {
+        self.lock_stage().leave = true;
+        self.stop.store(true, Ordering::SeqCst);
+        self.stage_changed.notify_all();
+        self.wake_sleepers();
+    }
+
+    /// The first failure of a thread, if there was one.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let failure = self.failure.lock().expect("no thread panics while it holds this lock");
+        Err(failure.clone().unwrap_or_default())
+    }
+
+    fn slot(&self, batch: u64) -> &AtomicU64 {
+        &self.missing[(batch % self.window) as usize].0
+    }
+
+    fn lock_stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+        self.stage.lock().expect("no thread panics while it holds this lock")
+    }
+
+    fn pause<'g>(
+        &self,
+        stage: std::sync::MutexGuard<'g, Stage>,
+    ) -> std::sync::MutexGuard<'g, Stage> {
+        let waited = self.stage_changed.wait_timeout(stage, Duration::from_millis(20));
+        waited.expect("no thread panics while it holds this lock").0
+    }
+
+    fn wake_sleepers(&self) {
+        if !self.asleep.iter().any(|flag| flag.0.load(Ordering::SeqCst)) {
+            return;
+        }
+        let threads = self.threads.lock().expect("no thread panics while it holds this lock");
+        for (flag, thread) in self.asleep.iter().zip(threads.iter()) {
+            if flag.0.load(Ordering::SeqCst)
+                && let Some(thread) = thread
+            {
+                thread.unpark();
+            }
+        }
+    }
+
+    // What the I/O threads call.
+
+    /// A thread has its store open and can be woken.
+    pub(super) fn thread_ready(&self, index: usize) {
+        self.threads.lock().expect("no thread panics while it holds this lock")[index] =
+            Some(std::thread::current());
+        self.lock_stage().ready += 1;
+        self.stage_changed.notify_all();
+    }
+
+    /// Waits for an epoch after number `seen`; None: go home.
+    pub(super) fn next_task(&self, seen: &mut u64) -> Option<EpochTask> {
+        let mut stage = self.lock_stage();
+        loop {
+            if stage.leave {
+                return None;
+            }
+            if stage.number > *seen {
+                *seen = stage.number;
+                return stage.task;
+            }
+            stage = self.pause(stage);
+        }
+    }
+
+    /// A thread has nothing more to do in this epoch.
+    pub(super) fn thread_idle(&self) {
+        self.lock_stage().busy -= 1;
+        self.stage_changed.notify_all();
+    }
+
+    /// The first failure counts; the step loop is woken at once.
+    pub(super) fn fail(&self, message: String) {
+        let mut failure = self.failure.lock().expect("no thread panics while it holds this lock");
+        failure.get_or_insert(message);
+        self.failed.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::SeqCst);
+        self.main.unpark();
+    }
+
+    /// `samples` of `batch` arrived.
+    #[inline]
+    pub(super) fn arrived(&self, batch: u64, samples: u64) {
+        let before = self.slot(batch).fetch_sub(samples, Ordering::SeqCst);
+        debug_assert!(before >= samples, "more samples arrived than the batch has");
+        if before == samples && self.awaited.0.load(Ordering::SeqCst) == batch + 1 {
+            self.main.unpark();
+        }
+    }
+
+    /// The window is full: sleep until the step loop takes a batch.
+    pub(super) fn sleep_for_window(&self, index: usize, next_batch: u64) {
+        self.asleep[index].0.store(true, Ordering::SeqCst);
+        if next_batch >= self.consumed.0.load(Ordering::SeqCst) + self.window
+            && !self.stop.load(Ordering::SeqCst)
+        {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        self.asleep[index].0.store(false, Ordering::SeqCst);
+    }
+
+    /// Claims the next unit: its number, or why there is none.
+    #[inline]
+    pub(super) fn claim(&self, total: u64, units_per_batch: u64) -> Claim {
+        let mut unit = self.cursor.0.load(Ordering::Relaxed);
+        loop {
+            if unit >= total || self.stop.load(Ordering::Relaxed) {
+                return Claim::Finished;
+            }
+            let batch = unit / units_per_batch;
+            if batch >= self.consumed.0.load(Ordering::Acquire) + self.window {
+                return Claim::WindowFull { batch };
+            }
+            match self.cursor.0.compare_exchange_weak(
+                unit,
+                unit + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Claim::Unit { batch, part: unit % units_per_batch },
+                Err(current) => unit = current,
+            }
+        }
+    }
+}
+
+/// Outcome of [`Control::claim`].
+pub(super) enum Claim {
+    Unit { batch: u64, part: u64 },
+    WindowFull { batch: u64 },
+    Finished,
+}
+
+/// Runs `threads` I/O threads while `body` (the step loop) runs; returns what both bring home.
+pub fn with_readers<R>(
+    job: &ReadJob<'_>,
+    control: &Control,
+    live: &[LiveCounters],
+    body: impl FnOnce() -> Result<R, String>,
+) -> Result<(R, Vec<ThreadReport>), String> {
+    std::thread::scope(|scope| {
+        let mut handles = Vec::with_capacity(job.threads);
+        for (index, counters) in live.iter().enumerate().take(job.threads) {
+            let name = format!("read-{index}");
+            let handle = std::thread::Builder::new()
+                .name(name)
+                .spawn_scoped(scope, move || {
+                    super::read_thread::run(index, job, control, counters)
+                })
+                .map_err(|error| {
+                    control.leave();
+                    format!("cannot start I/O thread {index}: {error}; lower reader.read_threads")
+                })?;
+            handles.push(handle);
+        }
+        let outcome = control.wait_ready().and_then(|()| body());
+        control.leave();
+        let mut reports = Vec::with_capacity(handles.len());
+        for handle in handles {
+            match handle.join() {
+                Ok(Ok(report)) => reports.push(report),
+                Ok(Err(())) => {}
+                Err(_) => return Err("an I/O thread panicked".into()),
+            }
+        }
+        control.check()?;
+        outcome.map(|value| (value, reports))
+    })
+}

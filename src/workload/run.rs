@@ -1,0 +1,263 @@
+//! One run from the agreed plan to the written results.
+
+use super::dataset::{self, Standing};
+use super::phase::Reduced;
+use super::results::{Collected, write_results};
+use super::session::Session;
+use super::small::connect_small;
+use super::train_phase::{self, Trained};
+use super::{calibrate, datagen, readback};
+use crate::config::{Config, Loaded, VerifyMode};
+use crate::host::HostFacts;
+use crate::metrics::Series;
+use crate::plan::Plan;
+use crate::report::dlio::RankLog;
+use crate::report::result::{Calibration, Status};
+use crate::report::timestamp;
+use crate::world::World;
+use std::path::{Path, PathBuf};
+
+/// What the command line adds to the workload file.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Only generate, whatever `workflow` says.
+    pub datagen_only: bool,
+    /// A rankio dataset of another configuration may be removed.
+    pub overwrite: bool,
+    /// No progress lines.
+    pub quiet: bool,
+    /// Folder of results; None: `output.folder`, else `results`.
+    pub results_root: Option<PathBuf>,
+    /// Name of the run; None: date and time.
+    pub run_id: Option<String>,
+    /// The command as typed.
+    pub command: String,
+}
+
+/// How a run ended, the same on every rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Verdict.
+    pub status: Status,
+    /// It was interrupted.
+    pub partial: bool,
+}
+
+/// Phases that ran, in order; filled on rank 0.
+#[derive(Default)]
+pub(super) struct Phases {
+    pub reduced: Vec<Reduced>,
+    pub series: Vec<(&'static str, Series)>,
+    pub calibration: Option<Calibration>,
+    pub trained: Option<Trained>,
+    pub partial: bool,
+}
+
+/// Runs everything. Collective. An error is this rank's own: the caller ends the job with it.
+pub fn execute(
+    world: &World,
+    loaded: &Loaded,
+    plan: &Plan,
+    request: &Request,
+) -> Result<Finished, String> {
+    let started_unix_ns = super::compute::unix_ns();
+    same_plan(world, plan)?;
+    let (run_id, seed) = name_run(world, request, started_unix_ns);
+    let folder = make_folder(world, &loaded.config, request, &run_id)?;
+    let session = Session::new(world, &loaded.config, plan, seed, request.quiet);
+    check_verification(&session)?;
+    let hosts = gather_hosts(&session);
+    session.note(&format!("run {run_id}: {}", headline(&session)));
+    for note in &loaded.notes {
+        session.note(&format!("note: {note}"));
+    }
+    let mut phases = Phases::default();
+    if loaded.config.workflow.generate_data || request.datagen_only {
+        generate(&session, request, &mut phases)?;
+    }
+    let trains = loaded.config.workflow.train && !request.datagen_only;
+    if trains && !phases.partial {
+        let own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
+        let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host)
+            .map_err(|error| format!("{}: {error}", folder.join("mlperf").display()))?;
+        train(&session, log, &mut phases)?;
+    }
+    let collected = Collected {
+        run_id: &run_id,
+        folder: &folder,
+        loaded,
+        request,
+        started_unix_ns,
+        hosts: &hosts,
+    };
+    let status = write_results(&session, &collected, phases)?;
+    if !loaded.config.dataset.keep_files && !request.datagen_only {
+        remove_dataset(&session)?;
+    }
+    Ok(status)
+}
+
+fn headline(session: &Session<'_>) -> String {
+    let (world, config) = (session.world, session.config);
+    format!(
+        "{} on {} rank(s), {} host(s), data {}",
+        config.model.name,
+        world.size(),
+        world.hosts(),
+        session.root
+    )
+}
+
+/// All ranks must have made the same plan from the same file.
+fn same_plan(world: &World, plan: &Plan) -> Result<(), String> {
+    let hash = u64::from_str_radix(&plan.hash(), 16).unwrap_or(0);
+    let (mut lowest, mut highest) = ([hash], [hash]);
+    world.min(&mut lowest);
+    world.max(&mut highest);
+    if lowest == highest {
+        return Ok(());
+    }
+    Err(format!(
+        "this rank's plan ({}) is not that of all others: the ranks read different workload files or run different versions",
+        plan.hash()
+    ))
+}
+
+/// Name and seed of the run, chosen by rank 0.
+fn name_run(world: &World, request: &Request, unix_ns: u64) -> (String, u64) {
+    let stamp = timestamp::iso_utc(unix_ns);
+    let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
+    let name = request
+        .run_id
+        .clone()
+        .unwrap_or_else(|| format!("{}_{}", &digits[..8], &digits[8..]));
+    let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
+    let mut bytes = seed.to_le_bytes().to_vec();
+    bytes.extend(name.into_bytes());
+    let bytes = world.broadcast(bytes);
+    let seed = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes were sent"));
+    (String::from_utf8_lossy(&bytes[8..]).into_owned(), seed)
+}
+
+/// Makes the results folder on rank 0; an existing result is never overwritten.
+fn make_folder(
+    world: &World,
+    config: &Config,
+    request: &Request,
+    run_id: &str,
+) -> Result<PathBuf, String> {
+    let from_file = config.output.folder.as_ref().map(PathBuf::from);
+    let root = request.results_root.clone().or(from_file).unwrap_or_else(|| "results".into());
+    let folder = root.join(run_id);
+    let made = if world.is_root() { claim_folder(&folder) } else { Ok(()) };
+    if let Err(message) = made {
+        world.fail(&message);
+    }
+    world.barrier();
+    // On a second host the folder may be another one; each rank writes its own step log there.
+    std::fs::create_dir_all(folder.join("mlperf"))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+fn claim_folder(folder: &Path) -> Result<(), String> {
+    if folder.join("result.json").exists() {
+        return Err(format!(
+            "{}: already holds a result; give another --run-id",
+            folder.display()
+        ));
+    }
+    std::fs::create_dir_all(folder).map_err(|error| {
+        format!("{}: {error}; give a writable --results-dir", folder.display())
+    })
+}
+
+fn check_verification(session: &Session<'_>) -> Result<(), String> {
+    if session.config.verify.mode != VerifyMode::None && session.is_null() {
+        return Err(
+            "verify: the null store has no content to check; use --verify none or a real --data-dir"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// One record for each host, on rank 0.
+fn gather_hosts(session: &Session<'_>) -> Vec<HostFacts> {
+    let world = session.world;
+    let mut bytes = Vec::new();
+    if world.rank_on_host() == 0 {
+        let mut facts = crate::host::gather(session.data_path.as_deref(), &world.library());
+        facts.ranks = world.ranks_on_host();
+        bytes = serde_json::to_vec(&facts).expect("facts are plain data");
+    }
+    let gathered = world.gather(&bytes).unwrap_or_default();
+    let parse = |bytes: &Vec<u8>| serde_json::from_slice(bytes).ok();
+    gathered.iter().filter(|bytes| !bytes.is_empty()).filter_map(parse).collect()
+}
+
+fn generate(
+    session: &Session<'_>,
+    request: &Request,
+    phases: &mut Phases,
+) -> Result<(), String> {
+    let generated = datagen::run(session, request.overwrite)?;
+    phases.partial |= generated.partial;
+    phases.reduced.extend(generated.reduced);
+    phases.series.push(("datagen", generated.series));
+    let full = session.config.verify.mode == VerifyMode::Full;
+    if full && request.datagen_only && !phases.partial {
+        let (reduced, series) = readback::run(session)?;
+        phases.reduced.extend(reduced);
+        phases.series.push(("verify", series));
+    }
+    Ok(())
+}
+
+fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result<(), String> {
+    let standing = agree_on_dataset(session)?;
+    if standing == Standing::Foreign {
+        if session.config.verify.mode != VerifyMode::None {
+            return Err(format!(
+                "verify: {} was not made by rankio, so its content is unknown; use --verify none",
+                session.root
+            ));
+        }
+        session.note("note: the dataset was not made by rankio: sizes are looked up, content cannot be checked");
+    }
+    phases.calibration = Some(calibrate::run(session)?);
+    let trained = train_phase::run(session, &standing, &mut log)?;
+    log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
+    phases.partial |= trained.partial;
+    phases.trained = Some(trained);
+    Ok(())
+}
+
+/// Rank 0 looks at the dataset and tells the others.
+fn agree_on_dataset(session: &Session<'_>) -> Result<Standing, String> {
+    if session.is_null() {
+        return Ok(Standing::Own);
+    }
+    let mut code = vec![0];
+    if session.world.is_root() {
+        let mut store = connect_small(&session.root)?;
+        let standing =
+            dataset::standing(store.as_mut(), &session.root, session.config, session.plan);
+        match standing {
+            Ok(standing) => code = vec![u8::from(standing == Standing::Own)],
+            Err(message) => session.world.fail(&message),
+        }
+    }
+    let own = session.world.broadcast(code) == [1];
+    Ok(if own { Standing::Own } else { Standing::Foreign })
+}
+
+/// `dataset.keep_files: False`.
+fn remove_dataset(session: &Session<'_>) -> Result<(), String> {
+    if session.is_null() || !session.world.is_root() {
+        return Ok(());
+    }
+    let cleaned = super::clean::run(&session.root, false)?;
+    session.note(&format!("removed {} files (dataset.keep_files is False)", cleaned.files));
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What all phases of one run share.
+
+use crate::config::{Config, Io};
+use crate::data::{ContentSettings, Generator};
+use crate::config::Pattern;
+use crate::plan::Plan;
+use crate::storage::StoreSpec;
+use crate::world::World;
+use std::path::PathBuf;
+
+/// One run on one rank.
+pub struct Session<'a> {
+    /// The ranks.
+    pub world: &'a World,
+    /// Settings.
+    pub config: &'a Config,
+    /// What will be done.
+    pub plan: &'a Plan,
+    /// Root of the dataset as a URI.
+    pub root: String,
+    /// The same as a path, where it is one.
+    pub data_path: Option<PathBuf>,
+    /// Seed of `random` shuffles, the same on all ranks.
+    pub run_seed: u64,
+    /// No progress lines.
+    pub quiet: bool,
+    /// Makes and checks content.
+    pub generator: Generator,
+}
+
+/// Room that the pool adds to each buffer for alignment; counted in the memory need.
+pub const WRITE_BUFFERS_EXTRA: usize = 2;
+
+impl<'a> Session<'a> {
+    /// A session over the dataset of `config`.
+    pub fn new(
+        world: &'a World,
+        config: &'a Config,
+        plan: &'a Plan,
+        run_seed: u64,
+        quiet: bool,
+    ) -> Session<'a> {
+        let root = root_of(config);
+        let data_path = local_path(&root);
+        let generator = Generator::new(content_settings(config));
+        Session { world, config, plan, root, data_path, run_seed, quiet, generator }
+    }
+
+    /// True if no storage is behind this run.
+    pub fn is_null(&self) -> bool {
+        self.root.starts_with("null:")
+    }
+
+    /// How an I/O thread that reads reaches the store.
+    pub fn read_store(&self) -> StoreSpec {
+        let io = self.config.io.clone();
+        let (buffers, buffer_bytes) = (io.queue_depth as usize, io.block_size as usize);
+        self.store(io, buffers, buffer_bytes)
+    }
+
+    /// How an I/O thread that writes reaches the store: the first block of a file is held back, the next one is being made.
+    pub fn write_store(&self) -> StoreSpec {
+        let io = self.config.io.clone();
+        let buffers = io.queue_depth as usize + WRITE_BUFFERS_EXTRA;
+        let buffer_bytes = io.block_size as usize;
+        self.store(io, buffers, buffer_bytes)
+    }
+
+    fn store(&self, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
+        let rank = self.world.rank() as u32;
+        StoreSpec { root: self.root.clone(), io, rank, buffers, buffer_bytes }
+    }
+
+    /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's share.
+    pub fn write_threads(&self) -> usize {
+        let asked = self.config.reader.write_threads as usize;
+        if asked > 1 {
+            return asked;
+        }
+        // The reference's default of 1 means "unset". More threads than CPUs hide create and sync latency.
+        let cpus = crate::host::cpus_allowed().div_ceil(self.world.ranks_on_host()) as usize;
+        let per_thread = (self.config.io.queue_depth as usize + WRITE_BUFFERS_EXTRA)
+            * (self.config.io.block_size as usize + 8192);
+        let fits = self.config.io.max_buffer_bytes as usize / per_thread;
+        (2 * cpus).clamp(2, 16).min(fits).max(1)
+    }
+
+    /// Tells the user something, once, on rank 0.
+    pub fn note(&self, text: &str) {
+        if self.world.is_root() && !self.quiet {
+            crate::report::notice(text);
+        }
+    }
+}
+
+/// URI of the dataset of `config`.
+pub fn root_of(config: &Config) -> String {
+    match config.io.engine {
+        crate::config::Engine::Null => "null://".into(),
+        _ => config.dataset.data_folder.clone(),
+    }
+}
+
+/// The path behind a URI of files.
+pub fn local_path(root: &str) -> Option<PathBuf> {
+    let path = root.strip_prefix("file://").or_else(|| root.strip_prefix("direct://"));
+    match path {
+        Some(path) => Some(PathBuf::from(path)),
+        None if root.contains("://") => None,
+        None => Some(PathBuf::from(root)),
+    }
+}
+
+/// Content settings of a dataset.
+pub fn content_settings(config: &Config) -> ContentSettings {
+    ContentSettings {
+        seed: config.dataset.seed,
+        pcg: config.dataset.pattern == Pattern::Pcg,
+        compress_ratio: config.dataset.compress_ratio,
+        dedup_ratio: config.dataset.dedup_ratio,
+    }
+}

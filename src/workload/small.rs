@@ -1,0 +1,99 @@
+//! Small files through the storage trait: markers, index files, headers.
+
+use crate::config::{Engine, Io};
+use crate::storage::{Handle, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+
+/// A text larger than this is no marker and no index of ours.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
+const PART_BYTES: usize = 1 << 20;
+/// Enough for the headers of every format.
+const HEAD_BYTES: u64 = 4096;
+
+/// A store instance for small files: plain reads and writes, one buffer, no injected faults.
+pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
+    let io = Io { engine: Engine::Sync, direct: false, huge_pages: false, ..Io::default() };
+    // direct:// would bring O_DIRECT back.
+    let root = root.strip_prefix("direct://").unwrap_or(root).to_string();
+    let spec = StoreSpec { root, io, rank: 0, buffers: 1, buffer_bytes: PART_BYTES };
+    connect(&spec).map_err(|error| error.to_string())
+}
+
+/// Reads a whole small file as text; None if it does not exist. Nothing else may be in flight on `store`.
+pub fn read_text(store: &mut dyn Storage, name: &str) -> Result<Option<String>, String> {
+    let Some(stat) = store.stat(name).map_err(text_of)? else { return Ok(None) };
+    if stat.size_bytes > TEXT_BYTES_MAX {
+        return Err(format!("{name}: {} bytes are too many for an index", stat.size_bytes));
+    }
+    let mode = OpenMode::Read { expected_bytes: stat.size_bytes };
+    let opened = store.open(name, mode).map_err(text_of)?;
+    let bytes = read_range(store, opened.handle, opened.size_bytes)?;
+    store.close(opened.handle).map_err(text_of)?;
+    String::from_utf8(bytes).map(Some).map_err(|_| format!("{name}: is not text"))
+}
+
+/// The first bytes of a file. Nothing else may be in flight on `store`.
+pub fn read_head(store: &mut dyn Storage, name: &str) -> Result<Vec<u8>, String> {
+    let mode = OpenMode::Read { expected_bytes: HEAD_BYTES };
+    let opened = store.open(name, mode).map_err(text_of)?;
+    let bytes = read_range(store, opened.handle, opened.size_bytes.min(HEAD_BYTES))?;
+    store.close(opened.handle).map_err(text_of)?;
+    Ok(bytes)
+}
+
+fn read_range(store: &mut dyn Storage, handle: Handle, length: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(length as usize);
+    while (bytes.len() as u64) < length {
+        let offset = bytes.len() as u64;
+        let len = (length - offset).min(PART_BYTES as u64) as usize;
+        let buffer = store.take_buffer().ok_or("no buffer is free")?;
+        store.submit(handle, Op::Read { offset, len, buffer }, 0).map_err(text_of)?;
+        let completion = reap_one(store)?;
+        let buffer = completion.buffer.ok_or("a read lost its buffer")?;
+        let start = completion.data_start;
+        bytes.extend_from_slice(&buffer.as_slice()[start..start + completion.bytes]);
+        store.give_buffer(buffer);
+        if completion.bytes == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes a small file durably under a temporary name and moves it into place.
+pub fn write_text(store: &mut dyn Storage, name: &str, text: &[u8]) -> Result<(), String> {
+    let partial = format!("{name}.partial");
+    if store.stat(&partial).map_err(text_of)?.is_some() {
+        store.remove(&partial).map_err(text_of)?;
+    }
+    let mode = OpenMode::Create { final_bytes: text.len() as u64 };
+    let opened = store.open(&partial, mode).map_err(text_of)?;
+    for (part, chunk) in text.chunks(PART_BYTES).enumerate() {
+        let mut buffer = store.take_buffer().ok_or("no buffer is free")?;
+        buffer.as_mut_slice()[..chunk.len()].copy_from_slice(chunk);
+        let offset = (part * PART_BYTES) as u64;
+        let op = Op::Write { offset, len: chunk.len(), buffer };
+        store.submit(opened.handle, op, 0).map_err(text_of)?;
+        let completion = reap_one(store)?;
+        if let Some(buffer) = completion.buffer {
+            store.give_buffer(buffer);
+        }
+    }
+    store.submit(opened.handle, Op::Sync, 0).map_err(text_of)?;
+    reap_one(store)?;
+    store.close(opened.handle).map_err(text_of)?;
+    store.rename(&partial, name).map_err(text_of)
+}
+
+fn reap_one(store: &mut dyn Storage) -> Result<crate::storage::Completion, String> {
+    let mut completions = Vec::with_capacity(1);
+    store.reap(1, None, &mut completions).map_err(text_of)?;
+    let completion = completions.pop().ok_or("the store reported no completion")?;
+    match completion.error {
+        Some(error) => Err(error.to_string()),
+        None => Ok(completion),
+    }
+}
+
+fn text_of(error: StorageError) -> String {
+    error.to_string()
+}

@@ -1,0 +1,310 @@
+//! The training phase: epochs with their evaluations, and the reduction to results.
+
+use super::compute::{Draw, Pacer};
+use super::dataset::Standing;
+use super::loop_metrics::{self, EpochRow};
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency};
+use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers};
+use super::session::Session;
+use super::ticker::{Unit, with_ticker};
+use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
+use crate::config::VerifyMode;
+use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
+use crate::plan::{EpochOrder, FileSet};
+use crate::report::dlio::{BlockLog, RankLog};
+use crate::report::progress::Progress;
+use std::sync::atomic::AtomicU64;
+
+/// What the training phase yields.
+pub struct Trained {
+    /// Training, on rank 0.
+    pub training: Option<Reduced>,
+    /// Evaluation, on rank 0, if there was one.
+    pub evaluation: Option<Reduced>,
+    /// Official figures of training.
+    pub train_figures: EpochTable,
+    /// Official figures of evaluation.
+    pub eval_figures: EpochTable,
+    /// Counters over time on this rank.
+    pub series: Series,
+    /// True: interrupted, the figures cover a part.
+    pub partial: bool,
+}
+
+/// What a loop measured so far: training or evaluation.
+struct Tally {
+    kind: &'static str,
+    batch: u64,
+    compute: Draw,
+    times: StepTimes,
+    window_ns: u64,
+    samples: u64,
+    table: EpochTable,
+    reports: Vec<ThreadReport>,
+    epochs: Vec<EpochRow>,
+    clock: PhaseClock,
+}
+
+impl Tally {
+    fn train(session: &Session<'_>) -> Result<Tally, String> {
+        let config = session.config;
+        let compute = Draw::new(&config.train.computation_time, draw_seed(session, 0))
+            .map_err(|what| format!("train.computation_time: {what}"))?;
+        Ok(Self::new(session, "training", config.reader.batch_size, compute))
+    }
+
+    fn eval(session: &Session<'_>) -> Result<Tally, String> {
+        let config = session.config;
+        let compute = Draw::new(&config.evaluation.eval_time, draw_seed(session, 1))
+            .map_err(|what| format!("evaluation.eval_time: {what}"))?;
+        Ok(Self::new(session, "evaluation", config.reader.batch_size_eval, compute))
+    }
+
+    fn new(session: &Session<'_>, kind: &'static str, batch: u64, compute: Draw) -> Tally {
+        Tally {
+            kind,
+            batch,
+            compute,
+            times: StepTimes::default(),
+            window_ns: 0,
+            samples: 0,
+            table: EpochTable::default(),
+            reports: Vec::new(),
+            epochs: Vec::new(),
+            clock: PhaseClock::new(session, Direction::Read),
+        }
+    }
+
+    fn reduce(self, session: &Session<'_>) -> (Option<Reduced>, EpochTable) {
+        let mut recorder = Recorder::new();
+        for report in &self.reports {
+            recorder.add(&report.recorder);
+        }
+        let nominal = self.samples as f64 * session.config.dataset.record_length_bytes;
+        recorder.on_nominal(nominal as u64);
+        let times = &self.times;
+        let mean = |histogram: &Histogram| histogram.summary().mean;
+        let au = 100.0 * times.computed_ns as f64 / self.window_ns.max(1) as f64;
+        let outcome = RankOutcome {
+            kind: self.kind,
+            window_ns: self.window_ns,
+            // A rank that waits in the barrier is not slow; one that waits for its data is.
+            busy_ns: (times.load.sum_ns() + times.compute.sum_ns()) as u64,
+            recorder: &recorder,
+            facts: self.reports.into_iter().map(|report| report.facts).collect(),
+            samples: self.samples,
+            columns: RankColumns {
+                au_percent: Some(au),
+                load_mean_ns: mean(&times.load),
+                compute_mean_ns: mean(&times.compute),
+                barrier_mean_ns: mean(&times.barrier),
+            },
+            histograms: vec![
+                ("load_wait_ns", &times.load),
+                ("compute_ns", &times.compute),
+                ("barrier_ns", &times.barrier),
+                ("compute_error_ns", &times.error),
+            ],
+            verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
+        };
+        let mut compute_ns = [times.configured_ns, times.computed_ns];
+        session.world.sum(&mut compute_ns);
+        let reduced = self.clock.finish(session, &outcome).map(|mut reduced| {
+            reduced.phase.metrics =
+                loop_metrics::metrics(session, &self.table, &reduced, compute_ns, &self.epochs);
+            reduced
+        });
+        (reduced, self.table)
+    }
+}
+
+/// Ranks draw different compute times, the same ones in every run.
+fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
+    session.config.train.seed ^ session.world.rank().rotate_left(32) ^ stream.rotate_left(60)
+}
+
+/// Everything the I/O threads of a loop need.
+pub(super) fn read_job<'a>(
+    session: &'a Session<'a>,
+    files: &'a FileSet,
+    own: bool,
+) -> ReadJob<'a> {
+    let config = session.config;
+    let verify = config.verify.mode;
+    let threads = config.reader.read_threads.max(1);
+    ReadJob {
+        files,
+        own,
+        generator: (verify != VerifyMode::None).then_some(&session.generator),
+        verify,
+        verify_fraction: config.verify.sample_fraction,
+        rank: session.world.rank(),
+        store: session.read_store(),
+        block_bytes: config.io.block_size,
+        threads: threads as usize,
+        window: window_batches(threads, config.reader.prefetch_size),
+        preprocess: config.reader.preprocess_time,
+    }
+}
+
+pub(super) fn live_counters(threads: usize) -> Vec<LiveCounters> {
+    (0..threads).map(|_| LiveCounters::new()).collect()
+}
+
+/// Runs all epochs with their evaluations. Collective; an error is this rank's own.
+pub fn run(
+    session: &Session<'_>,
+    standing: &Standing,
+    log: &mut RankLog,
+) -> Result<Trained, String> {
+    let own = *standing == Standing::Own;
+    let job = read_job(session, &session.plan.train, own);
+    let live = live_counters(job.threads);
+    let control = Control::new(job.threads, job.window);
+    let steps_done = AtomicU64::new(0);
+    let mut epochs = Epochs {
+        session,
+        own,
+        train: Tally::train(session)?,
+        eval: None,
+        steps_done: &steps_done,
+        pacer: Pacer::new(),
+        log,
+    };
+    let (outcome, series) = with_ticker(&live, &steps_done, progress(session), || {
+        with_readers(&job, &control, &live, || epochs.all(&job, &control, &live))
+    });
+    let (partial, reports) = outcome?;
+    let Epochs { mut train, eval, .. } = epochs;
+    train.reports = reports;
+    let (training, train_figures) = train.reduce(session);
+    let (evaluation, eval_figures) = match eval {
+        Some(tally) => tally.reduce(session),
+        None => (None, EpochTable::default()),
+    };
+    Ok(Trained { training, evaluation, train_figures, eval_figures, series, partial })
+}
+
+fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
+    let steps = session.plan.train_order(1, session.run_seed).steps();
+    let total = steps * session.config.train.epochs;
+    let root = session.world.is_root();
+    root.then(|| (Progress::new("training", total, session.quiet), Unit::Steps))
+}
+
+/// The run through the epochs.
+struct Epochs<'a> {
+    session: &'a Session<'a>,
+    own: bool,
+    train: Tally,
+    eval: Option<Tally>,
+    steps_done: &'a AtomicU64,
+    pacer: Pacer,
+    log: &'a mut RankLog,
+}
+
+impl Epochs<'_> {
+    /// True: interrupted.
+    fn all(
+        &mut self,
+        job: &ReadJob<'_>,
+        control: &Control,
+        live: &[LiveCounters],
+    ) -> Result<bool, String> {
+        let config = self.session.config;
+        let mut next_eval = config.evaluation.eval_after_epoch;
+        let mut block = BlockLog::default();
+        let mut eval_block = BlockLog::default();
+        for epoch in 1..=config.train.epochs {
+            let order = self.session.plan.train_order(epoch, self.session.run_seed);
+            let (train, pacer) = (&mut self.train, &mut self.pacer);
+            let run = Block { session: self.session, job, control, live, epoch };
+            let (mut stopped, figures) =
+                run.run(train, pacer, self.steps_done, &order, true, &mut block)?;
+            let mut evaluated = None;
+            if !stopped && config.workflow.evaluation && epoch >= next_eval {
+                next_eval += config.evaluation.epochs_between_evals;
+                let outcome = self.evaluate(epoch, &mut eval_block)?;
+                stopped = outcome.0;
+                evaluated = Some((&eval_block, &outcome.1.v1));
+                self.log.epoch(epoch, &[(&block, &figures.official)], evaluated).map_err(text)?;
+            } else {
+                self.log.epoch(epoch, &[(&block, &figures.official)], evaluated).map_err(text)?;
+            }
+            if stopped {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// One evaluation with its own threads, which start before its clock does.
+    fn evaluate(
+        &mut self,
+        epoch: u64,
+        block: &mut BlockLog,
+    ) -> Result<(bool, EpochFigures), String> {
+        let session = self.session;
+        let (Some(files), Some(order)) = (&session.plan.valid, session.plan.eval_order()) else {
+            return Err("workflow.evaluation is on, but dataset.num_files_eval is 0".into());
+        };
+        if self.eval.is_none() {
+            self.eval = Some(Tally::eval(session)?);
+        }
+        let tally = self.eval.as_mut().expect("it was just made");
+        let job = read_job(session, files, self.own);
+        let live = live_counters(job.threads);
+        let control = Control::new(job.threads, job.window);
+        let run = Block { session, job: &job, control: &control, live: &live, epoch };
+        let uncounted = AtomicU64::new(0);
+        let pacer = &mut self.pacer;
+        let (outcome, reports) = with_readers(&job, &control, &live, || {
+            run.run(tally, pacer, &uncounted, &order, false, block)
+        })?;
+        tally.reports.extend(reports);
+        Ok(outcome)
+    }
+}
+
+/// One block: an epoch of training or one evaluation.
+struct Block<'a> {
+    session: &'a Session<'a>,
+    job: &'a ReadJob<'a>,
+    control: &'a Control,
+    live: &'a [LiveCounters],
+    epoch: u64,
+}
+
+impl Block<'_> {
+    fn run(
+        &self,
+        tally: &mut Tally,
+        pacer: &mut Pacer,
+        steps_done: &AtomicU64,
+        order: &EpochOrder,
+        step_barrier: bool,
+        log: &mut BlockLog,
+    ) -> Result<(bool, EpochFigures), String> {
+        let session = self.session;
+        let nominal = session.config.dataset.record_length_bytes as u64;
+        let task = task_of(self.job, *order, tally.batch, nominal);
+        let resident = Residency::sample(session, self.epoch).reduced(session).mean();
+        let before = LiveTotals::sum(self.live);
+        let control = self.control;
+        let steps = StepLoop { session, control, step_barrier, steps_done };
+        tally.clock.resume(session);
+        let stopped = steps.block(&task, &mut tally.compute, pacer, &mut tally.times, log)?;
+        tally.clock.pause(session);
+        let moved = LiveTotals::sum(self.live).since(&before);
+        tally.window_ns += (log.duration_s * 1e9) as u64;
+        tally.samples += moved.samples;
+        let figures = figures(session, log, task.steps, tally.batch);
+        tally.table.add(session, &figures, step_barrier);
+        tally.epochs.push(EpochRow::reduce(session, self.epoch, log, moved.read_bytes, resident));
+        Ok((stopped, figures))
+    }
+}
+
+fn text(error: std::io::Error) -> String {
+    format!("cannot write the mlperf step log: {error}")
+}

@@ -1,0 +1,188 @@
+//! The training loop: one rank is one accelerator that waits for a batch, computes, and meets the others at a barrier.
+//!
+//! Three times are kept apart for every step: load (wait for the batch), compute (the sleep as it was) and barrier. The
+//! official formulas take load and compute; the barrier lowers AU there without being named, here it has its own bucket.
+//! Epoch figures are reduced at once, so a rank never holds more than the step lists of one epoch.
+
+use super::compute::{Draw, Pacer, now_ns, unix_ns};
+use super::reader::{Control, EpochTask, ReadJob};
+use super::session::Session;
+use crate::metrics::Histogram;
+use crate::report::dlio::BlockLog;
+use crate::report::official::{self, EpochSums, EpochValue, Rules, RunFigures, Variant};
+use crate::world::interrupted;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Time histograms of a step loop.
+#[derive(Default)]
+pub struct StepTimes {
+    /// Wait for the batch.
+    pub load: Histogram,
+    /// Measured compute sleep.
+    pub compute: Histogram,
+    /// Wait in the step barrier.
+    pub barrier: Histogram,
+    /// How far the sleep missed the configured time.
+    pub error: Histogram,
+    /// Compute time that was asked for.
+    pub configured_ns: u64,
+    /// Compute time that passed.
+    pub computed_ns: u64,
+}
+
+/// A step loop over one epoch or one evaluation.
+pub struct StepLoop<'a> {
+    /// The run.
+    pub session: &'a Session<'a>,
+    /// Shared with the I/O threads.
+    pub control: &'a Control,
+    /// Barrier after each step (training) or not (evaluation).
+    pub step_barrier: bool,
+    /// Steps done, for the progress line.
+    pub steps_done: &'a AtomicU64,
+}
+
+impl StepLoop<'_> {
+    /// Runs one block; the lists of `log` are filled in place. True: the run was interrupted.
+    pub fn block(
+        &self,
+        task: &EpochTask,
+        compute: &mut Draw,
+        pacer: &mut Pacer,
+        times: &mut StepTimes,
+        log: &mut BlockLog,
+    ) -> Result<bool, String> {
+        let (world, control) = (self.session.world, self.control);
+        let rank = world.rank();
+        log.clear(task.steps as usize);
+        world.barrier();
+        log.start_unix_ns = unix_ns();
+        let block_start = now_ns();
+        control.begin(*task, rank);
+        let mut stopped = false;
+        for step in 0..task.steps {
+            let start = now_ns();
+            if !control.wait_batch(step)? {
+                // Interrupted while waiting: the others meet us at this step's barrier and learn of it.
+                if self.step_barrier {
+                    world.step_barrier(1);
+                }
+                stopped = true;
+                break;
+            }
+            let loaded = now_ns();
+            control.consume(step, task, rank);
+            let wanted = compute.next_ns();
+            let computed = pacer.wait(loaded, wanted);
+            let flag = u64::from(interrupted());
+            let stop = if self.step_barrier { world.step_barrier(flag) } else { flag };
+            let met = now_ns();
+            times.step(loaded - start, wanted, computed - loaded, met - computed);
+            log.push(loaded - start, computed - loaded, met - computed);
+            self.steps_done.fetch_add(1, Ordering::Relaxed);
+            if stop != 0 {
+                stopped = true;
+                break;
+            }
+        }
+        log.duration_s = (now_ns() - block_start) as f64 / 1e9;
+        log.end_unix_ns = unix_ns();
+        control.end(stopped)?;
+        let mut flag = [u64::from(stopped)];
+        world.max(&mut flag);
+        Ok(flag[0] != 0)
+    }
+}
+
+impl StepTimes {
+    #[inline]
+    fn step(&mut self, load_ns: u64, wanted_ns: u64, compute_ns: u64, barrier_ns: u64) {
+        self.load.record(load_ns);
+        self.compute.record(compute_ns);
+        self.barrier.record(barrier_ns);
+        self.error.record(compute_ns.abs_diff(wanted_ns));
+        self.configured_ns += wanted_ns;
+        self.computed_ns += compute_ns;
+    }
+}
+
+/// Official figures of one epoch on this rank, and the honest ones beside them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EpochFigures {
+    /// Official (v3).
+    pub official: EpochValue,
+    /// Samples per second by the v2 formula.
+    pub v2: EpochValue,
+    /// Throughput over all steps and the whole block: v1.0, and every evaluation.
+    pub v1: EpochValue,
+    /// Nothing excluded.
+    pub whole: EpochValue,
+}
+
+/// Figures of a block by all formulas.
+pub fn figures(session: &Session<'_>, log: &BlockLog, steps: u64, batch: u64) -> EpochFigures {
+    let window = &session.config.output.metric;
+    let rules = |variant| Rules {
+        variant,
+        exclude_start_steps: window.exclude_start_steps,
+        exclude_end_steps: window.exclude_end_steps,
+        expected_steps: steps,
+        batch_size: batch,
+    };
+    EpochFigures {
+        official: official::block_value(log, &rules(Variant::V3)),
+        v2: official::block_value(log, &rules(Variant::V2)),
+        v1: official::block_value(log, &rules(Variant::V1)),
+        whole: official::whole_value(log, batch),
+    }
+}
+
+/// Figures of all epochs so far, summed over ranks.
+#[derive(Debug, Default)]
+pub struct EpochTable {
+    official: Vec<EpochSums>,
+    v2: Vec<EpochSums>,
+    whole: Vec<EpochSums>,
+}
+
+impl EpochTable {
+    /// Adds an epoch; the official figures of an evaluation (`!training`) exclude no step from throughput. Collective.
+    pub fn add(&mut self, session: &Session<'_>, figures: &EpochFigures, training: bool) {
+        let official = if training { &figures.official } else { &figures.v1 };
+        for (list, value) in [
+            (&mut self.official, official),
+            (&mut self.v2, &figures.v2),
+            (&mut self.whole, &figures.whole),
+        ] {
+            let mut sums = EpochSums::of(value).to_array();
+            session.world.sum_f64(&mut sums);
+            list.push(EpochSums::from_array(sums));
+        }
+    }
+
+    /// By the official formula.
+    pub fn official(&self) -> RunFigures {
+        RunFigures::new(&self.official)
+    }
+
+    /// By the v2 formula.
+    pub fn v2(&self) -> RunFigures {
+        RunFigures::new(&self.v2)
+    }
+
+    /// With nothing excluded.
+    pub fn whole(&self) -> RunFigures {
+        RunFigures::new(&self.whole)
+    }
+}
+
+/// The tasks of one epoch.
+pub fn task_of(
+    job: &ReadJob<'_>,
+    order: crate::plan::EpochOrder,
+    batch: u64,
+    nominal_sample_bytes: u64,
+) -> EpochTask {
+    let unit = super::reader::unit_samples(job.block_bytes, nominal_sample_bytes, batch);
+    EpochTask { order, steps: order.steps(), batch, unit }
+}

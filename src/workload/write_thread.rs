@@ -1,0 +1,277 @@
+//! One thread that generates files: content is made straight into the I/O buffers while earlier blocks are on their way.
+
+use super::compute::now_ns;
+use crate::data::Generator;
+use crate::format::content::Filler;
+use crate::metrics::{LiveCounters, Recorder};
+use crate::plan::FileSet;
+use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What all threads of a rank share.
+pub struct WriteJob<'a> {
+    /// The splits to write, in order.
+    pub splits: Vec<&'a FileSet>,
+    /// Makes the content.
+    pub generator: &'a Generator,
+    /// How to reach the store.
+    pub store: StoreSpec,
+    /// Bytes of a write.
+    pub block_bytes: u64,
+    /// This rank writes the files `rank, rank + ranks, ...`.
+    pub rank: u64,
+    /// See `rank`.
+    pub ranks: u64,
+    /// Look first whether a file is already complete.
+    pub resume: bool,
+    /// Next file of this rank to be claimed.
+    pub cursor: AtomicU64,
+    /// Somebody failed or the run was interrupted: finish the current file's requests and stop.
+    pub stop: AtomicBool,
+}
+
+/// What a thread brings home.
+pub struct WriteReport {
+    /// Everything it counted.
+    pub recorder: Recorder,
+    /// What its store really used.
+    pub facts: StoreFacts,
+    /// Files written.
+    pub files: u64,
+    /// Files found complete.
+    pub skipped: u64,
+    /// Time spent making content.
+    pub fill_ns: u64,
+}
+
+struct Writer<'a> {
+    job: &'a WriteJob<'a>,
+    live: &'a LiveCounters,
+    store: Box<dyn Storage>,
+    report: WriteReport,
+    completions: Vec<Completion>,
+    in_flight: usize,
+}
+
+/// Writes files until none is left. On failure the others are told to stop.
+pub fn run(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, String> {
+    let outcome = write_all(job, live);
+    if outcome.is_err() {
+        job.stop.store(true, Ordering::SeqCst);
+    }
+    outcome
+}
+
+fn write_all(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, String> {
+    let store = crate::storage::connect(&job.store).map_err(|error| error.to_string())?;
+    let report = WriteReport {
+        recorder: Recorder::new(),
+        facts: StoreFacts::default(),
+        files: 0,
+        skipped: 0,
+        fill_ns: 0,
+    };
+    let completions = Vec::with_capacity(job.store.buffers);
+    let mut writer = Writer { job, live, store, report, completions, in_flight: 0 };
+    let total: u64 = job.splits.iter().map(|files| files.files()).sum();
+    loop {
+        let number = job.cursor.fetch_add(1, Ordering::Relaxed);
+        let place = number.saturating_mul(job.ranks).saturating_add(job.rank);
+        if place >= total || writer.stopping() {
+            break;
+        }
+        writer.place(place)?;
+    }
+    writer.report.facts = writer.store.facts();
+    Ok(writer.report)
+}
+
+impl Writer<'_> {
+    /// Writes the file at `place` of the list of all splits' files.
+    fn place(&mut self, mut place: u64) -> Result<(), String> {
+        for files in &self.job.splits {
+            if place < files.files() {
+                return self.file(files, place);
+            }
+            place -= files.files();
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, files: &FileSet, index: u64) -> Result<(), String> {
+        let mut name = String::new();
+        files.name(index, &mut name);
+        let shape = files.shape(index);
+        let bytes = files.file_bytes(index);
+        let sidecar = files.format().sidecar(files.split().folder(), base_name(&name), &shape);
+        if self.job.resume && self.is_complete(&name, bytes)? {
+            let side_is_there = match &sidecar {
+                Some((side, text)) => self.is_complete(side, text.len() as u64)?,
+                None => true,
+            };
+            if side_is_there {
+                self.report.skipped += 1;
+                self.live.on_samples(shape.samples);
+                return Ok(());
+            }
+        }
+        self.data_file(files, index, &name, bytes)?;
+        if let Some((side, text)) = sidecar {
+            self.sidecar(&side, &text)?;
+        }
+        self.report.files += 1;
+        self.live.on_samples(shape.samples);
+        Ok(())
+    }
+
+    fn is_complete(&mut self, name: &str, bytes: u64) -> Result<bool, String> {
+        let stat = self.store.stat(name).map_err(|error| error.to_string())?;
+        Ok(stat.is_some_and(|stat| stat.size_bytes == bytes))
+    }
+
+    fn data_file(
+        &mut self,
+        files: &FileSet,
+        index: u64,
+        name: &str,
+        bytes: u64,
+    ) -> Result<(), String> {
+        let layout = files.format().layout(&files.shape(index));
+        let content = self.job.generator.object(files.object_id(index), 0, bytes);
+        let mut filler = Filler::new(layout.as_ref(), content);
+        let partial = format!("{name}.partial");
+        let handle = self.create(&partial, bytes)?;
+        // Checksums in a header are known only at the end, so the first block waits for the others.
+        let mut first: Option<(IoBuffer, usize)> = None;
+        let mut offset = 0;
+        while offset < bytes {
+            if self.stopping() {
+                return self.abandon(handle, &partial);
+            }
+            let len = (bytes - offset).min(self.job.block_bytes) as usize;
+            let mut buffer = self.free_buffer()?;
+            let start = now_ns();
+            filler.fill(&mut buffer.as_mut_slice()[..len]);
+            self.report.fill_ns += now_ns() - start;
+            if offset == 0 {
+                first = Some((buffer, len));
+            } else {
+                self.submit(handle, Op::Write { offset, len, buffer })?;
+            }
+            offset += len as u64;
+        }
+        if let Some((mut buffer, len)) = first {
+            for (at, value) in filler.patches() {
+                let at = *at as usize;
+                assert!(at + 4 <= len, "header checksums lie in the first block");
+                buffer.as_mut_slice()[at..at + 4].copy_from_slice(value);
+            }
+            self.submit(handle, Op::Write { offset: 0, len, buffer })?;
+        }
+        self.finish(handle, &partial, name)
+    }
+
+    fn stopping(&self) -> bool {
+        self.job.stop.load(Ordering::Relaxed) || crate::world::interrupted()
+    }
+
+    /// Leaves no half-written file behind when the run ends early.
+    fn abandon(&mut self, handle: Handle, partial: &str) -> Result<(), String> {
+        while self.in_flight > 0 {
+            self.reap()?;
+        }
+        self.store.close(handle).map_err(|error| error.to_string())?;
+        self.store.remove(partial).map_err(|error| error.to_string())
+    }
+
+    fn sidecar(&mut self, name: &str, text: &[u8]) -> Result<(), String> {
+        let partial = format!("{name}.partial");
+        let handle = self.create(&partial, text.len() as u64)?;
+        let block = self.job.block_bytes as usize;
+        for (part, chunk) in text.chunks(block).enumerate() {
+            let mut buffer = self.free_buffer()?;
+            buffer.as_mut_slice()[..chunk.len()].copy_from_slice(chunk);
+            let offset = (part * block) as u64;
+            self.submit(handle, Op::Write { offset, len: chunk.len(), buffer })?;
+        }
+        self.finish(handle, &partial, name)
+    }
+
+    /// Makes a file for writing; a leftover of an interrupted run is removed first.
+    fn create(&mut self, partial: &str, bytes: u64) -> Result<Handle, String> {
+        let text = |error: crate::storage::StorageError| error.to_string();
+        if self.job.resume && self.store.stat(partial).map_err(text)?.is_some() {
+            self.store.remove(partial).map_err(text)?;
+        }
+        let start = now_ns();
+        let opened = self.store.open(partial, OpenMode::Create { final_bytes: bytes });
+        self.report.recorder.on_open(now_ns() - start);
+        opened.map(|opened| opened.handle).map_err(text)
+    }
+
+    fn finish(&mut self, handle: Handle, partial: &str, name: &str) -> Result<(), String> {
+        while self.in_flight > 0 {
+            self.reap()?;
+        }
+        self.submit(handle, Op::Sync)?;
+        while self.in_flight > 0 {
+            self.reap()?;
+        }
+        self.store.close(handle).map_err(|error| error.to_string())?;
+        self.store.rename(partial, name).map_err(|error| error.to_string())
+    }
+
+    fn free_buffer(&mut self) -> Result<IoBuffer, String> {
+        loop {
+            if let Some(buffer) = self.store.take_buffer() {
+                return Ok(buffer);
+            }
+            self.reap()?;
+        }
+    }
+
+    fn submit(&mut self, handle: Handle, op: Op) -> Result<(), String> {
+        let tag = match &op {
+            Op::Write { len, .. } => *len as u64,
+            _ => u64::MAX,
+        };
+        self.in_flight += 1;
+        self.store.submit(handle, op, tag).map_err(|error| error.to_string())
+    }
+
+    fn reap(&mut self) -> Result<(), String> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.store.reap(1, None, &mut completions).map_err(|error| error.to_string())?;
+        for completion in completions.drain(..) {
+            self.complete(completion)?;
+        }
+        self.completions = completions;
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion) -> Result<(), String> {
+        self.in_flight -= 1;
+        if let Some(error) = completion.error {
+            return Err(error.to_string());
+        }
+        if completion.tag == u64::MAX {
+            self.report.recorder.on_sync(completion.latency_ns);
+            return Ok(());
+        }
+        let wanted = completion.tag;
+        if (completion.bytes as u64) < wanted {
+            return Err(format!("a write of {wanted} bytes ended after {}", completion.bytes));
+        }
+        let moved = completion.transferred as u64;
+        self.report.recorder.on_write(completion.latency_ns, wanted, moved);
+        self.live.on_write(wanted);
+        if let Some(buffer) = completion.buffer {
+            self.store.give_buffer(buffer);
+        }
+        Ok(())
+    }
+}
+
+fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}

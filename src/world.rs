@@ -1,0 +1,449 @@
+//! The ranks of a run: the only file that names MPI.
+//!
+//! Everything else sees ranks, barriers and reductions. Without the `mpi` feature, and in unit tests, the world is one rank.
+//! MPI stays on the main thread (funneled). Every wait that can last polls a non-blocking collective with short sleeps: a rank
+//! that spins takes the CPU away from its own I/O threads, and its CPU seconds would then be lies.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Exit status of a failed run.
+pub const EXIT_FAILED: i32 = 1;
+/// Exit status of an interrupted run.
+pub const EXIT_INTERRUPTED: i32 = 130;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// True once SIGINT or SIGTERM arrived.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+extern "C" fn on_signal(_: libc::c_int) {
+    if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        // SAFETY: _exit is async-signal-safe; the user asked twice.
+        unsafe { libc::_exit(EXIT_INTERRUPTED) }
+    }
+}
+
+/// Where the launcher says this process stands, without starting MPI: for commands that need no other rank,
+/// so that `mpirun -n 8 rankio plan` prints once.
+pub fn launcher_rank() -> u64 {
+    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// All ranks of the run and this one's place among them.
+pub struct World {
+    link: Link,
+    rank: u64,
+    size: u64,
+    host: String,
+    host_index: u64,
+    hosts: u64,
+    rank_on_host: u64,
+    ranks_on_host: u64,
+}
+
+enum Link {
+    Solo,
+    #[cfg(feature = "mpi")]
+    Mpi(mpi_link::MpiLink),
+}
+
+impl World {
+    /// Joins the world: starts MPI if this build has it, installs the panic hook and the signal handlers.
+    pub fn start() -> Result<World, String> {
+        install_signal_handlers()?;
+        let host = nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_else(|_| "unknown".into());
+        #[cfg(feature = "mpi")]
+        let world = mpi_link::start(host)?;
+        #[cfg(not(feature = "mpi"))]
+        let world = World::solo(host);
+        world.install_panic_hook();
+        Ok(world)
+    }
+
+    /// A world of one rank.
+    pub fn solo(host: String) -> World {
+        World {
+            link: Link::Solo,
+            rank: 0,
+            size: 1,
+            host,
+            host_index: 0,
+            hosts: 1,
+            rank_on_host: 0,
+            ranks_on_host: 1,
+        }
+    }
+
+    /// This rank.
+    pub fn rank(&self) -> u64 {
+        self.rank
+    }
+
+    /// Ranks in all.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// True on rank 0, which speaks for all.
+    pub fn is_root(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// Name of this host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Number of hosts.
+    pub fn hosts(&self) -> u64 {
+        self.hosts
+    }
+
+    /// This host's number, in order of its lowest rank.
+    pub fn host_index(&self) -> u64 {
+        self.host_index
+    }
+
+    /// This rank's place on its host; 0 speaks for the host.
+    pub fn rank_on_host(&self) -> u64 {
+        self.rank_on_host
+    }
+
+    /// Ranks on this host.
+    pub fn ranks_on_host(&self) -> u64 {
+        self.ranks_on_host
+    }
+
+    /// The MPI library, or `none`.
+    pub fn library(&self) -> String {
+        match &self.link {
+            Link::Solo => "none".into(),
+            #[cfg(feature = "mpi")]
+            Link::Mpi(_) => mpi_link::library(),
+        }
+    }
+
+    /// Waits for all ranks; polls, so that a long wait costs no CPU.
+    pub fn barrier(&self) {
+        match &self.link {
+            Link::Solo => {}
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.barrier(),
+        }
+    }
+
+    /// The barrier of a training step, and with it the largest `flag` of all ranks (for "stop after this step").
+    pub fn step_barrier(&self, flag: u64) -> u64 {
+        if self.size == 1 {
+            return flag;
+        }
+        match &self.link {
+            Link::Solo => flag,
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.max_polled(flag),
+        }
+    }
+
+    /// Adds `words` of all ranks element by element; every rank gets the sums.
+    pub fn sum(&self, words: &mut [u64]) {
+        match &self.link {
+            Link::Solo => {}
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.all_reduce(words, mpi_link::sum()),
+        }
+    }
+
+    /// Largest of each word over all ranks.
+    pub fn max(&self, words: &mut [u64]) {
+        match &self.link {
+            Link::Solo => {}
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.all_reduce(words, mpi_link::max()),
+        }
+    }
+
+    /// Smallest of each word over all ranks.
+    pub fn min(&self, words: &mut [u64]) {
+        match &self.link {
+            Link::Solo => {}
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.all_reduce(words, mpi_link::min()),
+        }
+    }
+
+    /// Adds numbers of all ranks; every rank gets the sums.
+    pub fn sum_f64(&self, values: &mut [f64]) {
+        match &self.link {
+            Link::Solo => {}
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.all_reduce(values, mpi_link::sum()),
+        }
+    }
+
+    /// Collects a byte string of each rank; only rank 0 gets them, in rank order.
+    pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+        match &self.link {
+            Link::Solo => Some(vec![bytes.to_vec()]),
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.gather(bytes),
+        }
+    }
+
+    /// Rank 0's bytes, on every rank.
+    pub fn broadcast(&self, bytes: Vec<u8>) -> Vec<u8> {
+        match &self.link {
+            Link::Solo => bytes,
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => link.broadcast(bytes),
+        }
+    }
+
+    /// Either every rank is well and keeps its value, or every rank gets the message of the lowest rank that is not.
+    /// Collective. The second part of the error is true on the one rank that has to speak.
+    pub fn agree<T>(&self, outcome: Result<T, String>) -> Result<T, (String, bool)> {
+        let mut lowest = [if outcome.is_err() { self.rank } else { u64::MAX }];
+        self.min(&mut lowest);
+        match outcome {
+            Ok(value) if lowest[0] == u64::MAX => Ok(value),
+            Ok(_) => Err((String::new(), false)),
+            Err(message) => Err((message, lowest[0] == self.rank)),
+        }
+    }
+
+    /// `rank 3 (node7)`, for messages; empty in a world of one.
+    pub fn label(&self) -> String {
+        if self.size == 1 { String::new() } else { format!("rank {} ({}): ", self.rank, self.host) }
+    }
+
+    /// Says what went wrong on this rank and ends the whole job at once, whatever the others are doing.
+    pub fn fail(&self, message: &str) -> ! {
+        eprintln!("rankio: error: {}{message}", self.label());
+        self.abort(EXIT_FAILED)
+    }
+
+    /// Ends all ranks with this status.
+    pub fn abort(&self, code: i32) -> ! {
+        abort_all(code, matches!(self.link, Link::Solo))
+    }
+
+    fn install_panic_hook(&self) {
+        let label = self.label();
+        let solo = matches!(self.link, Link::Solo);
+        std::panic::set_hook(Box::new(move |info| {
+            eprintln!("rankio: error: {label}internal error, please report: {info}");
+            if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v == "full") {
+                eprintln!("{}", std::backtrace::Backtrace::force_capture());
+            }
+            abort_all(EXIT_FAILED, solo)
+        }));
+    }
+}
+
+fn abort_all(code: i32, solo: bool) -> ! {
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    #[cfg(feature = "mpi")]
+    if !solo {
+        mpi_link::abort(code);
+    }
+    let _ = solo;
+    std::process::exit(code)
+}
+
+fn install_signal_handlers() -> Result<(), String> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    // No SA_RESTART: a compute sleep must end when the user presses Ctrl-C.
+    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler only touches an atomic and calls _exit.
+        unsafe { sigaction(signal, &action) }
+            .map_err(|error| format!("cannot install the handler of {signal}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap, then longer.
+fn poll_pause(polls: u32) {
+    match polls {
+        0..=200 => std::hint::spin_loop(),
+        201..=300 => std::thread::sleep(Duration::from_micros(10)),
+        301..=2000 => std::thread::sleep(Duration::from_micros(50)),
+        _ => std::thread::sleep(Duration::from_millis(1)),
+    }
+}
+
+#[cfg(feature = "mpi")]
+mod mpi_link {
+    use super::{Link, World, poll_pause};
+    use mpi::collective::SystemOperation;
+    use mpi::datatype::PartitionMut;
+    use mpi::environment::Universe;
+    use mpi::request::WaitGuard;
+    use mpi::topology::SimpleCommunicator;
+    use mpi::traits::*;
+
+    pub struct MpiLink {
+        // Dropped last: MPI_Finalize.
+        world: SimpleCommunicator,
+        _universe: Universe,
+    }
+
+    pub fn sum() -> SystemOperation {
+        SystemOperation::sum()
+    }
+
+    pub fn max() -> SystemOperation {
+        SystemOperation::max()
+    }
+
+    pub fn min() -> SystemOperation {
+        SystemOperation::min()
+    }
+
+    pub fn library() -> String {
+        let text = mpi::environment::library_version().unwrap_or_default();
+        text.split(',').next().unwrap_or_default().trim().to_string()
+    }
+
+    pub fn abort(code: i32) {
+        // SAFETY: MPI is initialized for as long as a world with an MPI link exists, and the call does not return.
+        unsafe {
+            mpi::ffi::MPI_Abort(mpi::ffi::RSMPI_COMM_WORLD, code);
+        }
+    }
+
+    pub fn start(host: String) -> Result<World, String> {
+        let (universe, level) = mpi::initialize_with_threading(mpi::Threading::Funneled)
+            .ok_or("MPI is already initialized")?;
+        if level < mpi::Threading::Funneled {
+            return Err(format!(
+                "the MPI library grants thread level {level:?} only; rankio needs MPI_THREAD_FUNNELED"
+            ));
+        }
+        let world = universe.world();
+        let (rank, size) = (world.rank() as u64, world.size() as u64);
+        let node = world.split_shared(world.rank());
+        let (rank_on_host, ranks_on_host) = (node.rank() as u64, node.size() as u64);
+        let leader = u64::from(rank_on_host == 0);
+        let mut hosts = 0u64;
+        world.all_reduce_into(&leader, &mut hosts, SystemOperation::sum());
+        let mut host_index = 0u64;
+        world.exclusive_scan_into(&leader, &mut host_index, SystemOperation::sum());
+        if rank == 0 {
+            host_index = 0;
+        }
+        node.process_at_rank(0).broadcast_into(&mut host_index);
+        let link = Link::Mpi(MpiLink { world, _universe: universe });
+        Ok(World { link, rank, size, host, host_index, hosts, rank_on_host, ranks_on_host })
+    }
+
+    impl MpiLink {
+        pub fn barrier(&self) {
+            let mut request = self.world.immediate_barrier();
+            let mut polls = 0;
+            while let Err(pending) = request.test() {
+                request = pending;
+                poll_pause(polls);
+                polls = polls.saturating_add(1);
+            }
+        }
+
+        pub fn max_polled(&self, value: u64) -> u64 {
+            let mut result = 0u64;
+            mpi::request::scope(|scope| {
+                let mut request = WaitGuard::from(self.world.immediate_all_reduce_into(
+                    scope,
+                    &value,
+                    &mut result,
+                    SystemOperation::max(),
+                ));
+                let mut polls = 0;
+                loop {
+                    match mpi::request::Request::from(request).test() {
+                        Ok(_) => break,
+                        Err(pending) => request = WaitGuard::from(pending),
+                    }
+                    poll_pause(polls);
+                    polls = polls.saturating_add(1);
+                }
+            });
+            result
+        }
+
+        pub fn all_reduce<T: Equivalence + Clone>(
+            &self,
+            values: &mut [T],
+            operation: SystemOperation,
+        ) {
+            // The polled barrier takes the waiting, so that the blocking collective is short.
+            self.barrier();
+            let own = values.to_vec();
+            self.world.all_reduce_into(&own[..], values, operation);
+        }
+
+        pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+            self.barrier();
+            let root = self.world.process_at_rank(0);
+            let length = bytes.len() as i32;
+            if self.world.rank() != 0 {
+                root.gather_into(&length);
+                root.gather_varcount_into(bytes);
+                return None;
+            }
+            let mut lengths = vec![0i32; self.world.size() as usize];
+            root.gather_into_root(&length, &mut lengths[..]);
+            let starts: Vec<i32> = lengths
+                .iter()
+                .scan(0i32, |end, length| {
+                    let start = *end;
+                    *end = end.checked_add(*length).expect("gathered rows stay below 2 GiB");
+                    Some(start)
+                })
+                .collect();
+            let total = lengths.iter().map(|length| *length as usize).sum();
+            let mut all = vec![0u8; total];
+            {
+                let mut partition = PartitionMut::new(&mut all[..], &lengths[..], &starts[..]);
+                root.gather_varcount_into_root(bytes, &mut partition);
+            }
+            let part = |(start, length): (&i32, &i32)| {
+                all[*start as usize..(*start + *length) as usize].to_vec()
+            };
+            Some(starts.iter().zip(&lengths).map(part).collect())
+        }
+
+        pub fn broadcast(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+            self.barrier();
+            let root = self.world.process_at_rank(0);
+            let mut length = bytes.len() as u64;
+            root.broadcast_into(&mut length);
+            bytes.resize(length as usize, 0);
+            root.broadcast_into(&mut bytes[..]);
+            bytes
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_of_one_agrees_with_itself() {
+        let world = World::solo("here".into());
+        assert_eq!(world.agree(Ok(7)), Ok(7));
+        assert_eq!(world.agree::<()>(Err("no".into())), Err(("no".into(), true)));
+        assert_eq!(world.step_barrier(3), 3);
+        assert_eq!(world.gather(b"x"), Some(vec![b"x".to_vec()]));
+        assert_eq!(world.label(), "");
+    }
+}
