@@ -1,5 +1,6 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
 
 /// One workload: every section of the file.
@@ -160,10 +161,13 @@ pub struct Dataset {
     /// Samples in each file.
     pub num_samples_per_file: u64,
     /// Mean nominal bytes of a sample.
+    #[serde(serialize_with = "plain_number")]
     pub record_length_bytes: f64,
     /// Standard deviation of the nominal bytes of a sample, drawn once for each file.
+    #[serde(serialize_with = "plain_number")]
     pub record_length_bytes_stdev: f64,
     /// Size of the tensor handed to the loop; a label here.
+    #[serde(serialize_with = "plain_number")]
     pub record_length_bytes_resize: f64,
     /// Explicit shape of a sample; empty: from `record_length_bytes`.
     pub record_dims: Vec<u64>,
@@ -268,8 +272,10 @@ pub struct Evaluation {
 }
 
 /// A duration in seconds, constant or drawn; absolute values are taken, as the reference does.
+///
+/// Written as a plain number where constant, else as a mapping with `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(from = "WrittenDistribution", into = "WrittenDistribution")]
 #[allow(missing_docs)]
 pub enum Distribution {
     Constant { seconds: f64 },
@@ -454,119 +460,4 @@ pub struct Verify {
     pub mode: VerifyMode,
     /// Share of requests that `sample` checks.
     pub sample_fraction: f64,
-}
-
-impl Default for Distribution {
-    fn default() -> Self {
-        Distribution::Constant { seconds: 0.0 }
-    }
-}
-
-impl Default for Dataset {
-    fn default() -> Self {
-        Dataset {
-            data_folder: "./data".into(),
-            format: FormatKind::Tfrecord,
-            num_files_train: 8,
-            num_files_eval: 0,
-            num_samples_per_file: 1,
-            record_length_bytes: 65536.0,
-            record_length_bytes_stdev: 0.0,
-            record_length_bytes_resize: 0.0,
-            record_dims: Vec::new(),
-            record_element_type: ElementType::Uint8,
-            num_subfolders_train: 0,
-            num_subfolders_eval: 0,
-            file_prefix: "img".into(),
-            keep_files: true,
-            skip_listing: false,
-            listing_validation_interval: 1000,
-            image_content: ImageContent::Real,
-            seed: 10,
-            compress_ratio: 1.0,
-            dedup_ratio: 1.0,
-            pattern: Pattern::Pool,
-        }
-    }
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Reader {
-            batch_size: 1,
-            batch_size_eval: 1,
-            read_threads: 1,
-            write_threads: 1,
-            prefetch_size: 2,
-            file_shuffle: Shuffle::Off,
-            sample_shuffle: Shuffle::Off,
-            preprocess_time: Distribution::default(),
-        }
-    }
-}
-
-impl Default for Train {
-    fn default() -> Self {
-        Train {
-            epochs: 1,
-            computation_time: Distribution::default(),
-            total_training_steps: None,
-            seed: 123,
-            seed_change_epoch: true,
-        }
-    }
-}
-
-impl Default for Evaluation {
-    fn default() -> Self {
-        Evaluation {
-            eval_time: Distribution::default(),
-            eval_after_epoch: 1,
-            epochs_between_evals: 1,
-        }
-    }
-}
-
-impl Default for Metric {
-    fn default() -> Self {
-        Metric { au: 0.90 }
-    }
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Output { folder: None, metric: OutputMetric::default() }
-    }
-}
-
-impl Default for OutputMetric {
-    fn default() -> Self {
-        OutputMetric { exclude_start_steps: 1, exclude_end_steps: 0 }
-    }
-}
-
-impl Default for Io {
-    fn default() -> Self {
-        Io {
-            mode: IoMode::Native,
-            engine: Engine::Auto,
-            direct: true,
-            queue_depth: 8,
-            block_size: 1 << 20,
-            submit_batch: 1,
-            registered: true,
-            huge_pages: true,
-            max_buffer_bytes: 1 << 30,
-            fallocate: true,
-            drop_last: true,
-            delay: None,
-            fault: Vec::new(),
-        }
-    }
-}
-
-impl Default for Verify {
-    fn default() -> Self {
-        Verify { mode: VerifyMode::None, sample_fraction: 0.05 }
-    }
 }

@@ -1,0 +1,253 @@
+//! The keys of MLPerf and DLIO files, section by section.
+//!
+//! Framework settings (loaders, pinned memory, worker start methods) steer Python machinery that does not exist here; they
+//! are accepted so that files run unmodified, and each says why it changes nothing.
+
+use super::super::kind::*;
+use super::{Key, folded, ignored, typed};
+
+const FRAMEWORKS: &[&str] = &["tensorflow", "pytorch"];
+const LOADERS: &[&str] =
+    &["tensorflow", "pytorch", "dali", "native_dali", "custom", "none", "synthetic"];
+const FORMATS: &[&str] = &[
+    "tfrecord",
+    "hdf5",
+    "hdf5_opt",
+    "csv",
+    "npz",
+    "npy",
+    "jpeg",
+    "png",
+    "indexed_binary",
+    "mmap_indexed_binary",
+    "synthetic",
+    "parquet",
+];
+const ELEMENTS: &[&str] = &[
+    "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
+    "float64", "bool",
+];
+const SHUFFLES: &[&str] = &["off", "seed", "random"];
+const STORAGES: &[&str] = &["local_fs", "direct_fs", "parallel_fs", "s3", "aistore"];
+const COLUMN_TYPES: &[&str] = &[
+    "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
+    "float64", "bool", "list", "string", "binary",
+];
+const COLUMN: &[Field] = &[
+    Field { name: "name", kind: TEXT, required: true },
+    Field { name: "dtype", kind: Kind::Choice(COLUMN_TYPES), required: false },
+    Field { name: "size", kind: POSITIVE, required: false },
+    Field { name: "read", kind: BOOL, required: false },
+];
+
+const CHECKPOINT_SIZES: &str = "it only sizes checkpoints, which this version does not write";
+const HDF5: &str = "it only shapes hdf5 files, which this version does not have";
+const PARQUET: &str = "it only shapes parquet files, which this version does not have";
+const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
+const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
+const NO_CHECKPOINT: &str = "workflow.checkpoint is False";
+const OBJECT: &str = "it belongs to object stores, which this version does not have";
+const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
+const NO_READER: &str = "the reference does not read it either";
+
+/// `framework` and `workflow`.
+pub(super) const RUN: &[Key] = &[
+    typed("framework", Kind::Choice(FRAMEWORKS)),
+    typed("workflow.generate_data", BOOL),
+    typed("workflow.train", BOOL),
+    typed("workflow.evaluation", BOOL),
+    typed("workflow.checkpoint", BOOL),
+    typed("workflow.profiling", BOOL),
+];
+
+/// `model`.
+pub(super) const MODEL: &[Key] = &[
+    typed("model.name", TEXT),
+    ignored("model.type", TEXT, CHECKPOINT_SIZES),
+    ignored("model.model_size", BYTES, "the reference reads model_size_bytes instead"),
+    ignored("model.model_size_bytes", BYTES, CHECKPOINT_SIZES),
+    ignored("model.model_datatype", TEXT, CHECKPOINT_SIZES),
+    ignored("model.optimizer_datatype", TEXT, CHECKPOINT_SIZES),
+    ignored("model.num_layers", INTEGER, CHECKPOINT_SIZES),
+    ignored("model.optimization_groups", COUNTS, CHECKPOINT_SIZES),
+    ignored("model.layer_parameters", COUNTS, CHECKPOINT_SIZES),
+    ignored("model.parallelism.tensor", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.parallelism.pipeline", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.parallelism.data", INTEGER, CHECKPOINT_SIZES),
+    ignored("model.parallelism.zero_stage", Kind::Count { min: 0, max: 3 }, CHECKPOINT_SIZES),
+    ignored("model.transformer.vocab_size", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.transformer.hidden_size", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.transformer.ffn_hidden_size", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.transformer.num_attention_heads", POSITIVE, CHECKPOINT_SIZES),
+    ignored("model.transformer.num_kv_heads", POSITIVE, CHECKPOINT_SIZES),
+];
+
+/// `dataset`; the keys after `image_content` are ours.
+pub(super) const DATASET: &[Key] = &[
+    typed("dataset.data_folder", TEXT),
+    typed("dataset.format", Kind::Choice(FORMATS)),
+    typed("dataset.num_files_train", COUNT),
+    typed("dataset.num_files_eval", COUNT),
+    typed("dataset.num_samples_per_file", POSITIVE),
+    typed("dataset.record_length_bytes", Kind::MeanBytes { min: 1.0 }),
+    typed("dataset.record_length_bytes_stdev", Kind::MeanBytes { min: 0.0 }),
+    typed("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }),
+    typed("dataset.record_dims", COUNTS),
+    typed("dataset.record_element_type", Kind::Choice(ELEMENTS)),
+    typed("dataset.num_subfolders_train", COUNT),
+    typed("dataset.num_subfolders_eval", COUNT),
+    typed("dataset.file_prefix", TEXT),
+    typed("dataset.keep_files", BOOL),
+    typed("dataset.skip_listing", BOOL),
+    typed("dataset.listing_validation_interval", COUNT),
+    typed("dataset.image_content", Kind::Choice(&["real", "raw"])),
+    typed("dataset.seed", SEED),
+    typed("dataset.compress_ratio", RATIO),
+    typed("dataset.dedup_ratio", RATIO),
+    typed("dataset.pattern", Kind::Choice(&["pool", "pcg"])),
+    folded("dataset.record_length", Kind::MeanBytes { min: 1.0 }, "dataset.record_length_bytes"),
+    folded("dataset.num_files_generated", COUNT, "dataset.num_files_train"),
+    ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
+    ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
+    ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
+    ignored("dataset.enable_chunking", BOOL, HDF5),
+    ignored("dataset.chunk_size", BYTES, HDF5),
+    ignored("dataset.generation_buffer_size", BYTES, "buffers follow io.max_buffer_bytes"),
+    ignored(
+        "dataset.data_gen_method",
+        Kind::Choice(&["dgen", "numpy"]),
+        "rankio has its own generator (dataset.pattern)",
+    ),
+    ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
+    ignored("dataset.parquet.columns", Kind::Records(COLUMN), PARQUET),
+    ignored("dataset.parquet.row_group_size", POSITIVE, PARQUET),
+    ignored("dataset.parquet.read_mode", WORD, NO_READER),
+    ignored("dataset.parquet.partition_by", WORD, PARQUET),
+    ignored("dataset.parquet.generation_batch_size", COUNT, PARQUET),
+    ignored("dataset.parquet.use_s3dlio_gen", BOOL, PARQUET),
+    ignored("dataset.hdf5.chunk_dims", COUNTS, HDF5),
+    ignored("dataset.hdf5.num_dset_per_record", POSITIVE, HDF5),
+    ignored("dataset.hdf5.max_shape", Kind::Any, HDF5),
+];
+
+/// `reader` (also `data_reader`).
+pub(super) const READER: &[Key] = &[
+    typed("reader.batch_size", POSITIVE),
+    typed("reader.batch_size_eval", POSITIVE),
+    typed("reader.read_threads", Kind::Count { min: 1, max: 4096 }),
+    typed("reader.write_threads", Kind::Count { min: 0, max: 4096 }),
+    typed("reader.prefetch_size", COUNT),
+    typed("reader.file_shuffle", Kind::Choice(SHUFFLES)),
+    typed("reader.sample_shuffle", Kind::Choice(SHUFFLES)),
+    typed("reader.preprocess_time", Kind::Distribution),
+    folded("reader.preprocess_time_stdev", SECONDS, "reader.preprocess_time"),
+    folded("reader.odirect", BOOL, "io.direct"),
+    ignored(
+        "reader.data_loader",
+        Kind::Choice(LOADERS),
+        "rankio reads with its own engine (io.engine: null moves no bytes)",
+    ),
+    ignored("reader.data_loader_classname", WORD, PLUGIN),
+    ignored("reader.data_loader_sampler", Kind::Choice(&["iterative", "index", "none"]), PLUGIN),
+    ignored("reader.reader_classname", WORD, PLUGIN),
+    ignored("reader.computation_threads", COUNT, "rankio parses no samples"),
+    ignored("reader.shuffle_size", COUNT, "shuffles cover the whole dataset"),
+    ignored(
+        "reader.read_type",
+        Kind::Choice(&["memory", "on_demand"]),
+        "samples are always read on demand",
+    ),
+    ignored(
+        "reader.file_access",
+        Kind::Choice(&["multi", "shared", "collective", "mpio", "posix"]),
+        "each rank opens the files it reads",
+    ),
+    ignored("reader.transfer_size", Kind::Optional(&BYTES), "io.block_size is the request size"),
+    ignored("reader.dont_use_mmap", BOOL, "only io.engine: mmap maps files"),
+    ignored("reader.pin_memory", BOOL, "rankio has no GPU copy"),
+    ignored("reader.multiprocessing_context", WORD, "readers are threads, not processes"),
+    ignored("reader.transformed_record_dims", COUNTS, NO_TENSOR),
+    ignored("reader.transformed_record_element_type", Kind::Choice(ELEMENTS), NO_TENSOR),
+];
+
+/// `train`, `evaluation`, `metric`.
+pub(super) const TIMES: &[Key] = &[
+    typed("train.epochs", POSITIVE),
+    typed("train.computation_time", Kind::Distribution),
+    folded("train.computation_time_stdev", SECONDS, "train.computation_time"),
+    typed("train.total_training_steps", Kind::Cap),
+    typed("train.seed", SEED),
+    typed("train.seed_change_epoch", BOOL),
+    typed("evaluation.eval_time", Kind::Distribution),
+    folded("evaluation.eval_time_stdev", SECONDS, "evaluation.eval_time"),
+    typed("evaluation.eval_after_epoch", POSITIVE),
+    typed("evaluation.epochs_between_evals", POSITIVE),
+    typed("metric.au", Kind::Number { min: 0.0, max: 1.0, above_min: false }),
+];
+
+/// `checkpoint`.
+pub(super) const CHECKPOINT: &[Key] = &[
+    ignored("checkpoint.checkpoint_folder", TEXT, NO_CHECKPOINT),
+    ignored("checkpoint.checkpoint_after_epoch", COUNT, NO_CHECKPOINT),
+    ignored("checkpoint.epochs_between_checkpoints", COUNT, NO_CHECKPOINT),
+    ignored("checkpoint.steps_between_checkpoints", INTEGER, NO_CHECKPOINT),
+    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), NO_CHECKPOINT),
+    ignored("checkpoint.mode", Kind::Choice(&["default", "subset"]), NO_CHECKPOINT),
+    ignored("checkpoint.fsync", BOOL, NO_CHECKPOINT),
+    ignored("checkpoint.time_between_checkpoints", SECONDS, NO_CHECKPOINT),
+    ignored("checkpoint.num_checkpoints_write", INTEGER, NO_CHECKPOINT),
+    ignored("checkpoint.num_checkpoints_read", INTEGER, NO_CHECKPOINT),
+    ignored("checkpoint.rank_sync", BOOL, NO_CHECKPOINT),
+    ignored("checkpoint.recovery_rank_shift", Kind::Any, NO_CHECKPOINT),
+    ignored("checkpoint.randomize_tensor", BOOL, NO_CHECKPOINT),
+    ignored("checkpoint.ksm", Kind::Any, NO_CHECKPOINT),
+    ignored("checkpoint.checkpoint_mechanism_classname", WORD, NO_CHECKPOINT),
+];
+
+/// `storage`. Values below `storage_options` are not looked at: they may be credentials.
+pub(super) const STORAGE: &[Key] = &[
+    folded("storage.storage_type", Kind::Choice(STORAGES), "io.direct"),
+    folded("storage.storage_root", TEXT, "dataset.data_folder"),
+    ignored("storage.storage_library", WORD, OBJECT),
+    ignored("storage.post_generation_settle_seconds", SECONDS, OBJECT),
+    ignored("storage.endpoint_uris", Kind::Any, NO_READER),
+    ignored("storage.load_balance_strategy", Kind::Any, NO_READER),
+    ignored("storage.use_mpi_endpoint_distribution", Kind::Any, NO_READER),
+    ignored("storage.storage_options.access_key_id", Kind::Any, NO_CREDENTIALS),
+    ignored("storage.storage_options.secret_access_key", Kind::Any, NO_CREDENTIALS),
+    ignored("storage.storage_options.s3_profile", Kind::Any, NO_CREDENTIALS),
+    ignored("storage.storage_options.endpoint_url", Kind::Any, OBJECT),
+    ignored("storage.storage_options.region", Kind::Any, OBJECT),
+    ignored("storage.storage_options.storage_library", Kind::Any, OBJECT),
+    ignored("storage.storage_options.uri_scheme", Kind::Any, OBJECT),
+    ignored("storage.storage_options.use_full_object_uri", Kind::Any, OBJECT),
+    ignored("storage.storage_options.secure", Kind::Any, OBJECT),
+    ignored("storage.storage_options.s3_force_path_style", Kind::Any, OBJECT),
+    ignored("storage.storage_options.s3_max_attempts", Kind::Any, OBJECT),
+    ignored("storage.storage_options.prefetch_workers", Kind::Any, OBJECT),
+    ignored("storage.storage_options.prefetch_window", Kind::Any, OBJECT),
+    ignored("storage.storage_options.stagger_workers", Kind::Any, OBJECT),
+    ignored("storage.storage_options.columns", Kind::Any, OBJECT),
+    ignored("storage.storage_options.coalesce_rgs", Kind::Any, OBJECT),
+    ignored("storage.storage_options.footer_cap", Kind::Any, OBJECT),
+    ignored("storage.storage_options.footer_batch_size", Kind::Any, OBJECT),
+    ignored("storage.storage_options.max_outstanding", Kind::Any, OBJECT),
+    ignored("storage.storage_options.decode", Kind::Any, OBJECT),
+    ignored("storage.storage_options.decode_output", Kind::Any, OBJECT),
+    ignored("storage.storage_options.simulate_io", Kind::Any, OBJECT),
+    ignored("storage.storage_options.sim_log_secs", Kind::Any, OBJECT),
+];
+
+/// `output`, `profiling`.
+pub(super) const OUTPUT: &[Key] = &[
+    typed("output.folder", Kind::Optional(&TEXT)),
+    typed("output.metric.exclude_start_steps", COUNT),
+    typed("output.metric.exclude_end_steps", COUNT),
+    ignored("output.log_file", WORD, "rankio writes to standard error and to its result files"),
+    ignored(
+        "profiling.profiler",
+        Kind::Choice(&["none", "iostat", "darshan", "tensorboard"]),
+        "rankio starts no profiler",
+    ),
+    ignored("profiling.iostat_devices", Kind::Any, "rankio starts no profiler"),
+];

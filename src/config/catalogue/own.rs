@@ -1,0 +1,67 @@
+//! The keys of sections that DLIO does not have, and the sections of other tools' files.
+
+use super::super::kind::*;
+use super::{Key, refused, typed};
+
+const FAULT: &[Field] = &[
+    Field { name: "op", kind: Kind::Choice(&["open", "read", "write", "sync"]), required: true },
+    Field {
+        name: "kind",
+        kind: Kind::Choice(&["eio", "enospc", "short", "flip", "zeros"]),
+        required: true,
+    },
+    Field { name: "at", kind: POSITIVE, required: false },
+    Field { name: "every", kind: COUNT, required: false },
+    Field { name: "name_contains", kind: Kind::FreeText, required: false },
+    Field { name: "rank", kind: RANK, required: false },
+];
+
+/// `io`: how bytes move.
+pub(super) const IO: &[Key] = &[
+    typed("io.mode", Kind::Choice(&["native", "reference"])),
+    typed("io.engine", Kind::Choice(&["auto", "uring", "sync", "mmap", "null"])),
+    typed("io.direct", BOOL),
+    typed("io.queue_depth", Kind::Count { min: 1, max: 4096 }),
+    typed("io.block_size", Kind::Bytes { min: 4096, max: 1 << 30, multiple: 4096 }),
+    typed("io.submit_batch", Kind::Count { min: 1, max: 4096 }),
+    typed("io.registered", BOOL),
+    typed("io.huge_pages", BOOL),
+    typed("io.max_buffer_bytes", Kind::Bytes { min: 4096, max: u64::MAX, multiple: 1 }),
+    typed("io.fallocate", BOOL),
+    typed("io.drop_last", BOOL),
+    typed("io.delay.latency", SECONDS),
+    typed("io.delay.bandwidth", BYTES),
+    typed("io.delay.rank", RANK),
+    typed("io.fault", Kind::Records(FAULT)),
+];
+
+/// `verify`: what is checked on reading.
+pub(super) const VERIFY: &[Key] = &[
+    typed("verify.mode", Kind::Choice(&["none", "sample", "full"])),
+    typed("verify.sample_fraction", Kind::Number { min: 0.0, max: 1.0, above_min: true }),
+];
+
+const VECTORDB: &str = "vector database workloads are not available in this version";
+const KVCACHE: &str = "KV-cache workloads are not available in this version";
+
+/// Top-level keys of the vector database and KV-cache benchmarks, so that such a file is recognised.
+pub(super) const OTHER_TOOLS: &[Key] = &[
+    refused("database", VECTORDB),
+    refused("index", VECTORDB),
+    refused("benchmark", VECTORDB),
+    refused("user_templates", KVCACHE),
+    refused("generation_timing", KVCACHE),
+    refused("qos_profiles", KVCACHE),
+    refused("qos_distribution", KVCACHE),
+    refused("eviction", KVCACHE),
+    refused("gpu_backend", KVCACHE),
+    refused("prefix_cache", KVCACHE),
+    refused("rag", KVCACHE),
+    refused("conversation", KVCACHE),
+    refused("autoscaler", KVCACHE),
+    refused("decode", KVCACHE),
+    refused("sharegpt", KVCACHE),
+    refused("saturation_detection", KVCACHE),
+    refused("validation_limits", KVCACHE),
+    refused("model_configs", KVCACHE),
+];
