@@ -103,11 +103,13 @@ impl Shape {
     /// Random words at the front of block `source`; the motif fills the rest, if there is one.
     ///
     /// The share of entropy is the difference of two running totals, `floor((n + 1) s) - floor(n s)`, so that
-    /// fractional ratios come out exact over many blocks. The motif itself counts as one word of it.
+    /// fractional ratios come out exact over many blocks. One word of it is the motif, one in 32 is what compressors
+    /// lose: zstd and lz4 take longer and longer steps through a random stretch and overrun the start of the motif
+    /// (measured with zstd levels 1 to 9 and lz4: 17 to 22 bytes behind 400 random ones, 75 to 92 behind 2048).
     #[inline(always)]
     pub fn random_words(&self, source: u64) -> usize {
         let fraction = source.wrapping_mul(self.entropy_words_q32) & 0xffff_ffff;
         let entropy = ((fraction + self.entropy_words_q32) >> 32) as usize;
-        if entropy >= BLOCK_WORDS { BLOCK_WORDS } else { entropy.saturating_sub(1) }
+        if entropy >= BLOCK_WORDS { BLOCK_WORDS } else { entropy.saturating_sub(1 + entropy / 32) }
     }
 }

@@ -120,7 +120,7 @@ fn a_short_end_of_a_block_is_judged_with_the_bytes_after_it() {
     assert_eq!(mismatch, Mismatch { offset: 4095, damage: Damage::Zeros });
     let stale = made(&generator, ID, 2, 4094, 400);
     let mismatch = content.verify(4094, &stale).unwrap_err();
-    assert_eq!(mismatch.damage, Damage::Garbage, "version 2 is more than 64 back");
+    assert_eq!(mismatch.damage, Damage::OtherObject, "more than 64 versions back");
     let stale = made(&generator, ID, 20, 4094, 400);
     let mismatch = content.verify(4094, &stale).unwrap_err();
     assert_eq!(mismatch.damage, Damage::Stale { version: 20 });
