@@ -122,7 +122,7 @@ fn from_first_record(head: &[u8], file_bytes: u64) -> Result<ForeignExtents, Str
             .to_string());
     };
     let record_bytes = payload.saturating_add(tfrecord::OVERHEAD_BYTES);
-    if record_bytes > file_bytes || file_bytes % record_bytes != 0 {
+    if record_bytes > file_bytes || !file_bytes.is_multiple_of(record_bytes) {
         return Err(format!(
             "its {file_bytes} bytes are not a multiple of its first record's {record_bytes}, so \
              its records differ in length; write an index of lines `offset length` to \

@@ -1,0 +1,199 @@
+"""Opens every data file under a folder with readers that are not ours.
+
+    readers.py FOLDER [--samples N] [--dtype uint8]
+
+numpy opens npz and npy, Pillow jpeg and png; TFRecord files are taken apart here, with
+google-crc32c for the checksums and protobuf for the examples. The kind of a file is its suffix.
+One line for each kind; exit code 1 names the first file that a reader refuses.
+"""
+
+import argparse
+import collections
+import pathlib
+import struct
+import sys
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from PIL import Image
+
+# The sizes here are ours; a large picture is not an attack.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def require(condition, what):
+    """An assertion that python -O keeps."""
+    if not condition:
+        raise ValueError(what)
+
+
+def example_class():
+    """tf.train.Example from its published descriptor (tensorflow: example.proto, feature.proto)."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tf", syntax="proto3")
+
+    def message(parent, name, *fields):
+        made = parent.add(name=name)
+        for number, (field_name, label, kind, type_name) in enumerate(fields, start=1):
+            made.field.add(name=field_name, number=number, label=label, type=kind,
+                           type_name=type_name)
+        return made
+
+    repeated, optional = field.LABEL_REPEATED, field.LABEL_OPTIONAL
+    message(file.message_type, "BytesList", ("value", repeated, field.TYPE_BYTES, None))
+    message(file.message_type, "FloatList", ("value", repeated, field.TYPE_FLOAT, None))
+    message(file.message_type, "Int64List", ("value", repeated, field.TYPE_INT64, None))
+    feature = message(
+        file.message_type,
+        "Feature",
+        ("bytes_list", optional, field.TYPE_MESSAGE, ".tf.BytesList"),
+        ("float_list", optional, field.TYPE_MESSAGE, ".tf.FloatList"),
+        ("int64_list", optional, field.TYPE_MESSAGE, ".tf.Int64List"),
+    )
+    feature.oneof_decl.add(name="kind")
+    for member in feature.field:
+        member.oneof_index = 0
+    features = message(
+        file.message_type,
+        "Features",
+        ("feature", repeated, field.TYPE_MESSAGE, ".tf.Features.FeatureEntry"),
+    )
+    entry = message(
+        features.nested_type,
+        "FeatureEntry",
+        ("key", optional, field.TYPE_STRING, None),
+        ("value", optional, field.TYPE_MESSAGE, ".tf.Feature"),
+    )
+    entry.options.map_entry = True
+    message(file.message_type, "Example",
+            ("features", optional, field.TYPE_MESSAGE, ".tf.Features"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tf.Example"))
+
+
+EXAMPLE = example_class()
+
+
+def masked_crc(data):
+    """TFRecord's masked CRC-32C."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def records(data):
+    """Offset and payload of each record; checks both checksums."""
+    offset = 0
+    while offset < len(data):
+        head = data[offset:offset + 12]
+        require(len(head) == 12, f"record at {offset} is cut off")
+        length, length_crc = struct.unpack("<QI", head)
+        require(masked_crc(head[:8]) == length_crc, f"length CRC of the record at {offset}")
+        payload = data[offset + 12:offset + 12 + length]
+        tail = data[offset + 12 + length:offset + 16 + length]
+        require(len(tail) == 4, f"record at {offset} is cut off")
+        require(masked_crc(payload) == struct.unpack("<I", tail)[0], f"CRC of record at {offset}")
+        yield offset, payload
+        offset += 16 + length
+
+
+def index_of(path):
+    """Text index of a TFRecord file: index/<split>/<file>.idx beside the split's folder."""
+    for split in path.parents:
+        if split.name in ("train", "valid"):
+            found = split.parent / "index" / split.name / (path.name + ".idx")
+            return found if found.exists() else None
+    return None
+
+
+def read_tfrecord(path, options):
+    data = path.read_bytes()
+    places, sizes = [], set()
+    for offset, payload in records(data):
+        example = EXAMPLE.FromString(payload)
+        features = example.features.feature
+        require(set(features) == {"image", "size"}, f"features {sorted(features)}")
+        require(len(features["size"].int64_list.value) == 1, "one size")
+        (image,) = features["image"].bytes_list.value
+        require(len(image) % options.dtype.itemsize == 0, "whole elements")
+        sizes.add(len(image))
+        places.append(f"{offset} {16 + len(payload)}")
+    require(options.samples in (None, len(places)), f"{len(places)} records")
+    require(len(sizes) == 1, f"samples of one size, not {sorted(sizes)}")
+    index = index_of(path)
+    require(index is not None, "no index file")
+    require(index.read_text().split("\n") == places + [""], f"{index} does not match")
+    return sum(sizes) * len(places)
+
+
+def check_samples(array, options):
+    require(array.ndim == 3, f"shape {array.shape}")
+    require(array.dtype == options.dtype, f"dtype {array.dtype}")
+    require(options.samples in (None, array.shape[2]), f"shape {array.shape}")
+    require(array.nbytes < 512 or np.any(array.view(np.uint8)), "all zeros")
+    return array.nbytes
+
+
+def read_npz(path, options):
+    with np.load(path) as archive:
+        require(archive.files == ["x", "y"], f"members {archive.files}")
+        require(archive.zip.testzip() is None, "CRC")
+        x, y = archive["x"], archive["y"]
+    require(y.dtype == np.int64 and y.shape == x.shape[2:] and not y.any(), "labels are zeros")
+    return check_samples(x, options)
+
+
+def read_npy(path, options):
+    return check_samples(np.load(path), options)
+
+
+def read_image(kind):
+    def read(path, _options):
+        with Image.open(path) as image:
+            require(image.format == kind, f"opened as {image.format}")
+            image.verify()
+        with Image.open(path) as image:
+            image.load()
+            require(image.mode == "L", f"mode {image.mode}")
+            return image.width * image.height
+
+    return read
+
+
+READERS = {
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".tfrecord": read_tfrecord,
+    ".jpeg": read_image("JPEG"),
+    ".png": read_image("PNG"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--samples", type=int, help="samples that each file must hold")
+    parser.add_argument("--dtype", type=np.dtype, default=np.dtype(np.uint8))
+    options = parser.parse_args()
+    files, payload = collections.Counter(), collections.Counter()
+    for path in sorted(options.folder.rglob("*")):
+        reader = READERS.get(path.suffix)
+        if reader is None or not path.is_file():
+            continue
+        try:
+            payload[path.suffix] += reader(path, options)
+        except Exception as error:  # Whatever a reader throws: it refused the file.
+            print(f"FAILED {path}: {type(error).__name__}: {error}", file=sys.stderr)
+            return 1
+        files[path.suffix] += 1
+    for suffix, count in sorted(files.items()):
+        print(f"{suffix[1:]}: {count} files read, {payload[suffix]} bytes decoded")
+    if not files:
+        print(f"FAILED {options.folder}: no data files", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

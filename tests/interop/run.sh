@@ -1,0 +1,65 @@
+#!/bin/sh
+# Interoperability: readers that are not ours open what rankio writes, and rankio trains on what
+# DLIO wrote.
+#
+#   tests/interop/run.sh RANKIO_BINARY [SHARED_DIR]
+#
+# Makes a Python environment in a temporary folder (numpy, Pillow, protobuf, google-crc32c), so it
+# needs python3 with venv and a package index. SHARED_DIR holds fixtures/dlio-2.0.0/data; without
+# it that half is left out.
+set -eu
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+    echo "usage: $0 RANKIO_BINARY [SHARED_DIR]" >&2
+    exit 2
+fi
+rankio=$(realpath "$1")
+fixtures=${2:+$(realpath "$2")/fixtures/dlio-2.0.0/data}
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+# What a step printed is shown only when the step failed.
+quietly() {
+    if ! "$@" >"$work/log" 2>&1; then
+        echo "FAILED: $*" >&2
+        cat "$work/log" >&2
+        exit 1
+    fi
+}
+
+quietly python3 -m venv "$work/venv"
+quietly "$work/venv/bin/pip" install --disable-pip-version-check -r "$here/requirements.txt"
+
+# One dataset for each format; the second has odd sides, wide elements and files of many chunks.
+for format in npz npy tfrecord jpeg png; do
+    quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
+        --data-dir "$work/small/$format" --results-dir "$work/results"
+    quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
+        --set 'dataset.record_dims=[301, 517]' --set dataset.record_element_type=float32 \
+        --set dataset.num_files_train=2 \
+        --data-dir "$work/wide/$format" --results-dir "$work/results"
+done
+echo "rankio's files in other readers:"
+"$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
+"$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
+
+if [ -z "$fixtures" ]; then
+    echo "left out: DLIO's files in rankio (no SHARED_DIR given)"
+    exit 0
+fi
+if [ ! -d "$fixtures" ]; then
+    echo "FAILED: no datasets at $fixtures" >&2
+    exit 1
+fi
+echo "DLIO's files in rankio:"
+for format in npz npy tfrecord jpeg png; do
+    # DLIO wrote its TFRecord fixture without subfolders.
+    subfolders=2
+    if [ "$format" = tfrecord ]; then subfolders=1; fi
+    quietly "$rankio" run "$here/small.yaml" --set "dataset.format=$format" \
+        --set dataset.num_files_train=4 --set "dataset.num_subfolders_train=$subfolders" \
+        --data-dir "$fixtures/$format" --results-dir "$work/results"
+    echo "$format: trained"
+done
