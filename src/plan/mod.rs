@@ -1,25 +1,56 @@
 //! Pure arithmetic, no I/O: what a run will do, as a value.
 //!
-//! A plan is printed by `rankio plan`, hashed and compared across ranks, and executed by `datagen` and `run`. Its memory
-//! does not depend on the number of samples or ranks: sizes come from a table of at most 1024 strata, names and orders are computed.
+//! A plan is printed by `rankio plan`, hashed and compared across ranks, and executed by `datagen`
+//! and `run`. Its memory does not depend on the number of samples or ranks: sizes come from a table
+//! of at most 1024 strata (`sizes`), names and orders are computed (`names`, `permutation`,
+//! `order`). A plan for 10^9 samples and 100,000 ranks is made in the time of one for ten.
 
-use crate::config::{Config, FormatKind, Shuffle};
-use crate::format::FileShape;
+mod demand;
+mod files;
+mod identity;
+mod memory;
+mod names;
+mod normal;
+mod order;
+mod permutation;
+mod rules;
+mod show;
+mod sizes;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use demand::{Demand, mean_seconds};
+pub use files::FileSet;
+pub use identity::CONTENT_VERSION;
+pub use memory::Memory;
+pub use order::EpochOrder;
+pub use permutation::Permutation;
+pub use rules::MinimumDataset;
+pub use sizes::{SizeTable, element_bytes, nominal_sample_bytes};
+
+use crate::config::{Config, IoMode, Shuffle};
+use crate::format::{self, Format};
+use order::{Arrangement, Dealing};
+use permutation::key_of;
+use rules::RuleInput;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The world a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct WorldShape {
     /// MPI ranks (accelerators).
     pub ranks: u64,
-    /// Hosts.
+    /// Hosts; 0 where unknown, which counts as 1.
     pub hosts: u64,
-    /// Memory of a host in bytes; for the MLPerf minimum dataset.
+    /// Memory of a host in bytes, for the MLPerf minimum dataset; 0 where unknown.
     pub memory_per_host_bytes: u64,
 }
 
 /// A plan that cannot be made: one sentence that names the key.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct PlanError(pub String);
 
@@ -33,6 +64,24 @@ pub enum Split {
     Valid,
 }
 
+impl Split {
+    /// Its folder below the data folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Valid => "valid",
+        }
+    }
+
+    /// The key that gives its number of files.
+    fn files_key(self) -> &'static str {
+        match self {
+            Split::Train => "dataset.num_files_train",
+            Split::Valid => "dataset.num_files_eval",
+        }
+    }
+}
+
 /// A sample's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SampleId {
@@ -40,68 +89,6 @@ pub struct SampleId {
     pub file: u64,
     /// Sample in the file.
     pub sample: u64,
-}
-
-/// The files of one split.
-#[derive(Debug, Clone)]
-pub struct FileSet {
-    _private: (),
-}
-
-impl FileSet {
-    /// Split.
-    pub fn split(&self) -> Split {
-        unimplemented!()
-    }
-    /// Number of files.
-    pub fn files(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Samples in each file.
-    pub fn samples_per_file(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Replaces `out` by the name of file `index` relative to the data folder. Does not allocate once `out` is long enough.
-    pub fn name(&self, _index: u64, _out: &mut String) {
-        unimplemented!()
-    }
-    /// Shape of file `index`. O(1).
-    pub fn shape(&self, _index: u64) -> FileShape {
-        unimplemented!()
-    }
-    /// Identity of the content of file `index` for the generator (differs between splits).
-    pub fn object_id(&self, _index: u64) -> u64 {
-        unimplemented!()
-    }
-    /// Exact bytes of all files. O(strata).
-    pub fn total_bytes(&self) -> u128 {
-        unimplemented!()
-    }
-}
-
-/// Who reads what in one epoch: a bijection from (rank, step, slot) to samples.
-#[derive(Debug, Clone, Copy)]
-pub struct EpochOrder {
-    _private: (),
-}
-
-impl EpochOrder {
-    /// Steps of the epoch, equal on all ranks.
-    pub fn steps(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Samples of `rank` in `step` (the batch size, less in a last incomplete step).
-    pub fn batch_len(&self, _rank: u64, _step: u64) -> u64 {
-        unimplemented!()
-    }
-    /// The sample in `slot` of `rank`'s batch in `step`. O(1), allocates nothing.
-    pub fn sample(&self, _rank: u64, _step: u64, _slot: u64) -> SampleId {
-        unimplemented!()
-    }
-    /// How many slots from `slot` on (at most to the end of the batch) are consecutive samples of one file. At least 1.
-    pub fn run_length(&self, _rank: u64, _step: u64, _slot: u64) -> u64 {
-        unimplemented!()
-    }
 }
 
 /// A whole plan.
@@ -113,39 +100,238 @@ pub struct Plan {
     pub valid: Option<FileSet>,
     /// World it is made for.
     pub world: WorldShape,
-    _private: (),
+    config: Config,
+    train_dealing: Dealing,
+    valid_dealing: Option<Dealing>,
+    memory: Memory,
+    minimum: MinimumDataset,
 }
+
+/// Domain of the keys of epoch orders by `train.seed`.
+const ORDER_BY_SEED: u64 = 0x6F72_6465;
+/// Domain of the keys of epoch orders by the seed of a run.
+const ORDER_BY_RUN: u64 = 0x7261_6E64;
 
 impl Plan {
-    /// Makes the plan of `config` for `world`.
-    pub fn new(_config: &Config, _world: WorldShape) -> Result<Plan, PlanError> {
-        unimplemented!()
+    /// Makes the plan of `config` for `world`. Refuses what cannot be executed: no file, no sample,
+    /// a format that is not available, no full step where the workload trains or evaluates, more
+    /// steps than there are, more buffers than allowed.
+    pub fn new(config: &Config, world: WorldShape) -> Result<Plan, PlanError> {
+        let format = format::for_dataset(&config.dataset).map_err(PlanError)?;
+        Plan::with_format(config, world, Arc::from(format))
     }
-    /// Order of training in `epoch` (from 1). `run_seed` is used where a shuffle is `random`.
-    pub fn train_order(&self, _epoch: u64, _run_seed: u64) -> EpochOrder {
-        unimplemented!()
+
+    /// [`Plan::new`] with a given format in the place of the dataset's.
+    pub fn with_format(
+        config: &Config,
+        world: WorldShape,
+        format: Arc<dyn Format>,
+    ) -> Result<Plan, PlanError> {
+        let world = WorldShape { hosts: world.hosts.max(1), ..world };
+        check(config, world)?;
+        let train = FileSet::new(config, Split::Train, format.clone())?;
+        let valid = match config.dataset.num_files_eval {
+            0 => None,
+            _ => Some(FileSet::new(config, Split::Valid, format)?),
+        };
+        let memory = Memory::new(config)?;
+        let train_dealing = deal_training(config, &train, world.ranks)?;
+        let valid_dealing = match &valid {
+            Some(files) => Some(deal_evaluation(config, files, world.ranks)?),
+            None => None,
+        };
+        let input = RuleInput {
+            files: train.files(),
+            samples_per_file: train.samples_per_file(),
+            sample_bytes: nominal_sample_bytes(&config.dataset),
+            batch: config.workflow.train.then_some(config.reader.batch_size),
+        };
+        let minimum = MinimumDataset::new(input, world);
+        let config = config.clone();
+        Ok(Plan { train, valid, world, config, train_dealing, valid_dealing, memory, minimum })
     }
-    /// Order of an evaluation.
+
+    /// Order of training in `epoch` (from 1). `run_seed` is used where a shuffle is `random`. In
+    /// native mode a shuffle of samples contains one of files; in reference mode only files are
+    /// shuffled, as the Python tool does.
+    pub fn train_order(&self, epoch: u64, run_seed: u64) -> EpochOrder {
+        let (reader, train) = (&self.config.reader, &self.config.train);
+        let key = |shuffle| match shuffle {
+            Shuffle::Off => None,
+            Shuffle::Seed => {
+                let step = if train.seed_change_epoch { epoch } else { 0 };
+                Some(key_of(&[ORDER_BY_SEED, train.seed.wrapping_add(step)]))
+            }
+            Shuffle::Random => Some(key_of(&[ORDER_BY_RUN, run_seed, epoch])),
+        };
+        let by_sample = match self.config.io.mode {
+            IoMode::Native => key(reader.sample_shuffle),
+            IoMode::Reference => None,
+        };
+        let arrangement = match (by_sample, key(reader.file_shuffle)) {
+            (Some(key), _) => Arrangement::Samples(Permutation::new(self.train.samples(), key)),
+            (None, Some(key)) => Arrangement::Files(Permutation::new(self.train.files(), key)),
+            (None, None) => Arrangement::Identity,
+        };
+        self.train_dealing.epoch(arrangement)
+    }
+
+    /// Order of an evaluation, None where there are no evaluation files: never shuffled, always
+    /// dealt by sample.
     pub fn eval_order(&self) -> Option<EpochOrder> {
-        unimplemented!()
+        self.valid_dealing.map(|dealing| dealing.epoch(Arrangement::Identity))
     }
-    /// First 16 hex digits of SHA-256 over the canonical JSON (`hash` left out).
+
+    /// Steps of a training epoch, equal on all ranks.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.train_dealing.steps()
+    }
+
+    /// Samples that all ranks together read in a training epoch.
+    pub fn samples_per_epoch(&self) -> u64 {
+        self.train_dealing.samples()
+    }
+
+    /// Bytes of the container in which a training sample comes, on average: all bytes over all
+    /// samples.
+    pub fn real_sample_bytes(&self) -> f64 {
+        self.train.total_bytes() as f64 / self.train.samples() as f64
+    }
+
+    /// What training asks of storage; None where a step takes no time.
+    pub fn demand(&self) -> Option<Demand> {
+        Demand::new(
+            self.config.reader.batch_size,
+            self.world.ranks,
+            nominal_sample_bytes(&self.config.dataset),
+            self.real_sample_bytes(),
+            &self.config.train.computation_time,
+        )
+    }
+
+    /// The MLPerf minimum dataset and whether this one reaches it.
+    pub fn minimum(&self) -> &MinimumDataset {
+        &self.minimum
+    }
+
+    /// The memory of one rank.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// First 16 hex digits of SHA-256 over the canonical JSON of everything that ranks must agree
+    /// on to run together: dataset, world, orders, steps, phases. Facts about one host and settings
+    /// of a rank's own stay out of it.
     pub fn hash(&self) -> String {
-        unimplemented!()
+        identity::digest(&identity::execution(self))
     }
-    /// Identity of the dataset alone: what decides names, sizes and content (not batch, ranks or epochs).
+
+    /// Identity of the dataset alone: what decides names, sizes and content (not batch, ranks,
+    /// epochs or folder).
     pub fn dataset_hash(&self) -> String {
-        unimplemented!()
+        identity::digest(&identity::dataset(&self.config))
     }
+
+    /// The settings that [`Plan::dataset_hash`] is the digest of, for a marker that can say what
+    /// differs.
+    pub fn dataset_identity(&self) -> serde_json::Value {
+        identity::dataset(&self.config)
+    }
+
     /// The sections of `plan --json`.
     pub fn to_json(&self) -> serde_json::Value {
-        unimplemented!()
+        show::json(self)
     }
+
     /// The plan for a terminal.
     pub fn to_text(&self) -> String {
-        unimplemented!()
+        show::text(self)
     }
 }
 
-#[allow(dead_code)]
-fn unused(_: FormatKind, _: Shuffle) {}
+fn check(config: &Config, world: WorldShape) -> Result<(), PlanError> {
+    if world.ranks == 0 {
+        return Err(PlanError("a plan needs at least 1 rank".into()));
+    }
+    if world.hosts > world.ranks {
+        return Err(PlanError(format!(
+            "{} hosts for {} ranks: give at least one rank to each host",
+            world.hosts, world.ranks
+        )));
+    }
+    if config.workflow.evaluation && config.dataset.num_files_eval == 0 {
+        return Err(PlanError(
+            "workflow.evaluation is on but dataset.num_files_eval is 0; set one of them".into(),
+        ));
+    }
+    if config.io.mode == IoMode::Reference && !config.io.drop_last {
+        return Err(PlanError(
+            "io.drop_last: false cannot be had with io.mode: reference, which drops the last \
+             incomplete batch; set one of them"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn deal_training(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing, PlanError> {
+    let (count, samples, batch) =
+        (files.files(), files.samples_per_file(), config.reader.batch_size);
+    let dealing = match config.io.mode {
+        IoMode::Native => Dealing::native(count, samples, ranks, batch, config.io.drop_last),
+        IoMode::Reference => Dealing::reference(count, samples, ranks, batch),
+    };
+    if !config.workflow.train {
+        return Ok(dealing);
+    }
+    if dealing.steps() == 0 {
+        let whole_files = config.io.mode == IoMode::Reference;
+        return Err(too_few_samples(files, "batch_size", batch, ranks, whole_files));
+    }
+    // Like the reference, a cap of zero is none.
+    match config.train.total_training_steps.filter(|&cap| cap > 0) {
+        Some(cap) if cap > dealing.steps() => Err(PlanError(format!(
+            "train.total_training_steps is {cap}, but an epoch of this dataset has {} steps; lower \
+             it or generate more files",
+            dealing.steps()
+        ))),
+        Some(cap) => Ok(dealing.cap(cap)),
+        None => Ok(dealing),
+    }
+}
+
+fn deal_evaluation(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing, PlanError> {
+    let batch = config.reader.batch_size_eval;
+    let dealing =
+        Dealing::native(files.files(), files.samples_per_file(), ranks, batch, config.io.drop_last);
+    if config.workflow.evaluation && dealing.steps() == 0 {
+        return Err(too_few_samples(files, "batch_size_eval", batch, ranks, false));
+    }
+    Ok(dealing)
+}
+
+fn too_few_samples(
+    files: &FileSet,
+    key: &str,
+    batch: u64,
+    ranks: u64,
+    whole_files: bool,
+) -> PlanError {
+    let (count, samples) = (files.files(), files.samples_per_file());
+    let remedy = "generate more files or use fewer ranks";
+    PlanError(if whole_files {
+        format!(
+            "dataset has too few samples for one step: {count} files / {ranks} ranks = {} whole \
+             files x {samples} samples = {} < {key} = {batch}; {remedy}",
+            count / ranks,
+            count / ranks * samples,
+        )
+    } else {
+        format!(
+            "dataset has too few samples for one step: {count} files x {samples} samples = {} < \
+             {key} {batch} x {ranks} ranks = {}; {remedy}",
+            files.samples(),
+            u128::from(batch) * u128::from(ranks),
+        )
+    })
+}

@@ -1,0 +1,211 @@
+//! The files of one split: names, shapes, lengths and content identities, all computed from an
+//! index.
+
+use super::names::Names;
+use super::sizes::SizeTable;
+use super::{PlanError, Split};
+use crate::config::Config;
+use crate::format::{FileShape, Format};
+use std::fmt;
+use std::sync::Arc;
+
+/// Most files of a split; what is left of 64 bits names the split in an object id.
+const MOST_FILES: u64 = 1 << 48;
+
+/// The files of one split. Cheap to clone.
+#[derive(Clone)]
+pub struct FileSet {
+    split: Split,
+    files: u64,
+    samples_per_file: u64,
+    names: Names,
+    sizes: Arc<SizeTable>,
+    format: Arc<dyn Format>,
+}
+
+impl FileSet {
+    /// The files that `config` gives to `split`, laid out by `format`. Refuses a dataset without
+    /// files or samples, and one whose names or sizes cannot be.
+    pub fn new(
+        config: &Config,
+        split: Split,
+        format: Arc<dyn Format>,
+    ) -> Result<FileSet, PlanError> {
+        let dataset = &config.dataset;
+        let (files, subfolders) = match split {
+            Split::Train => (dataset.num_files_train, dataset.num_subfolders_train),
+            Split::Valid => (dataset.num_files_eval, dataset.num_subfolders_eval),
+        };
+        if !(1..=MOST_FILES).contains(&files) {
+            return Err(PlanError(format!(
+                "{} is {files}; give a number from 1 to 2^48",
+                split.files_key()
+            )));
+        }
+        if dataset.num_samples_per_file == 0 {
+            return Err(PlanError("dataset.num_samples_per_file is 0; give at least 1".into()));
+        }
+        if files.checked_mul(dataset.num_samples_per_file).is_none() {
+            return Err(PlanError(format!(
+                "{} x dataset.num_samples_per_file exceeds 2^64 samples; lower one of them",
+                split.files_key()
+            )));
+        }
+        if dataset.file_prefix.contains(['/', '\0']) {
+            return Err(PlanError(format!(
+                "dataset.file_prefix is {:?}; it must not contain '/'",
+                dataset.file_prefix
+            )));
+        }
+        let names = Names {
+            folder: split.folder(),
+            prefix: dataset.file_prefix.as_str().into(),
+            suffix: format.suffix(),
+            files,
+            subfolders,
+        };
+        let sizes = Arc::new(SizeTable::new(config, split, files, &*format)?);
+        let samples_per_file = dataset.num_samples_per_file;
+        Ok(FileSet { split, files, samples_per_file, names, sizes, format })
+    }
+
+    /// Split.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// Number of files.
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Samples in each file.
+    pub fn samples_per_file(&self) -> u64 {
+        self.samples_per_file
+    }
+
+    /// Samples of all files.
+    pub fn samples(&self) -> u64 {
+        self.files * self.samples_per_file
+    }
+
+    /// Subfolders of the split; 0: its files lie in its own folder.
+    pub fn subfolders(&self) -> u64 {
+        if self.names.subfolders > 1 { self.names.subfolders } else { 0 }
+    }
+
+    /// Replaces `out` by the name of file `index` relative to the data folder. Does not allocate
+    /// once `out` is long enough.
+    pub fn name(&self, index: u64, out: &mut String) {
+        debug_assert!(index < self.files);
+        self.names.write(index, out);
+    }
+
+    /// Shape of file `index`. Constant time, allocates nothing.
+    pub fn shape(&self, index: u64) -> FileShape {
+        debug_assert!(index < self.files);
+        self.sizes.level(index).shape
+    }
+
+    /// Length of file `index` in bytes. Constant time, allocates nothing.
+    pub fn file_bytes(&self, index: u64) -> u64 {
+        debug_assert!(index < self.files);
+        self.sizes.level(index).file_bytes
+    }
+
+    /// Identity of the content of file `index` for the generator; no two files of a dataset share
+    /// one.
+    pub fn object_id(&self, index: u64) -> u64 {
+        debug_assert!(index < self.files);
+        (self.split as u64 + 1) << 56 | index
+    }
+
+    /// Exact bytes of all files, in at most 2048 additions. At most `u64::MAX`.
+    pub fn total_bytes(&self) -> u128 {
+        self.sizes.total_bytes()
+    }
+
+    /// The table of sizes.
+    pub fn sizes(&self) -> &SizeTable {
+        &self.sizes
+    }
+
+    /// The container format.
+    pub fn format(&self) -> &Arc<dyn Format> {
+        &self.format
+    }
+}
+
+impl fmt::Debug for FileSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSet")
+            .field("names", &self.names)
+            .field("samples_per_file", &self.samples_per_file)
+            .field("levels", &self.sizes.level_count())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Plain, config};
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn set(config: &Config, split: Split) -> Result<FileSet, PlanError> {
+        FileSet::new(config, split, Arc::new(Plain::new("npz", 498)))
+    }
+
+    #[test]
+    fn a_dataset_that_cannot_be_is_refused() {
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 4] = [
+            (|c| c.dataset.num_files_train = 0, "dataset.num_files_train is 0"),
+            (|c| c.dataset.num_samples_per_file = 0, "dataset.num_samples_per_file is 0"),
+            (|c| c.dataset.file_prefix = "a/b".into(), "dataset.file_prefix is \"a/b\""),
+            (|c| c.dataset.num_samples_per_file = u64::MAX, "exceeds 2^64 samples"),
+        ];
+        for (change, text) in cases {
+            let mut config = config();
+            change(&mut config);
+            let error = set(&config, Split::Train).unwrap_err();
+            assert!(error.0.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_format() {
+        let mut config = config();
+        config.dataset.record_length_bytes_stdev = 300.0;
+        let files = set(&config, Split::Train).unwrap();
+        for index in 0..files.files() {
+            let shape = files.shape(index);
+            assert_eq!(files.file_bytes(index), files.format().file_bytes(&shape));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_and_ids_are_unique(
+            train in 1u64..300, valid in 1u64..300, folders in 0u64..13,
+        ) {
+            let mut config = config();
+            config.dataset.num_files_train = train;
+            config.dataset.num_files_eval = valid;
+            config.dataset.num_subfolders_train = folders;
+            let (mut names, mut ids) = (HashSet::new(), HashSet::new());
+            let mut name = String::new();
+            for split in [Split::Train, Split::Valid] {
+                let files = set(&config, split).unwrap();
+                for index in 0..files.files() {
+                    files.name(index, &mut name);
+                    names.insert(name.clone());
+                    ids.insert(files.object_id(index));
+                }
+            }
+            prop_assert_eq!(names.len() as u64, train + valid);
+            prop_assert_eq!(ids.len() as u64, train + valid);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What makes two datasets, or two plans, the same: canonical JSON and its digest.
+//!
+//! Canonical: keys sorted, no white space, numbers as serde_json prints them. Settings that change
+//! neither names nor sizes nor content stay out of a dataset's identity, so that the same files
+//! serve any number of ranks, and so do settings that the format in question does not look at.
+
+use super::Plan;
+use super::sizes::nominal_sample_bytes;
+use crate::config::{Config, Dataset, FormatKind};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// Version of generator, layouts and sizes: raised when the same settings begin to mean other
+/// bytes.
+pub const CONTENT_VERSION: u32 = 1;
+
+/// Everything that decides names, sizes and content.
+pub fn dataset(config: &Config) -> Value {
+    let dataset = &config.dataset;
+    let subfolders = |count: u64| if count > 1 { count } else { 0 };
+    json!({
+        "content_version": CONTENT_VERSION,
+        "format": dataset.format,
+        "num_files_train": dataset.num_files_train,
+        "num_files_eval": dataset.num_files_eval,
+        "num_samples_per_file": dataset.num_samples_per_file,
+        "record_length_bytes": nominal_sample_bytes(dataset),
+        "record_length_bytes_stdev": dataset.record_length_bytes_stdev,
+        "record_dims": dataset.record_dims,
+        "record_element_type": dataset.record_element_type,
+        "num_subfolders_train": subfolders(dataset.num_subfolders_train),
+        "num_subfolders_eval": subfolders(dataset.num_subfolders_eval),
+        "file_prefix": dataset.file_prefix,
+        "image_content": image_content(dataset),
+        "seed": dataset.seed,
+        "compress_ratio": dataset.compress_ratio,
+        "dedup_ratio": dataset.dedup_ratio,
+        "pattern": dataset.pattern,
+        "mode": config.io.mode,
+    })
+}
+
+fn image_content(dataset: &Dataset) -> Value {
+    match dataset.format {
+        FormatKind::Jpeg | FormatKind::Png => json!(dataset.image_content),
+        _ => Value::Null,
+    }
+}
+
+/// Everything that ranks must agree on to run together. Facts about a host (its memory) and
+/// settings that each rank may have for itself (folders, threads, queue depth) are not among it.
+pub fn execution(plan: &Plan) -> Value {
+    let config = &plan.config;
+    let (workflow, reader, train) = (&config.workflow, &config.reader, &config.train);
+    let evaluation = &config.evaluation;
+    json!({
+        "dataset": dataset(config),
+        "bytes": u64::try_from(plan.train.total_bytes()).ok(),
+        "ranks": plan.world.ranks,
+        "hosts": plan.world.hosts,
+        "generate_data": workflow.generate_data,
+        "train": workflow.train,
+        "evaluation": workflow.evaluation,
+        "checkpoint": workflow.checkpoint,
+        "batch_size": reader.batch_size,
+        "batch_size_eval": reader.batch_size_eval,
+        "file_shuffle": reader.file_shuffle,
+        "sample_shuffle": reader.sample_shuffle,
+        "preprocess_time": reader.preprocess_time,
+        "drop_last": config.io.drop_last,
+        "steps": plan.train_dealing.steps(),
+        "epochs": train.epochs,
+        "computation_time": train.computation_time,
+        "seed": train.seed,
+        "seed_change_epoch": train.seed_change_epoch,
+        "eval_time": evaluation.eval_time,
+        "eval_after_epoch": evaluation.eval_after_epoch,
+        "epochs_between_evals": evaluation.epochs_between_evals,
+    })
+}
+
+/// First 16 hex digits of SHA-256 over the canonical text of `value`.
+pub fn digest(value: &Value) -> String {
+    let mut text = String::new();
+    canonical(value, &mut text);
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            separated(out, ('{', '}'), entries, |(key, value), out| {
+                canonical(&Value::String(key.clone()), out);
+                out.push(':');
+                canonical(value, out);
+            });
+        }
+        Value::Array(values) => separated(out, ('[', ']'), values, canonical),
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+fn separated<T>(
+    out: &mut String,
+    (open, close): (char, char),
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(T, &mut String),
+) {
+    out.push(open);
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write(item, out);
+    }
+    out.push(close);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_text_does_not_depend_on_the_order_of_keys() {
+        let one = json!({"b": [1, 2.5, null], "a": {"y": "q\"", "x": true}});
+        let other = json!({"a": {"x": true, "y": "q\""}, "b": [1, 2.5, null]});
+        let mut text = String::new();
+        canonical(&one, &mut text);
+        assert_eq!(text, r#"{"a":{"x":true,"y":"q\""},"b":[1,2.5,null]}"#);
+        assert_eq!(digest(&one), digest(&other));
+    }
+
+    #[test]
+    fn digest_is_sha256() {
+        // SHA-256 of "[]" begins with 4f53cda18c2baa0c.
+        assert_eq!(digest(&json!([])), "4f53cda18c2baa0c");
+    }
+}

@@ -1,0 +1,107 @@
+//! The memory that a rank needs for a run. It follows from the reader's settings and from nothing
+//! else: not from the number or size of files, not from the number of ranks.
+
+use super::PlanError;
+use super::show::binary;
+use crate::config::Config;
+
+/// Room that direct I/O may need around a request: its ends are moved out to the device's block
+/// borders, which are at most 4096 bytes away on either side.
+const ALIGNMENT_SLACK_BYTES: u64 = 8192;
+/// Buffers are whole pages.
+const PAGE_BYTES: u64 = 4096;
+/// What a reader keeps for each sample of a batch that it was handed: identity, extent, state.
+const BYTES_PER_SAMPLE: u64 = 64;
+
+/// Memory of one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack.
+    pub buffers_bytes: u64,
+    /// Bookkeeping of the batches read ahead and of the one in use, bytes.
+    pub bookkeeping_bytes: u64,
+}
+
+impl Memory {
+    /// What `config` needs. Refuses settings of zero, and a need above `io.max_buffer_bytes`.
+    pub fn new(config: &Config) -> Result<Memory, PlanError> {
+        let (reader, io) = (&config.reader, &config.io);
+        for (key, value) in [
+            ("reader.read_threads", reader.read_threads),
+            ("reader.batch_size", reader.batch_size),
+            ("reader.batch_size_eval", reader.batch_size_eval),
+            ("io.queue_depth", io.queue_depth),
+            ("io.block_size", io.block_size),
+        ] {
+            if value == 0 {
+                return Err(PlanError(format!("{key} is 0; give at least 1")));
+            }
+        }
+        let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
+            .next_multiple_of(u128::from(PAGE_BYTES));
+        let requests = u128::from(reader.read_threads) * u128::from(io.queue_depth);
+        let buffers = requests.saturating_mul(buffer);
+        let batch = reader.batch_size.max(reader.batch_size_eval);
+        let batches = u128::from(reader.prefetch_size) + 1;
+        let bookkeeping =
+            (batches * u128::from(batch)).saturating_mul(u128::from(BYTES_PER_SAMPLE));
+        let need = buffers.saturating_add(bookkeeping);
+        if need > u128::from(io.max_buffer_bytes) {
+            return Err(PlanError(format!(
+                "a rank needs {} of buffers ({} threads x {} requests of {}, and {} for batches \
+                 read ahead), but io.max_buffer_bytes is {}; lower reader.read_threads, \
+                 io.queue_depth, io.block_size or reader.prefetch_size, or raise \
+                 io.max_buffer_bytes",
+                binary(need as f64),
+                reader.read_threads,
+                io.queue_depth,
+                binary(buffer as f64),
+                binary(bookkeeping as f64),
+                binary(io.max_buffer_bytes as f64),
+            )));
+        }
+        // Both are below the cap, which has 64 bits.
+        Ok(Memory { buffers_bytes: buffers as u64, bookkeeping_bytes: bookkeeping as u64 })
+    }
+
+    /// All of it, bytes.
+    pub fn bytes_per_rank(&self) -> u64 {
+        self.buffers_bytes + self.bookkeeping_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn need_follows_from_the_settings() {
+        let mut config = Config::default();
+        config.reader.read_threads = 4;
+        config.reader.batch_size = 7;
+        let memory = Memory::new(&config).unwrap();
+        assert_eq!(memory.buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
+        assert_eq!(memory.bookkeeping_bytes, 3 * 7 * 64);
+        config.io.block_size = 4097;
+        assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
+        config.dataset.num_files_train = 1 << 40;
+        assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
+    }
+
+    #[test]
+    fn the_cap_is_kept() {
+        let mut config = Config::default();
+        config.io.max_buffer_bytes = Memory::new(&config).unwrap().bytes_per_rank();
+        assert!(Memory::new(&config).is_ok());
+        config.io.max_buffer_bytes -= 1;
+        let error = Memory::new(&config).unwrap_err();
+        for key in ["io.max_buffer_bytes", "reader.read_threads", "io.queue_depth"] {
+            assert!(error.0.contains(key), "{error}");
+        }
+        config.io.queue_depth = u64::MAX;
+        config.io.block_size = u64::MAX;
+        assert!(Memory::new(&config).is_err());
+        config.io.queue_depth = 0;
+        assert_eq!(Memory::new(&config).unwrap_err().0, "io.queue_depth is 0; give at least 1");
+    }
+}

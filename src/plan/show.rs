@@ -1,0 +1,312 @@
+//! A plan as JSON and as a table for a terminal. Bytes are integers in JSON and binary units on a
+//! screen.
+
+use super::sizes::nominal_sample_bytes;
+use super::{FileSet, Plan};
+use crate::config::{IoMode, Shuffle};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// The sections that apply.
+pub fn json(plan: &Plan) -> Value {
+    let mut sections = Map::new();
+    sections.insert("dataset".into(), dataset(plan));
+    if plan.config.workflow.train {
+        sections.insert("training".into(), training(plan));
+    }
+    if let (true, Some(order)) = (plan.config.workflow.evaluation, plan.eval_order()) {
+        let section = json!({
+            "batch_size": plan.config.reader.batch_size_eval,
+            "steps": order.steps(),
+            "samples": order.samples(),
+        });
+        sections.insert("evaluation".into(), section);
+    }
+    let memory = plan.memory();
+    sections.insert(
+        "memory".into(),
+        json!({
+            "buffers_bytes_per_rank": memory.buffers_bytes,
+            "bytes_per_rank": memory.bytes_per_rank(),
+            "bytes_per_host": ranks_per_host(plan).saturating_mul(memory.bytes_per_rank()),
+        }),
+    );
+    sections.insert("world".into(), json!(plan.world));
+    sections.insert("hash".into(), json!(plan.hash()));
+    Value::Object(sections)
+}
+
+fn dataset(plan: &Plan) -> Value {
+    let dataset = &plan.config.dataset;
+    let minimum = plan.minimum();
+    let mut section = Map::new();
+    section.insert("hash".into(), json!(plan.dataset_hash()));
+    section.insert("format".into(), json!(dataset.format));
+    section.insert("mode".into(), json!(plan.config.io.mode));
+    section.insert("nominal_bytes_per_sample".into(), json!(nominal_sample_bytes(dataset)));
+    section
+        .insert("nominal_stdev_bytes_per_sample".into(), json!(dataset.record_length_bytes_stdev));
+    append_files(&plan.train, &mut section);
+    let total = total_bytes(&plan.train);
+    section.insert("bytes_per_rank".into(), json!(total.div_ceil(plan.world.ranks)));
+    section.insert("bytes_per_host".into(), json!(total.div_ceil(plan.world.hosts)));
+    section.insert("minimum_files".into(), json!(minimum.files));
+    section.insert("minimum_files_by_memory".into(), json!(minimum.by_bytes));
+    section.insert("minimum_files_by_steps".into(), json!(minimum.by_steps));
+    section.insert("meets_minimum".into(), json!(minimum.meets));
+    section.insert("reasons".into(), json!(minimum.reasons));
+    section.insert("notes".into(), json!(notes(plan)));
+    let valid = plan.valid.as_ref().map(|files| {
+        let mut section = Map::new();
+        append_files(files, &mut section);
+        section
+    });
+    section.insert("valid".into(), json!(valid));
+    Value::Object(section)
+}
+
+fn append_files(files: &FileSet, section: &mut Map<String, Value>) {
+    let total = total_bytes(files);
+    let (least, most) = files.sizes().range_bytes();
+    let (mean, stdev) = files.sizes().sample_bytes();
+    section.insert("files".into(), json!(files.files()));
+    section.insert("subfolders".into(), json!(files.subfolders()));
+    section.insert("samples_per_file".into(), json!(files.samples_per_file()));
+    section.insert("samples".into(), json!(files.samples()));
+    section.insert("bytes".into(), json!(total));
+    section.insert("bytes_mean_per_file".into(), json!(thousandths(total, files.files())));
+    section.insert("bytes_min_per_file".into(), json!(least));
+    section.insert("bytes_max_per_file".into(), json!(most));
+    section.insert("bytes_mean_per_sample".into(), json!(thousandths(total, files.samples())));
+    section.insert("array_bytes_mean_per_sample".into(), json!(rounded(mean)));
+    section.insert("array_bytes_stdev_per_sample".into(), json!(rounded(stdev)));
+}
+
+fn training(plan: &Plan) -> Value {
+    let demand = plan.demand();
+    let config = &plan.config;
+    json!({
+        "epochs": config.train.epochs,
+        "batch_size": config.reader.batch_size,
+        "file_shuffle": config.reader.file_shuffle,
+        "sample_shuffle": config.reader.sample_shuffle,
+        "steps_per_epoch": plan.steps_per_epoch(),
+        "samples_per_epoch": plan.samples_per_epoch(),
+        "samples_dropped_per_epoch": plan.train.samples() - plan.samples_per_epoch(),
+        "demand_gib_per_s_per_rank": demand.map(|d| d.nominal_gib_per_s_per_rank),
+        "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
+        "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
+    })
+}
+
+/// What a reader of the figures should know and would not guess.
+fn notes(plan: &Plan) -> Vec<String> {
+    let dataset = &plan.config.dataset;
+    let mut notes = Vec::new();
+    let configured = dataset.record_length_bytes_stdev;
+    let (mean, real) = plan.train.sizes().sample_bytes();
+    if (real - configured).abs() > 0.01 * configured {
+        let why = match plan.config.io.mode {
+            IoMode::Reference => "two sides drawn independently, as the reference does",
+            IoMode::Native if plan.train.files() == 1 => "one file has the mean size",
+            IoMode::Native => "sizes must stay positive and whole",
+        };
+        notes.push(format!(
+            "sample sizes deviate by {}, not by the configured {}: {why}",
+            binary(real),
+            binary(configured)
+        ));
+    }
+    let nominal = nominal_sample_bytes(dataset);
+    if (mean - nominal).abs() > 0.01 * nominal {
+        notes.push(format!(
+            "samples are {} on average, not the configured {}: arrays are close to square",
+            binary(mean),
+            binary(nominal)
+        ));
+    }
+    if plan.config.io.mode == IoMode::Reference && plan.config.reader.sample_shuffle != Shuffle::Off
+    {
+        notes.push(
+            "reader.sample_shuffle has no effect with io.mode: reference, as in the reference"
+                .into(),
+        );
+    }
+    notes
+}
+
+/// The plan as an aligned table.
+pub fn text(plan: &Plan) -> String {
+    let mut table = Table::default();
+    dataset_rows(plan, &mut table);
+    if plan.config.workflow.train {
+        training_rows(plan, &mut table);
+    }
+    if let (true, Some(order)) = (plan.config.workflow.evaluation, plan.eval_order()) {
+        let steps = format!(
+            "{} of {} samples",
+            grouped(order.steps()),
+            grouped(plan.config.reader.batch_size_eval)
+        );
+        table.row("evaluation", "steps", steps);
+    }
+    let memory = plan.memory().bytes_per_rank();
+    table.row("memory", "per rank", binary(memory as f64));
+    let per_host = ranks_per_host(plan).saturating_mul(memory);
+    table.row("", "per host", binary(per_host as f64));
+    let world = plan.world;
+    table.row("world", "ranks", grouped(world.ranks));
+    table.row("", "hosts", grouped(world.hosts));
+    table.row(
+        "",
+        "host memory",
+        match world.memory_per_host_bytes {
+            0 => "unknown".into(),
+            bytes => binary(bytes as f64),
+        },
+    );
+    table.row("plan", "hash", plan.hash());
+    table.out
+}
+
+fn dataset_rows(plan: &Plan, table: &mut Table) {
+    let files = &plan.train;
+    let total = total_bytes(files);
+    let (least, most) = files.sizes().range_bytes();
+    let format = json!(plan.config.dataset.format);
+    table.row("dataset", "format", format.as_str().unwrap_or_default().into());
+    table.row("", "files", files_line(files));
+    table.row("", "bytes", format!("{} ({})", grouped(total), binary(total as f64)));
+    let mean = binary(total as f64 / files.files() as f64);
+    let size = if least == most {
+        mean
+    } else {
+        format!("{mean} mean, {} to {}", binary(least as f64), binary(most as f64))
+    };
+    table.row("", "file size", size);
+    table.row("", "per rank", binary(total as f64 / plan.world.ranks as f64));
+    table.row("", "per host", binary(total as f64 / plan.world.hosts as f64));
+    if let Some(valid) = &plan.valid {
+        let bytes = binary(total_bytes(valid) as f64);
+        table.row("", "evaluation", format!("{}, {bytes}", files_line(valid)));
+    }
+    table.row("", "hash", plan.dataset_hash());
+    for (index, reason) in plan.minimum().reasons.iter().enumerate() {
+        table.row("", if index == 0 { "MLPerf rules" } else { "" }, reason.clone());
+    }
+    for note in notes(plan) {
+        table.row("", "note", note);
+    }
+}
+
+fn files_line(files: &FileSet) -> String {
+    let mut line = grouped(files.files());
+    if files.samples_per_file() > 1 {
+        let (each, all) = (grouped(files.samples_per_file()), grouped(files.samples()));
+        line = format!("{line} x {each} samples = {all} samples");
+    }
+    if files.subfolders() > 0 {
+        line = format!("{line} in {} subfolders", grouped(files.subfolders()));
+    }
+    line
+}
+
+fn training_rows(plan: &Plan, table: &mut Table) {
+    let config = &plan.config;
+    table.row("training", "epochs", grouped(config.train.epochs));
+    let batch = grouped(config.reader.batch_size);
+    let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
+    table.row("", "steps", format!("{steps} for each epoch and rank"));
+    let read = plan.samples_per_epoch();
+    let left = plan.train.samples() - read;
+    table.row(
+        "",
+        "samples",
+        format!("{} for each epoch, {} left out", grouped(read), grouped(left)),
+    );
+    let Some(demand) = plan.demand() else {
+        table.row("", "demand", "unbounded: a step takes no computation time".into());
+        return;
+    };
+    let (nominal, real) = (demand.nominal_gib_per_s_per_rank, demand.real_gib_per_s_per_rank);
+    table.row(
+        "",
+        "demand",
+        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s with containers)"),
+    );
+    table.row("", "", format!("{:.3} GiB/s for all ranks", demand.total_gib_per_s));
+}
+
+/// Three columns: section, name, value.
+#[derive(Default)]
+struct Table {
+    out: String,
+}
+
+impl Table {
+    fn row(&mut self, section: &str, name: &str, value: String) {
+        let line = format!("{section:<12}{name:<14}{value}");
+        writeln!(self.out, "{}", line.trim_end()).expect("a String takes any text");
+    }
+}
+
+fn ranks_per_host(plan: &Plan) -> u64 {
+    plan.world.ranks.div_ceil(plan.world.hosts)
+}
+
+fn total_bytes(files: &FileSet) -> u64 {
+    u64::try_from(files.total_bytes()).expect("a size table of more than 2^64 bytes is refused")
+}
+
+fn thousandths(total: u64, count: u64) -> f64 {
+    rounded(total as f64 / count as f64)
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Bytes in the largest binary unit that leaves at least 1, with one decimal: `139.8 MiB`.
+pub fn binary(bytes: f64) -> String {
+    let mut value = bytes;
+    let mut units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].into_iter();
+    let mut unit = "B";
+    while value >= 1023.95 {
+        let Some(next) = units.next() else { break };
+        unit = next;
+        value /= 1024.0;
+    }
+    if unit == "B" { format!("{value:.0} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A whole number with a comma after every three digits.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_a_screen() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+        assert_eq!(binary(0.0), "0 B");
+        assert_eq!(binary(1023.0), "1023 B");
+        assert_eq!(binary(1024.0), "1.0 KiB");
+        assert_eq!(binary(146_600_628.0), "139.8 MiB");
+        assert_eq!(binary((1u64 << 30) as f64 - 1.0), "1.0 GiB");
+        assert_eq!(binary(u64::MAX as f64), "16.0 EiB");
+    }
+}
