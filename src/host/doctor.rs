@@ -1,7 +1,8 @@
 //! What stands between this host and a clean measurement, as findings with a remedy each.
 //!
-//! Only facts that can be read are judged here; trying things out (a ring, an O_DIRECT open, a registration) is the
-//! store's part. Each finding is a function of values, so that hosts we do not have can be tested.
+//! Only facts that can be read are judged here; trying things out (a ring, an O_DIRECT open, a
+//! registration) is the store's part. Each finding is a function of values, so that hosts we do not
+//! have can be tested.
 
 use super::limits::{self, HugePages};
 use super::{cpus_allowed, cpus_online, mounts, paths, proc_files, read};
@@ -84,7 +85,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// 6.1 brought deferred task work and STATX_DIOALIGN; 5.6 the plain read and write operations of io_uring.
+/// 6.1 brought deferred task work and STATX_DIOALIGN; 5.6 the plain read and write operations of
+/// io_uring.
 fn kernel_finding(release: &str) -> Finding {
     let name = "kernel";
     match version(release) {
@@ -105,7 +107,8 @@ fn kernel_finding(release: &str) -> Finding {
     }
 }
 
-/// `kernel.io_uring_disabled` (6.6 and later): 0 free, 1 only for a group and the administrator, 2 off.
+/// `kernel.io_uring_disabled` (6.6 and later): 0 free, 1 only for a group and the administrator, 2
+/// off.
 fn io_uring_finding(release: &str, disabled: &str, administrator: bool) -> Finding {
     let name = "io_uring";
     let remedy = "set sysctl kernel.io_uring_disabled=0, or use --engine sync";

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The smallest memory limit of the cgroups (v1 or v2) this process is in, bytes; None if none limits it.
+/// The smallest memory limit of the cgroups (v1 or v2) this process is in, bytes; None if none
+/// limits it.
 pub fn cgroup_memory_bytes() -> Option<u64> {
     let places = memory_groups(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
     places.iter().filter_map(|(top, group)| smallest_limit(top, group)).min()

@@ -1,7 +1,8 @@
 //! Facts about this node: cpus, memory, cgroup, mounts, devices, kernel.
 //!
-//! Everything comes from `/proc`, `/sys` and a few system calls, read once per host before the clock starts. A fact
-//! that cannot be read stays at its empty value (0 or ""), because a missing `/proc` file must not end a benchmark.
+//! Everything comes from `/proc`, `/sys` and a few system calls, read once per host before the
+//! clock starts. A fact that cannot be read stays at its empty value (0 or ""), because a missing
+//! `/proc` file must not end a benchmark.
 
 pub mod doctor;
 mod limits;
@@ -29,7 +30,8 @@ pub struct HostFacts {
     pub cpus_allowed: u64,
     pub processor: String,
     pub memory_bytes: u64,
-    /// The smallest memory limit of the cgroups this process is in; `memory_bytes` if there is none.
+    /// The smallest memory limit of the cgroups this process is in; `memory_bytes` if there is
+    /// none.
     pub memory_limit_bytes: u64,
     pub kernel: String,
     pub mpi: String,
@@ -44,8 +46,8 @@ pub struct HostFacts {
     pub meminfo: BTreeMap<String, String>,
 }
 
-/// Reads the facts of this host. `data_path` may not exist yet: its nearest existing parent decides the file system.
-/// `ranks` is left at 0.
+/// Reads the facts of this host. `data_path` may not exist yet: its nearest existing parent decides
+/// the file system. `ranks` is left at 0.
 pub fn gather(data_path: Option<&Path>, mpi_version: &str) -> HostFacts {
     let cpuinfo = proc_files::first_cpu(&read("/proc/cpuinfo"));
     let meminfo = proc_files::key_values(&read("/proc/meminfo"));
@@ -76,7 +78,8 @@ pub fn host_name() -> String {
     nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// User and system seconds of this process so far, all threads (io_uring's worker threads included).
+/// User and system seconds of this process so far, all threads (io_uring's worker threads
+/// included).
 pub fn cpu_seconds() -> f64 {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
     let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;

@@ -32,8 +32,8 @@ fn block_device_name(number: &str) -> Option<String> {
     uevent.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(str::to_string)
 }
 
-/// The entry with the longest mount point above `path`. Of several at one point the last counts: it hides the
-/// others.
+/// The entry with the longest mount point above `path`. Of several at one point the last counts: it
+/// hides the others.
 fn covering(mountinfo: &str, path: &Path) -> Option<Mounted> {
     let mut best: Option<(usize, Mounted)> = None;
     for (point, mounted) in mountinfo.lines().filter_map(parse_line) {

@@ -1,8 +1,8 @@
 //! Which folders a dataset may live in: never the system's own, never a whole home.
 //!
-//! `datagen` fills a folder with files and `clean` removes them again, so a slip such as `--data-dir /` or
-//! `--data-dir $HOME` has to end before the first write. Links and `..` are resolved first, because
-//! `/scratch/link` may well be `/usr`.
+//! `datagen` fills a folder with files and `clean` removes them again, so a slip such as
+//! `--data-dir /` or `--data-dir $HOME` has to end before the first write. Links and `..` are
+//! resolved first, because `/scratch/link` may well be `/usr`.
 
 use nix::unistd::{Uid, User};
 use std::io;
@@ -61,7 +61,8 @@ const SHARED: &[&str] = &[
     "/var/tmp",
 ];
 
-/// Says whether `path` may be the root of a dataset or the target of `clean`. The path need not exist.
+/// Says whether `path` may be the root of a dataset or the target of `clean`. The path need not
+/// exist.
 ///
 /// # Errors
 /// One line for the user: which folder, why not, and what to give instead.
@@ -121,11 +122,12 @@ fn home_of_owner(path: &Path) -> Option<String> {
     (user.dir == path).then(|| format!("is the home folder of {}", user.name))
 }
 
-/// `path` as an absolute path without links, `.` and `..`; parts that do not exist yet are kept as they stand.
+/// `path` as an absolute path without links, `.` and `..`; parts that do not exist yet are kept as
+/// they stand.
 ///
 /// # Errors
-/// A link that leads nowhere (what it will be later cannot be known), a loop, a parent that may not be
-/// entered or that is no folder.
+/// A link that leads nowhere (what it will be later cannot be known), a loop, a parent that may not
+/// be entered or that is no folder.
 pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     let mut resolved = PathBuf::from("/");

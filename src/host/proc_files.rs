@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// `key : value` lines as a map; the first of two equal keys wins, lines without a colon are left out.
+/// `key : value` lines as a map; the first of two equal keys wins, lines without a colon are left
+/// out.
 pub fn key_values(text: &str) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
     for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
@@ -11,8 +12,8 @@ pub fn key_values(text: &str) -> BTreeMap<String, String> {
     map
 }
 
-/// The block of the first CPU in `/proc/cpuinfo`. On machines that put the model into a block of its own at
-/// the end (s390x, older ARM), that block is not taken.
+/// The block of the first CPU in `/proc/cpuinfo`. On machines that put the model into a block of
+/// its own at the end (s390x, older ARM), that block is not taken.
 pub fn first_cpu(cpuinfo: &str) -> BTreeMap<String, String> {
     key_values(cpuinfo.trim_start().split("\n\n").next().unwrap_or_default())
 }
@@ -23,8 +24,8 @@ pub fn kib(map: &BTreeMap<String, String>, key: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Name of the processor: x86 says `model name`; ARM only codes, so implementer and part are shown; then the
-/// architecture of the build.
+/// Name of the processor: x86 says `model name`; ARM only codes, so implementer and part are shown;
+/// then the architecture of the build.
 pub fn processor(first_cpu: &BTreeMap<String, String>) -> String {
     if let Some(name) = ["model name", "cpu", "cpu model"].iter().find_map(|k| first_cpu.get(*k)) {
         return name.clone();
@@ -54,8 +55,8 @@ mod tests {
 
     #[test]
     fn only_the_first_cpu_is_taken() {
-        let text = "processor\t: 0\nmodel name\t: Fast CPU: v2\nflags\t\t: a b\npower management:\n\n\
-                    processor\t: 1\nmodel name\t: Other\n\n";
+        let text = "processor\t: 0\nmodel name\t: Fast CPU: v2\nflags\t\t: a b\n\
+                    power management:\n\nprocessor\t: 1\nmodel name\t: Other\n\n";
         let cpu = first_cpu(text);
         assert_eq!(cpu["processor"], "0");
         assert_eq!(cpu["power management"], "");
