@@ -1,0 +1,193 @@
+//! The shipped workload files say what the benchmark's definition says, and what their own comments say.
+
+use rankio::config::{Config, Distribution, FormatKind, Framework, Shuffle, VerifyMode, load};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Figures of one model, as MLPerf Storage v3 and its predecessors set them.
+struct Model {
+    name: &'static str,
+    framework: Framework,
+    format: FormatKind,
+    files: u64,
+    samples_per_file: u64,
+    sample_bytes: f64,
+    sample_bytes_stdev: f64,
+    read_threads: u64,
+    shuffle: Shuffle,
+    epochs: u64,
+    au: f64,
+    /// Accelerator, batch size, seconds for each step.
+    steps: &'static [(&'static str, u64, f64)],
+}
+
+const MODELS: &[Model] = &[
+    Model {
+        name: "unet3d",
+        framework: Framework::Pytorch,
+        format: FormatKind::Npz,
+        files: 168,
+        samples_per_file: 1,
+        sample_bytes: 146_600_628.0,
+        sample_bytes_stdev: 68_341_808.0,
+        read_threads: 4,
+        shuffle: Shuffle::Seed,
+        epochs: 5,
+        au: 0.90,
+        steps: &[("a100", 7, 0.636), ("h100", 7, 0.323), ("b200", 7, 0.162)],
+    },
+    Model {
+        name: "resnet50",
+        framework: Framework::Tensorflow,
+        format: FormatKind::Tfrecord,
+        files: 1024,
+        samples_per_file: 1251,
+        sample_bytes: 114_660.07,
+        sample_bytes_stdev: 0.0,
+        read_threads: 8,
+        shuffle: Shuffle::Off,
+        epochs: 5,
+        au: 0.90,
+        steps: &[("a100", 400, 0.435), ("h100", 400, 0.224)],
+    },
+    Model {
+        name: "cosmoflow",
+        framework: Framework::Tensorflow,
+        format: FormatKind::Tfrecord,
+        files: 524_288,
+        samples_per_file: 1,
+        sample_bytes: 2_828_486.0,
+        sample_bytes_stdev: 71_311.0,
+        read_threads: 4,
+        shuffle: Shuffle::Seed,
+        epochs: 5,
+        au: 0.70,
+        steps: &[("a100", 1, 0.00551), ("h100", 1, 0.0035)],
+    },
+    Model {
+        name: "retinanet",
+        framework: Framework::Pytorch,
+        format: FormatKind::Jpeg,
+        files: 1_170_301,
+        samples_per_file: 1,
+        sample_bytes: 322_957.0,
+        sample_bytes_stdev: 0.0,
+        read_threads: 8,
+        shuffle: Shuffle::Seed,
+        epochs: 8,
+        au: 0.85,
+        steps: &[("b200", 24, 0.04755), ("mi355", 36, 0.071325)],
+    },
+];
+
+fn path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("workloads").join(file)
+}
+
+/// Loads a shipped file; every key in it must have an effect.
+fn config(file: &str) -> Config {
+    let loaded = load(&[path(file)], &[]).unwrap_or_else(|e| panic!("{file}: {e}"));
+    assert!(loaded.notes.is_empty(), "{file}: {:?}", loaded.notes);
+    loaded.config
+}
+
+fn check_dataset(model: &Model, file: &str, config: &Config) {
+    let d = &config.dataset;
+    assert_eq!(config.model.name, model.name, "{file}");
+    assert_eq!(config.framework, model.framework, "{file}");
+    assert_eq!(d.format, model.format, "{file}");
+    assert_eq!(d.num_samples_per_file, model.samples_per_file, "{file}");
+    assert_eq!(d.record_length_bytes, model.sample_bytes, "{file}");
+    assert_eq!(d.record_length_bytes_stdev, model.sample_bytes_stdev, "{file}");
+    // Sized for the b200 from the start: 500 steps of seven samples for two accelerators.
+    let files = if file == "unet3d_b200.yaml" { 7200 } else { model.files };
+    assert_eq!(d.num_files_train, files, "{file}");
+}
+
+#[test]
+fn runs_have_the_figures_of_their_model() {
+    for model in MODELS {
+        for (accelerator, batch, seconds) in model.steps {
+            let file = format!("{}_{accelerator}.yaml", model.name);
+            let config = config(&file);
+            check_dataset(model, &file, &config);
+            assert!(config.workflow.train && !config.workflow.generate_data, "{file}");
+            assert!(!config.workflow.checkpoint && !config.workflow.evaluation, "{file}");
+            assert_eq!(config.reader.batch_size, *batch, "{file}");
+            assert_eq!(config.reader.read_threads, model.read_threads, "{file}");
+            assert_eq!(config.reader.file_shuffle, model.shuffle, "{file}");
+            assert_eq!(config.reader.sample_shuffle, model.shuffle, "{file}");
+            assert_eq!(config.train.epochs, model.epochs, "{file}");
+            let constant = Distribution::Constant { seconds: *seconds };
+            assert_eq!(config.train.computation_time, constant, "{file}");
+            assert_eq!(config.metric.au, model.au, "{file}");
+        }
+    }
+}
+
+#[test]
+fn datagen_makes_what_the_runs_read() {
+    for model in MODELS {
+        let file = format!("{}_datagen.yaml", model.name);
+        let config = config(&file);
+        check_dataset(model, &file, &config);
+        assert!(config.workflow.generate_data && !config.workflow.train, "{file}");
+        for (accelerator, ..) in model.steps {
+            let mut run = self::config(&format!("{}_{accelerator}.yaml", model.name)).dataset;
+            run.num_files_train = config.dataset.num_files_train;
+            assert_eq!(run, config.dataset, "{file} and {accelerator}");
+        }
+    }
+}
+
+#[test]
+fn quick_is_quick() {
+    let config = config("quick.yaml");
+    assert!(config.workflow.generate_data && config.workflow.train);
+    assert_eq!(config.verify.mode, VerifyMode::Sample);
+    let d = &config.dataset;
+    assert!(d.num_files_train as f64 * d.record_length_bytes <= f64::from(1 << 30));
+    let Distribution::Constant { seconds } = config.train.computation_time else {
+        panic!("a drawn step time has no upper bound")
+    };
+    let steps = d.num_files_train / config.reader.batch_size / 2 * config.train.epochs;
+    assert!(steps >= 10 && steps as f64 * seconds < 30.0, "{steps} steps of {seconds} s");
+}
+
+#[test]
+fn comments_state_the_demand_that_the_figures_give() {
+    let mut stated = 0;
+    for file in shipped() {
+        let text = std::fs::read_to_string(path(&file)).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("# Demand at 100 % AU: "));
+        let config = config(&file);
+        assert_eq!(line.is_some(), config.workflow.train, "{file} states a demand iff it trains");
+        let Some((number, _)) = line.and_then(|l| l.split_once(" GiB/s")) else { continue };
+        let Distribution::Constant { seconds } = config.train.computation_time else {
+            panic!("{file}: a demand needs a constant step time")
+        };
+        let step_bytes = config.reader.batch_size as f64 * config.dataset.record_length_bytes;
+        let demand = step_bytes / seconds / f64::from(1 << 30);
+        let said: f64 = number.parse().unwrap();
+        assert!((said / demand - 1.0).abs() < 0.005, "{file}: {said}, but it is {demand:.4}");
+        stated += 1;
+    }
+    assert!(stated > 0);
+}
+
+/// Names of all shipped files.
+fn shipped() -> BTreeSet<String> {
+    let entries = std::fs::read_dir(path("")).unwrap();
+    entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn no_file_is_left_unchecked() {
+    let mut expected = BTreeSet::from(["quick.yaml".to_string()]);
+    for model in MODELS {
+        let runs = model.steps.iter().map(|(accelerator, ..)| *accelerator);
+        let kinds = runs.chain(["datagen"]);
+        expected.extend(kinds.map(|kind| format!("{}_{kind}.yaml", model.name)));
+    }
+    assert_eq!(shipped(), expected);
+}
