@@ -52,11 +52,11 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
         Err(message) => refuse(&message),
         Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
         Ok(plan) if args.json => {
-            crate::report::print(&format!("{:#}", plan.to_json()));
+            crate::report::screen::print(&format!("{:#}", plan.to_json()));
             ExitCode::SUCCESS
         }
         Ok(plan) => {
-            crate::report::print(plan.to_text().trim_end());
+            crate::report::screen::print(plan.to_text().trim_end());
             ExitCode::SUCCESS
         }
     }
@@ -141,7 +141,8 @@ fn load(files: &WorkloadArgs, io: Option<&IoArgs>) -> Result<Loaded, String> {
     if let Some(io) = io {
         lay_over(config, io);
     }
-    loaded.effective_yaml = config::effective_yaml(&loaded.config);
+    loaded.effective_yaml =
+        config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)
 }
 
@@ -189,7 +190,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            crate::report::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
+            crate::report::screen::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
             ExitCode::SUCCESS
         }
         Err(message) => fail(&message),
@@ -204,6 +205,6 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
-    crate::report::print(text.trim_end());
+    crate::report::screen::print(text.trim_end());
     ExitCode::SUCCESS
 }

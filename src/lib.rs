@@ -1,5 +1,7 @@
 //! rankio: an MPI-native storage benchmark for AI.
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod data;
 pub mod format;

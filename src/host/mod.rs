@@ -73,6 +73,11 @@ pub fn gather(data_path: Option<&Path>, mpi_version: &str) -> HostFacts {
     }
 }
 
+/// `/proc/meminfo` now.
+pub fn meminfo() -> BTreeMap<String, String> {
+    proc_files::key_values(&read("/proc/meminfo"))
+}
+
 /// This host's name as the kernel has it; "" if it cannot be read.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()

@@ -8,6 +8,7 @@ use super::session::Session;
 use super::train_phase::{live_counters, read_job};
 use super::training::task_of;
 use crate::config::{Distribution, VerifyMode};
+use crate::data::Generator;
 use crate::metrics::LiveTotals;
 use crate::report::result::Calibration;
 
@@ -36,14 +37,10 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
     let (elapsed_ns, _) =
         with_readers(&job, &control, &live, || null_epochs(session, &job, &control))?;
     let totals = LiveTotals::sum(&live);
-    let (fill, verify) = generator_speed(session);
+    let (fill, verify) = generator_speed(&session.generator, SAMPLE_BYTES);
     let seconds = elapsed_ns as f64 / 1e9;
-    let mut sums = [
-        totals.operations as f64 / seconds,
-        totals.bytes() as f64 / GIB / seconds,
-        fill,
-        verify,
-    ];
+    let mut sums =
+        [totals.operations as f64 / seconds, totals.bytes() as f64 / GIB / seconds, fill, verify];
     session.world.sum_f64(&mut sums);
     let mean = sums.map(|sum| sum / session.world.size() as f64);
     Ok(Calibration {
@@ -56,11 +53,7 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
 }
 
 /// Takes batches as fast as they come, over as many epochs as fit into the limit.
-fn null_epochs(
-    session: &Session<'_>,
-    job: &ReadJob<'_>,
-    control: &Control,
-) -> Result<u64, String> {
+fn null_epochs(session: &Session<'_>, job: &ReadJob<'_>, control: &Control) -> Result<u64, String> {
     let rank = session.world.rank();
     let nominal = session.config.dataset.record_length_bytes as u64;
     let start = now_ns();
@@ -85,11 +78,11 @@ fn null_epochs(
 }
 
 /// Generator and verifier, GiB/s of one thread.
-fn generator_speed(session: &Session<'_>) -> (f64, f64) {
-    let content = session.generator.object(0, 0, SAMPLE_BYTES as u64);
-    let mut bytes = vec![0u8; SAMPLE_BYTES];
+pub fn generator_speed(generator: &Generator, sample_bytes: usize) -> (f64, f64) {
+    let content = generator.object(0, 0, sample_bytes as u64);
+    let mut bytes = vec![0u8; sample_bytes];
     let rate = |elapsed_ns: u64| {
-        SAMPLE_BYTES as f64 * f64::from(SAMPLE_ROUNDS) / GIB / (elapsed_ns as f64 / 1e9)
+        sample_bytes as f64 * f64::from(SAMPLE_ROUNDS) / GIB / (elapsed_ns as f64 / 1e9)
     };
     content.fill(0, &mut bytes);
     let start = now_ns();

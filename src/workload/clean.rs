@@ -77,7 +77,8 @@ fn each_file(
             let base = name.rsplit('/').next().unwrap_or(&name);
             let side = files.format().sidecar(files.split().folder(), base, &shape);
             let side = side.map(|(side, _)| side);
-            let partials = [Some(format!("{name}.partial")), side.as_ref().map(|s| format!("{s}.partial"))];
+            let partials =
+                [Some(format!("{name}.partial")), side.as_ref().map(|s| format!("{s}.partial"))];
             for name in [Some(name.clone()), side].into_iter().chain(partials).flatten() {
                 let Some(stat) = store.stat(&name).map_err(|error| error.to_string())? else {
                     continue;

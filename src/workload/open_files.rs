@@ -46,7 +46,15 @@ impl<'a> OpenFiles<'a> {
         let kept = if job.files.samples_per_file() > 1 { KEPT_OPEN } else { 0 };
         let mut entries = Vec::new();
         entries.resize_with(depth + 1 + kept, || None);
-        OpenFiles { job, entries, open: 0, kept, clock: 0, name: String::with_capacity(256), side: None }
+        OpenFiles {
+            job,
+            entries,
+            open: 0,
+            kept,
+            clock: 0,
+            name: String::with_capacity(256),
+            side: None,
+        }
     }
 
     /// Opens file `index` or takes another share of it; checks its size against the plan where rankio made it.
@@ -100,11 +108,8 @@ impl<'a> OpenFiles<'a> {
                 opened.size_bytes,
             ));
         }
-        let foreign = if self.job.own {
-            None
-        } else {
-            Some(self.foreign_extents(opened.size_bytes)?)
-        };
+        let foreign =
+            if self.job.own { None } else { Some(self.foreign_extents(opened.size_bytes)?) };
         let layout = self.job.generator.map(|_| files.format().layout(&shape));
         Ok(Entry {
             index,
@@ -119,7 +124,7 @@ impl<'a> OpenFiles<'a> {
     }
 
     fn foreign_extents(&mut self, size_bytes: u64) -> Result<ForeignExtents, String> {
-        let kind = self.job.files.kind();
+        let kind = self.job.kind;
         let (mut head, mut index) = (Vec::new(), None);
         if kind == FormatKind::Tfrecord {
             if self.side.is_none() {

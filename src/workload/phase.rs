@@ -2,8 +2,8 @@
 
 use super::compute::now_ns;
 use super::session::Session;
-use crate::metrics::{Histogram, Recorder};
-use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, SlowestRank, VerifyOutcome};
+use crate::metrics::{ByteCounts, Histogram, Recorder};
+use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, VerifyOutcome};
 use crate::storage::StoreFacts;
 use crate::storage::proof;
 use serde::{Deserialize, Serialize};
@@ -120,8 +120,9 @@ pub struct RankRow {
     pub phase: String,
     pub window_ns: u64,
     pub busy_ns: u64,
-    pub requested_bytes: u64,
-    pub transferred_bytes: u64,
+    pub bytes: ByteCounts,
+    pub operations: u64,
+    pub errors: u64,
     pub samples: u64,
     pub cpu_s: f64,
     pub peak_rss_bytes: u64,
@@ -234,7 +235,7 @@ fn device_bytes(session: &Session<'_>, direction: Direction) -> Option<u64> {
         return None;
     }
     let device = proof::device_of(session.data_path.as_deref()?)?;
-    let counters = proof::device_counters(&device)?;
+    let counters = proof::device_counters(device)?;
     Some(if direction == Direction::Read { counters.read_bytes } else { counters.write_bytes })
 }
 
@@ -248,7 +249,10 @@ fn plus(total: Option<u64>, more: Option<u64>) -> Option<u64> {
 
 fn probe(session: &Session<'_>) -> String {
     match &session.data_path {
-        Some(path) => proof::alignment_probe(path).to_string(),
+        Some(path) => match proof::alignment_probe(path) {
+            Ok(probe) => probe.verdict,
+            Err(error) => format!("not probed: {error}"),
+        },
         None => "no file system behind this store".into(),
     }
 }
@@ -282,8 +286,9 @@ fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow 
         phase: outcome.kind.to_string(),
         window_ns: outcome.window_ns,
         busy_ns: outcome.busy_ns,
-        requested_bytes: outcome.recorder.bytes.requested,
-        transferred_bytes: outcome.recorder.bytes.transferred,
+        bytes: outcome.recorder.bytes,
+        operations: outcome.recorder.ops.data(),
+        errors: outcome.recorder.ops.errors,
         samples: outcome.samples,
         cpu_s,
         peak_rss_bytes: crate::host::peak_rss_bytes(),
@@ -332,8 +337,12 @@ fn phase_of(
     let cpu_s: f64 = rows.iter().map(|row| row.cpu_s).sum();
     let gib = recorder.bytes.requested as f64 / GIB;
     let operations = (recorder.ops.read + recorder.ops.write) as f64;
-    let named =
-        [("read", &recorder.read), ("write", &recorder.write), ("sync", &recorder.sync), ("open", &recorder.open)];
+    let named = [
+        ("read", &recorder.read),
+        ("write", &recorder.write),
+        ("sync", &recorder.sync),
+        ("open", &recorder.open),
+    ];
     let latency_ns: BTreeMap<String, _> = named
         .into_iter()
         .filter(|(_, histogram)| histogram.count() > 0)
@@ -370,22 +379,9 @@ fn phase_of(
 }
 
 /// Names the rank that was busy longest.
-pub fn stragglers(rows: &[RankRow]) -> Ranks {
-    let mut times: Vec<u64> = rows.iter().map(|row| row.busy_ns).collect();
-    times.sort_unstable();
-    let (Some(slowest), Some(fastest)) = (rows.iter().max_by_key(|row| row.busy_ns), times.first())
-    else {
-        return Ranks::default();
-    };
-    let median = times[times.len() / 2].max(1) as f64;
-    Ranks {
-        slowest: SlowestRank {
-            rank: slowest.rank,
-            host: slowest.host.clone(),
-            ratio_to_median: slowest.busy_ns as f64 / median,
-        },
-        imbalance: slowest.busy_ns as f64 / (*fastest).max(1) as f64,
-    }
+fn stragglers(rows: &[RankRow]) -> Ranks {
+    let seconds: Vec<f64> = rows.iter().map(|row| row.busy_ns as f64 / 1e9).collect();
+    Ranks::of(&seconds, |rank| rows[rank].host.clone())
 }
 
 /// Times a piece of work.

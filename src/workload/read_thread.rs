@@ -201,7 +201,13 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn submit(&mut self, run: usize, offset: u64, len: usize, buffer: IoBuffer) -> Result<(), String> {
+    fn submit(
+        &mut self,
+        run: usize,
+        offset: u64,
+        len: usize,
+        buffer: IoBuffer,
+    ) -> Result<(), String> {
         let handle = self.files.handle(self.runs[run].file);
         // The tag carries what the completion has to know: run, and block-relative place of the request.
         let tag = (run as u64) << 48 | offset;

@@ -88,10 +88,8 @@ fn check_all(
     live: &[LiveCounters],
 ) -> Result<Vec<(Recorder, StoreFacts)>, String> {
     std::thread::scope(|scope| {
-        let handles: Vec<_> = live
-            .iter()
-            .map(|counters| scope.spawn(move || check_files(job, counters)))
-            .collect();
+        let handles: Vec<_> =
+            live.iter().map(|counters| scope.spawn(move || check_files(job, counters))).collect();
         let mut reports = Vec::with_capacity(handles.len());
         let mut failure = None;
         for handle in handles {
@@ -164,7 +162,8 @@ fn check_file(
     let layout = files.format().layout(&files.shape(index));
     let content = job.generator.object(files.object_id(index), 0, planned);
     let mut checker = Checker::new(layout.as_ref(), content);
-    let damaged = |what| format!("verify {path}: {what}; the file was damaged after it was generated");
+    let damaged =
+        |what| format!("verify {path}: {what}; the file was damaged after it was generated");
     let blocks = planned.div_ceil(job.block_bytes);
     let depth = job.store.buffers as u64;
     let mut waiting: Vec<Option<Arrived>> = (0..depth).map(|_| None).collect();

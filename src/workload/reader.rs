@@ -5,7 +5,7 @@
 //! locks and no allocation inside an epoch: mutexes are touched when an epoch begins and when something failed. Sample
 //! bytes are dropped as soon as they are read (and checked), so memory is threads x queue depth x block size.
 
-use crate::config::{Distribution, VerifyMode};
+use crate::config::{Distribution, FormatKind, VerifyMode};
 use crate::data::Generator;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
@@ -19,6 +19,8 @@ use std::time::Duration;
 pub struct ReadJob<'a> {
     /// Files to read.
     pub files: &'a FileSet,
+    /// Their format.
+    pub kind: FormatKind,
     /// True: rankio made the dataset, so sizes and content are known.
     pub own: bool,
     /// Makes the expected content when something is checked.
@@ -355,9 +357,7 @@ pub fn with_readers<R>(
             let name = format!("read-{index}");
             let handle = std::thread::Builder::new()
                 .name(name)
-                .spawn_scoped(scope, move || {
-                    super::read_thread::run(index, job, control, counters)
-                })
+                .spawn_scoped(scope, move || super::read_thread::run(index, job, control, counters))
                 .map_err(|error| {
                     control.leave();
                     format!("cannot start I/O thread {index}: {error}; lower reader.read_threads")

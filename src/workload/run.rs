@@ -11,7 +11,7 @@ use crate::config::{Config, Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
 use crate::plan::Plan;
-use crate::report::dlio::RankLog;
+use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, Status};
 use crate::report::timestamp;
 use crate::world::World;
@@ -77,9 +77,18 @@ pub fn execute(
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        let own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
-        let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host)
-            .map_err(|error| format!("{}: {error}", folder.join("mlperf").display()))?;
+        let mut own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
+        own_host.ranks = world.ranks_on_host();
+        let config = &loaded.config.dataset;
+        let data_gib = data_gib_per_host(
+            &own_host,
+            world.size(),
+            config.num_files_train,
+            config.num_samples_per_file,
+            config.record_length_bytes,
+        );
+        let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host, data_gib)
+            .map_err(|error| error.to_string())?;
         train(&session, log, &mut phases)?;
     }
     let collected = Collected {
@@ -127,10 +136,8 @@ fn same_plan(world: &World, plan: &Plan) -> Result<(), String> {
 fn name_run(world: &World, request: &Request, unix_ns: u64) -> (String, u64) {
     let stamp = timestamp::iso_utc(unix_ns);
     let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
-    let name = request
-        .run_id
-        .clone()
-        .unwrap_or_else(|| format!("{}_{}", &digits[..8], &digits[8..]));
+    let name =
+        request.run_id.clone().unwrap_or_else(|| format!("{}_{}", &digits[..8], &digits[8..]));
     let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
     let mut bytes = seed.to_le_bytes().to_vec();
     bytes.extend(name.into_bytes());
@@ -162,14 +169,10 @@ fn make_folder(
 
 fn claim_folder(folder: &Path) -> Result<(), String> {
     if folder.join("result.json").exists() {
-        return Err(format!(
-            "{}: already holds a result; give another --run-id",
-            folder.display()
-        ));
+        return Err(format!("{}: already holds a result; give another --run-id", folder.display()));
     }
-    std::fs::create_dir_all(folder).map_err(|error| {
-        format!("{}: {error}; give a writable --results-dir", folder.display())
-    })
+    std::fs::create_dir_all(folder)
+        .map_err(|error| format!("{}: {error}; give a writable --results-dir", folder.display()))
 }
 
 fn check_verification(session: &Session<'_>) -> Result<(), String> {
@@ -196,11 +199,7 @@ fn gather_hosts(session: &Session<'_>) -> Vec<HostFacts> {
     gathered.iter().filter(|bytes| !bytes.is_empty()).filter_map(parse).collect()
 }
 
-fn generate(
-    session: &Session<'_>,
-    request: &Request,
-    phases: &mut Phases,
-) -> Result<(), String> {
+fn generate(session: &Session<'_>, request: &Request, phases: &mut Phases) -> Result<(), String> {
     let generated = datagen::run(session, request.overwrite)?;
     phases.partial |= generated.partial;
     phases.reduced.extend(generated.reduced);

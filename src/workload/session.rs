@@ -1,8 +1,8 @@
 //! What all phases of one run share.
 
+use crate::config::Pattern;
 use crate::config::{Config, Io};
 use crate::data::{ContentSettings, Generator};
-use crate::config::Pattern;
 use crate::plan::Plan;
 use crate::storage::StoreSpec;
 use crate::world::World;
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
     /// Tells the user something, once, on rank 0.
     pub fn note(&self, text: &str) {
         if self.world.is_root() && !self.quiet {
-            crate::report::notice(text);
+            crate::report::screen::notice(text);
         }
     }
 }

@@ -62,14 +62,14 @@ fn tick(
         (seen, seen_steps, at) = (totals, now_steps, now);
         if let Some((line, unit)) = progress {
             let units = if *unit == Unit::Steps { now_steps } else { totals.samples };
-            line.update(units, totals.bytes());
+            line.update(units, totals.bytes(), "");
         }
         if last {
             break;
         }
         std::thread::park_timeout(LOOK_EVERY);
     }
-    if let Some((line, _)) = progress {
+    if let Some((line, _)) = progress.take() {
         line.finish();
     }
 }

@@ -1,6 +1,6 @@
 //! The training phase: epochs with their evaluations, and the reduction to results.
 
-use super::compute::{Draw, Pacer};
+use super::compute::{Draw, Pacer, unix_ns};
 use super::dataset::Standing;
 use super::loop_metrics::{self, EpochRow};
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency};
@@ -11,7 +11,8 @@ use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, ta
 use crate::config::VerifyMode;
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet};
-use crate::report::dlio::{BlockLog, RankLog};
+use crate::report::dlio::{BlockLog, EpochLog, RankLog};
+use crate::report::official::EpochValue;
 use crate::report::progress::Progress;
 use std::sync::atomic::AtomicU64;
 
@@ -124,16 +125,13 @@ fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
 }
 
 /// Everything the I/O threads of a loop need.
-pub(super) fn read_job<'a>(
-    session: &'a Session<'a>,
-    files: &'a FileSet,
-    own: bool,
-) -> ReadJob<'a> {
+pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bool) -> ReadJob<'a> {
     let config = session.config;
     let verify = config.verify.mode;
     let threads = config.reader.read_threads.max(1);
     ReadJob {
         files,
+        kind: config.dataset.format,
         own,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
@@ -213,24 +211,36 @@ impl Epochs<'_> {
     ) -> Result<bool, String> {
         let config = self.session.config;
         let mut next_eval = config.evaluation.eval_after_epoch;
-        let mut block = BlockLog::default();
-        let mut eval_block = BlockLog::default();
+        // Reused by every epoch: the lists grow once.
+        let mut blocks = [(BlockLog::default(), EpochValue::default())];
+        let mut evaluated = (BlockLog::default(), EpochValue::default());
         for epoch in 1..=config.train.epochs {
             let order = self.session.plan.train_order(epoch, self.session.run_seed);
+            let start_unix_ns = unix_ns();
             let (train, pacer) = (&mut self.train, &mut self.pacer);
             let run = Block { session: self.session, job, control, live, epoch };
+            let (block, value) = &mut blocks[0];
             let (mut stopped, figures) =
-                run.run(train, pacer, self.steps_done, &order, true, &mut block)?;
-            let mut evaluated = None;
-            if !stopped && config.workflow.evaluation && epoch >= next_eval {
+                run.run(train, pacer, self.steps_done, &order, true, block)?;
+            *value = figures.official;
+            let train_duration_s = block.duration_s;
+            let evaluates = !stopped && config.workflow.evaluation && epoch >= next_eval;
+            if evaluates {
                 next_eval += config.evaluation.epochs_between_evals;
-                let outcome = self.evaluate(epoch, &mut eval_block)?;
-                stopped = outcome.0;
-                evaluated = Some((&eval_block, &outcome.1.v1));
-                self.log.epoch(epoch, &[(&block, &figures.official)], evaluated).map_err(text)?;
-            } else {
-                self.log.epoch(epoch, &[(&block, &figures.official)], evaluated).map_err(text)?;
+                let (eval_stopped, figures) = self.evaluate(epoch, &mut evaluated.0)?;
+                evaluated.1 = figures.v1;
+                stopped = eval_stopped;
             }
+            let log = EpochLog {
+                epoch,
+                start_unix_ns,
+                end_unix_ns: unix_ns(),
+                train_duration_s,
+                blocks: &blocks,
+                eval: evaluates.then_some(&evaluated),
+                meminfo: &crate::host::meminfo(),
+            };
+            self.log.epoch(&log).map_err(|error| error.to_string())?;
             if stopped {
                 return Ok(true);
             }
@@ -303,8 +313,4 @@ impl Block<'_> {
         tally.epochs.push(EpochRow::reduce(session, self.epoch, log, moved.read_bytes, resident));
         Ok((stopped, figures))
     }
-}
-
-fn text(error: std::io::Error) -> String {
-    format!("cannot write the mlperf step log: {error}")
 }

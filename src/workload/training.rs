@@ -54,7 +54,11 @@ impl StepLoop<'_> {
     ) -> Result<bool, String> {
         let (world, control) = (self.session.world, self.control);
         let rank = world.rank();
-        log.clear(task.steps as usize);
+        log.clear();
+        for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
+            // Before the clock starts, so that the lists do not grow inside the window.
+            list.reserve(task.steps as usize);
+        }
         world.barrier();
         log.start_unix_ns = unix_ns();
         let block_start = now_ns();
@@ -78,7 +82,9 @@ impl StepLoop<'_> {
             let stop = if self.step_barrier { world.step_barrier(flag) } else { flag };
             let met = now_ns();
             times.step(loaded - start, wanted, computed - loaded, met - computed);
-            log.push(loaded - start, computed - loaded, met - computed);
+            log.load_s.push((loaded - start) as f64 / 1e9);
+            log.compute_s.push((computed - loaded) as f64 / 1e9);
+            log.barrier_s.push((met - computed) as f64 / 1e9);
             self.steps_done.fetch_add(1, Ordering::Relaxed);
             if stop != 0 {
                 stopped = true;

@@ -1,0 +1,236 @@
+//! From the phases of a run to `result.json` and everything around it. Rank 0 writes; the others learn the verdict.
+
+use super::phase::{RankRow, Reduced};
+use super::run::{Finished, Phases, Request};
+use super::session::Session;
+use crate::config::Loaded;
+use crate::host::HostFacts;
+use crate::metrics::{Histogram, Series};
+use crate::report::csv::{self, PhaseSeries, RankFigures};
+use crate::report::dlio::RunFacts;
+use crate::report::files::{Attachments, write_all};
+use crate::report::hlog::Interval;
+use crate::report::official::RunFigures;
+use crate::report::result::{Run, RunResult, SCHEMA, Status, Tool, Verdict};
+use crate::report::verdict::{Evidence, judge};
+use crate::report::{screen, text, timestamp};
+use std::path::Path;
+use std::time::Duration;
+
+/// What belongs to the result beside the phases.
+pub(super) struct Collected<'a> {
+    pub run_id: &'a str,
+    pub folder: &'a Path,
+    pub loaded: &'a Loaded,
+    pub request: &'a Request,
+    pub started_unix_ns: u64,
+    pub hosts: &'a [HostFacts],
+}
+
+/// Official figures for `mlperf/summary.json`.
+struct Official {
+    train: RunFigures,
+    eval: Option<RunFigures>,
+}
+
+/// Reduces what is left, writes all files and prints the summary. Collective.
+pub(super) fn write_results(
+    session: &Session<'_>,
+    collected: &Collected<'_>,
+    mut phases: Phases,
+) -> Result<Finished, String> {
+    let trained = phases.trained.take();
+    let mut official = None;
+    if let Some(trained) = trained {
+        let evaluated = trained.evaluation.is_some();
+        official = Some(Official {
+            train: trained.train_figures.official(),
+            eval: evaluated.then(|| trained.eval_figures.official()),
+        });
+        phases.reduced.extend(trained.training);
+        phases.reduced.extend(trained.evaluation);
+        phases.series.push(("training", trained.series));
+    }
+    let series: Vec<(&'static str, Series)> =
+        phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
+    let mut outcome = Ok(Status::Valid);
+    if session.world.is_root() {
+        outcome = write_on_root(session, collected, &phases, &series, official.as_ref());
+    }
+    let code = match &outcome {
+        Ok(status) => *status as u8,
+        Err(message) => session.world.fail(message),
+    };
+    let status = match session.world.broadcast(vec![code])[0] {
+        code if code == Status::Valid as u8 => Status::Valid,
+        code if code == Status::Cached as u8 => Status::Cached,
+        code if code == Status::ClientBound as u8 => Status::ClientBound,
+        _ => Status::Invalid,
+    };
+    Ok(Finished { status, partial: phases.partial })
+}
+
+/// Adds the series of all ranks bin by bin, after all have the same bin width. Collective.
+fn sum_series(session: &Session<'_>, mut series: Series) -> Series {
+    let mut width = [series.width_ns()];
+    session.world.max(&mut width);
+    series.coarsen_to(width[0]);
+    session.world.sum(series.words_mut());
+    series
+}
+
+fn write_on_root(
+    session: &Session<'_>,
+    collected: &Collected<'_>,
+    phases: &Phases,
+    series: &[(&'static str, Series)],
+    official: Option<&Official>,
+) -> Result<Status, String> {
+    let ended_unix_ns = super::compute::unix_ns();
+    let result = result_of(session, collected, phases, ended_unix_ns);
+    let window_ns = |name: &str| {
+        let phase = result.phases.iter().find(|phase| phase.name == name);
+        phase.map_or(0, |phase| (phase.window_s * 1e9) as u64)
+    };
+    let series: Vec<PhaseSeries<'_>> = series
+        .iter()
+        .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
+        .collect();
+    let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
+    let mlperf = official.map(|official| run_facts(session, collected, official, ended_unix_ns));
+    let attachments = Attachments {
+        effective_yaml: &collected.loaded.effective_yaml,
+        start_unix_ns: collected.started_unix_ns,
+        rank_rows: &mut phases.reduced.iter().flat_map(|phase| &phase.rows).map(csv_row),
+        series: &series,
+        histograms: &histograms,
+        mlperf,
+    };
+    write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
+    screen::print(text::summary(&result).trim_end());
+    screen::print(&format!("results: {}", collected.folder.display()));
+    Ok(result.verdict.status)
+}
+
+fn result_of(
+    session: &Session<'_>,
+    collected: &Collected<'_>,
+    phases: &Phases,
+    ended_unix_ns: u64,
+) -> RunResult {
+    let world = session.world;
+    let all: Vec<_> = phases.reduced.iter().map(|reduced| reduced.phase.clone()).collect();
+    let verdict = match all.is_empty() {
+        true => Verdict {
+            status: Status::Invalid,
+            reasons: vec!["workflow asks for nothing: no phase ran.".into()],
+        },
+        false => judge(&Evidence {
+            phases: &all,
+            calibration: phases.calibration.as_ref(),
+            ranks: world.size(),
+            partial: phases.partial,
+        }),
+    };
+    RunResult {
+        schema: SCHEMA,
+        tool: Tool {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("RANKIO_COMMIT").into(),
+            features: features(),
+        },
+        run: Run {
+            id: collected.run_id.into(),
+            command: collected.request.command.clone(),
+            started: timestamp::iso_utc(collected.started_unix_ns),
+            ended: timestamp::iso_utc(ended_unix_ns),
+            ranks: world.size(),
+            hosts: world.hosts(),
+            ranks_per_host: world.size().div_ceil(world.hosts()),
+            seed: session.run_seed,
+            plan_hash: session.plan.hash(),
+            partial: phases.partial,
+        },
+        config: serde_json::to_value(&collected.loaded.config).unwrap_or_default(),
+        config_notes: collected.loaded.notes.clone(),
+        environment: collected.hosts.to_vec(),
+        calibration: phases.calibration.clone(),
+        phases: all,
+        verdict,
+    }
+}
+
+fn features() -> Vec<String> {
+    let mut features = Vec::new();
+    if cfg!(feature = "mpi") {
+        features.push("mpi".into());
+    }
+    features.push(format!("profile={}", env!("RANKIO_PROFILE")));
+    features.push(format!("target_features={}", env!("RANKIO_TARGET_FEATURES")));
+    features
+}
+
+fn intervals(reduced: &Reduced) -> Vec<Interval<'_>> {
+    let recorder = &reduced.recorder;
+    let named: [(&str, &Histogram); 4] = [
+        ("read", &recorder.read),
+        ("write", &recorder.write),
+        ("sync", &recorder.sync),
+        ("open", &recorder.open),
+    ];
+    let own = reduced.histograms.iter().map(|(name, histogram)| (name.as_str(), histogram));
+    named
+        .into_iter()
+        .chain(own)
+        .filter(|(_, histogram)| histogram.count() > 0)
+        .map(|(operation, histogram)| Interval {
+            phase: &reduced.phase.name,
+            operation,
+            start: Duration::ZERO,
+            length: Duration::from_secs_f64(reduced.phase.window_s),
+            histogram,
+        })
+        .collect()
+}
+
+fn csv_row(row: &RankRow) -> csv::RankRow {
+    let window_s = row.window_ns as f64 / 1e9;
+    let seconds = |ns: Option<u64>| ns.unwrap_or(0) as f64 / 1e9;
+    let figures = RankFigures {
+        window_s,
+        bytes: row.bytes,
+        operations: row.operations,
+        errors: row.errors,
+        samples_per_s: if window_s > 0.0 { row.samples as f64 / window_s } else { 0.0 },
+        au_percent: row.columns.au_percent.unwrap_or(0.0),
+        load_mean_s: seconds(row.columns.load_mean_ns),
+        compute_mean_s: seconds(row.columns.compute_mean_ns),
+        barrier_mean_s: seconds(row.columns.barrier_mean_ns),
+        cpu_s: row.cpu_s,
+        peak_rss_bytes: row.peak_rss_bytes,
+    };
+    csv::RankRow { rank: row.rank, host: row.host.clone(), phase: row.phase.clone(), figures }
+}
+
+fn run_facts<'a>(
+    session: &Session<'_>,
+    collected: &Collected<'a>,
+    official: &'a Official,
+    end_unix_ns: u64,
+) -> RunFacts<'a> {
+    let config = session.config;
+    RunFacts {
+        start_unix_ns: collected.started_unix_ns,
+        end_unix_ns,
+        hosts: collected.hosts,
+        accelerators: session.world.size(),
+        files_train: config.dataset.num_files_train,
+        files_eval: config.dataset.num_files_eval,
+        samples_per_file: config.dataset.num_samples_per_file,
+        record_length_bytes: config.dataset.record_length_bytes,
+        epochs: config.train.epochs,
+        required_au: config.metric.au,
+        train: Some(&official.train),
+        eval: official.eval.as_ref(),
+    }
+}
