@@ -3,9 +3,10 @@
 
 Usage: dgen_compare.py BENCH_BINARY [--rounds N]
 
-BENCH_BINARY is what `cargo bench --bench generator --no-run` names; dgen-py (from PyPI) must be importable. Both
-sides fill a warm buffer of 32 MiB eight times per run and count the CPU time of the whole process (dgen-py, whose
-work may leave the calling thread) or of the filling thread (rankio), so a busy machine disturbs them little.
+BENCH_BINARY is what `cargo bench --bench generator --no-run` names; dgen-py must be importable
+(`pip install dgen-py`). Both sides fill a warm buffer of 32 MiB eight times per run. Counted is
+the CPU time of the filling thread (rankio) or of the whole process (dgen-py, whose work may leave
+the calling thread), so a busy machine disturbs the rates little.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 //! Generator and verifier against memset, memcpy and a bare read of memory.
 //!
-//! Rates are bytes per CPU second of the thread, which neighbours on the machine disturb less than wall-clock rates;
-//! all cases run in turn in every round, so that a ratio is taken between neighbours in time. Arguments after
-//! `cargo bench --bench generator --`: `--rounds N`, `--only TEXT` (cases whose name contains it), `--machine`
-//! (tab-separated name, threads, bytes, CPU nanoseconds per round, for `dgen_compare.py`).
+//! Rates are bytes per CPU second of the thread, which neighbours on the machine disturb less than
+//! wall-clock rates; all cases run in turn in every round, so that a ratio is taken between
+//! neighbours in time. Arguments after `cargo bench --bench generator --`: `--rounds N`, `--only
+//! TEXT` (cases whose name contains it), `--machine` (tab-separated name, threads, bytes, CPU
+//! nanoseconds per round, for `dgen_compare.py`).
 
 use std::hint::black_box;
 
@@ -16,7 +17,8 @@ const BUFFER_BYTES: usize = 32 << 20;
 /// Passes over the buffer in one measurement.
 const PASSES: usize = 8;
 
-/// A row of a 189-pixel-wide RGB image with its filter byte: the short pieces that image formats ask for.
+/// A row of a 189-pixel-wide RGB image with its filter byte: the short pieces that image formats
+/// ask for.
 const ROW_BYTES: usize = 568;
 
 /// Where the rows begin: on no grid.

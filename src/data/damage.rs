@@ -1,6 +1,7 @@
 //! What a wrong byte is: a name for the damage, found out after the fact from the bytes alone.
 //!
-//! Only a failed check comes here, so the search may cost a millisecond; it allocates nothing all the same.
+//! Only a failed check comes here, so the search may cost a millisecond; it allocates nothing all
+//! the same.
 
 use std::fmt;
 
@@ -33,7 +34,8 @@ pub enum Damage {
         /// The version found.
         version: u32,
     },
-    /// The block belongs to another place: same pool, other key. Recognised with the keyed pool only.
+    /// The block belongs to another place: same pool, other key. Recognised with the keyed pool
+    /// only.
     OtherObject,
     /// Right up to an offset inside the block, foreign after it.
     Torn,
@@ -68,7 +70,8 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-/// Finds the first wrong byte of `found` and names the damage. `found` begins in the block that differs.
+/// Finds the first wrong byte of `found` and names the damage. `found` begins in the block that
+/// differs.
 #[cold]
 #[inline(never)]
 pub(super) fn examine(content: &Content, offset: u64, found: &[u8]) -> Mismatch {
@@ -94,8 +97,8 @@ pub(super) fn examine(content: &Content, offset: u64, found: &[u8]) -> Mismatch 
     Mismatch { offset: offset + first as u64, damage }
 }
 
-/// Whether wrong bytes `first..end` of `len` seen ones, of which the first lies at `begin` in its block, follow right
-/// ones at a sector edge and reach the end of what was seen.
+/// Whether wrong bytes `first..end` of `len` seen ones, of which the first lies at `begin` in its
+/// block, follow right ones at a sector edge and reach the end of what was seen.
 fn is_torn(begin: usize, first: usize, end: usize, len: usize) -> bool {
     let past_edge = (begin + first) % SECTOR_BYTES;
     let edge = begin + first - past_edge;
@@ -131,8 +134,9 @@ fn has_foreign_key(content: &Content, offset: u64, found: &[u8]) -> bool {
     })
 }
 
-/// Whether three neighbouring words come from somewhere in the pool: the key stream that this would need must be a
-/// progression with an odd step that selects the pool block, which random words fulfil once in about 10^16 checks.
+/// Whether three neighbouring words come from somewhere in the pool: the key stream that this would
+/// need must be a progression with an odd step that selects the pool block, which random words
+/// fulfil once in about 10^16 checks.
 fn is_keyed(content: &Content, words: [u64; 3]) -> bool {
     content.generator.pool.blocks().enumerate().any(|(index, block)| {
         block.windows(3).enumerate().any(|(position, pool)| {

@@ -1,18 +1,21 @@
 //! Keys and ratios: which block key and which shape every block of an object has.
 //!
-//! An object has a key of 128 bits, each block one of 127: with 64 bits, a dataset of a petabyte (2.4e11 blocks) would
-//! already hold about 1600 pairs of equal blocks, and a billion objects a pair of equal objects now and then.
+//! An object has a key of 128 bits, each block one of 127: with 64 bits, a dataset of a petabyte
+//! (2.4e11 blocks) would already hold about 1600 pairs of equal blocks, and a billion objects a
+//! pair of equal objects now and then.
 
 use super::{BLOCK_BYTES, BLOCK_WORDS};
 
 /// The odd constant of splitmix64: 2^64 divided by the golden ratio.
 pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A second odd constant, the multiplier of the second half of a key: 2^64 times (sqrt(2) - 1), made odd.
+/// A second odd constant, the multiplier of the second half of a key: 2^64 times (sqrt(2) - 1),
+/// made odd.
 const SILVER: u64 = 0x6a09_e667_f3bc_c909;
 
-/// The finaliser of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014, with
-/// Stafford's thirteenth set of constants): a bijection in which each input bit moves about half of the output bits.
+/// The finaliser of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+/// 2014, with Stafford's thirteenth set of constants): a bijection in which each input bit moves
+/// about half of the output bits.
 #[inline(always)]
 pub(super) const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +30,8 @@ pub(super) struct ObjectKey {
     high: u64,
 }
 
-/// The key of one block: the key stream is `start + i * step` (modulo 2^64, `step` odd) at word `i`.
+/// The key of one block: the key stream is `start + i * step` (modulo 2^64, `step` odd) at word
+/// `i`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockKey {
     pub start: u64,
@@ -61,7 +65,8 @@ impl ObjectKey {
 }
 
 impl BlockKey {
-    /// Which of 256 pool blocks; depends on all bits of both words, so that it fixes no byte of either.
+    /// Which of 256 pool blocks; depends on all bits of both words, so that it fixes no byte of
+    /// either.
     #[inline(always)]
     pub fn pool_index(self) -> usize {
         ((self.start ^ self.step).wrapping_mul(GOLDEN) >> 56) as usize
@@ -102,10 +107,11 @@ impl Shape {
 
     /// Random words at the front of block `source`; the motif fills the rest, if there is one.
     ///
-    /// The share of entropy is the difference of two running totals, `floor((n + 1) s) - floor(n s)`, so that
-    /// fractional ratios come out exact over many blocks. One word of it is the motif, one in 32 is what compressors
-    /// lose: zstd and lz4 take longer and longer steps through a random stretch and overrun the start of the motif
-    /// (measured with zstd levels 1 to 9 and lz4: 17 to 22 bytes behind 400 random ones, 75 to 92 behind 2048).
+    /// The share of entropy is the difference of two running totals, `floor((n + 1) s) - floor(n
+    /// s)`, so that fractional ratios come out exact over many blocks. One word of it is the motif,
+    /// one in 32 is what compressors lose: zstd and lz4 take longer and longer steps through a
+    /// random stretch and overrun the start of the motif (measured with zstd levels 1 to 9 and lz4:
+    /// 17 to 22 bytes behind 400 random ones, 75 to 92 behind 2048).
     #[inline(always)]
     pub fn random_words(&self, source: u64) -> usize {
         let fraction = source.wrapping_mul(self.entropy_words_q32) & 0xffff_ffff;

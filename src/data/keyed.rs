@@ -1,10 +1,11 @@
 //! The keyed pool: `word(i) = pool[h(key)][i] XOR spread(start + i * step)`.
 //!
-//! Two blocks that share a pool block and differ in their keys have at most one equal word of 512: `spread` is a
-//! bijection, so equal words need `i * (step - step') = start' - start` modulo 2^64, which two values of `i` below 512
-//! fulfil only when the steps agree in their low 55 bits. `spread` is there for the low bytes: byte 0 of a bare
-//! progression has a period of 256 words and only 32768 forms, so that blocks with equal low bytes in every
-//! word would be common; with the high half folded onto the low half each byte depends on 40 bits and more.
+//! Two blocks that share a pool block and differ in their keys have at most one equal word of 512:
+//! `spread` is a bijection, so equal words need `i * (step - step') = start' - start` modulo 2^64,
+//! which two values of `i` below 512 fulfil only when the steps agree in their low 55 bits.
+//! `spread` is there for the low bytes: byte 0 of a bare progression has a period of 256 words and
+//! only 32768 forms, so that blocks with equal low bytes in every word would be common; with the
+//! high half folded onto the low half each byte depends on 40 bits and more.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
@@ -13,7 +14,8 @@ use super::BLOCK_WORDS;
 use super::key::{BlockKey, GOLDEN, ObjectKey, mix};
 use super::pattern::{Pattern, Word};
 
-/// Blocks in the pool: 1 MiB, so that it stays in the level-2 cache beside the buffer that streams by.
+/// Blocks in the pool: 1 MiB, so that it stays in the level-2 cache beside the buffer that streams
+/// by.
 pub(super) const POOL_BLOCKS: usize = 256;
 
 /// A pool block on its own page, so that no vector load crosses a cache line.

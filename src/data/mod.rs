@@ -1,13 +1,15 @@
 //! Bytes: the generator and the verifier.
 //!
-//! Every 4 KiB block of an object is a pure function of (seed, object, version, block number), so any range can be
-//! made or checked anywhere, on any rank, without stored checksums. Blocks lie on the grid of the *file* offset.
+//! Every 4 KiB block of an object is a pure function of (seed, object, version, block number), so
+//! any range can be made or checked anywhere, on any rank, without stored checksums. Blocks lie on
+//! the grid of the *file* offset.
 //!
-//! Two patterns exist. The keyed pool (the default) copies one of 256 random blocks of a 1 MiB pool, which fits the
-//! level-2 cache, and XORs it with a key stream of its own for each block: an add, a shift, two XORs and a store
-//! per 8-byte word, about the cost of a copy. `pcg` takes every word from a Pcg64Mcg stream instead: slower, but with
-//! no structure shared between blocks. `tests/golden/data` holds vectors of both, written by an independent program
-//! that also serves as the description of the bytes.
+//! Two patterns exist. The keyed pool (the default) copies one of 256 random blocks of a 1 MiB
+//! pool, which fits the level-2 cache, and XORs it with a key stream of its own for each block: an
+//! add, a shift, two XORs and a store per 8-byte word, about the cost of a copy. `pcg` takes every
+//! word from a Pcg64Mcg stream instead: slower, but with no structure shared between blocks.
+//! `tests/golden/data` holds vectors of both, written by an independent program that also serves as
+//! the description of the bytes.
 
 mod damage;
 mod key;
@@ -28,8 +30,8 @@ use stream::Stream;
 /// Size of a content block in bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// Version of the byte layout; goes up whenever equal settings would give other bytes than before, because data
-/// written earlier then no longer verifies.
+/// Version of the byte layout; goes up whenever equal settings would give other bytes than before,
+/// because data written earlier then no longer verifies.
 pub const CONTENT_VERSION: u32 = 1;
 
 /// Bytes of a word, the unit of both patterns.
@@ -47,8 +49,8 @@ pub struct ContentSettings {
     pub pcg: bool,
     /// At least 1.0; 2.0 keeps half of each block random. Honoured by both patterns.
     pub compress_ratio: f64,
-    /// At least 1.0; 2.0 makes every distinct block appear twice within an object. Honoured by both patterns. An
-    /// object of fewer blocks than the ratio has one distinct block.
+    /// At least 1.0; 2.0 makes every distinct block appear twice within an object. Honoured by both
+    /// patterns. An object of fewer blocks than the ratio has one distinct block.
     pub dedup_ratio: f64,
 }
 
@@ -77,7 +79,8 @@ impl Generator {
         Self::with_simd(settings, Simd::best())
     }
 
-    /// As [`Generator::new`] with given vector instructions. The bytes are the same with all of them.
+    /// As [`Generator::new`] with given vector instructions. The bytes are the same with all of
+    /// them.
     pub fn with_simd(settings: ContentSettings, simd: Simd) -> Self {
         for ratio in [settings.compress_ratio, settings.dedup_ratio] {
             assert!(ratio.is_finite() && ratio >= 1.0, "a content ratio is a number from 1 up");

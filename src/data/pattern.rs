@@ -1,7 +1,9 @@
-//! The walk over blocks that both patterns share: cuts a byte range at block edges, at the edge between the random
-//! part and the motif, and at word edges, so that a pattern itself only knows whole words.
+//! The walk over blocks that both patterns share: cuts a byte range at block edges, at the edge
+//! between the random part and the motif, and at word edges, so that a pattern itself only knows
+//! whole words.
 //!
-//! Everything is inlined into its caller, since the caller decides which vector instructions it is compiled for.
+//! Everything is inlined into its caller, since the caller decides which vector instructions it is
+//! compiled for.
 
 use super::key::Shape;
 use super::{BLOCK_BYTES, WORD_BYTES};
@@ -44,7 +46,8 @@ pub(super) fn fill<P: Pattern>(pattern: &mut P, shape: &Shape, offset: u64, out:
     }
 }
 
-/// Compares `found` with the bytes at `offset`; where in `found` the part of the first differing block begins.
+/// Compares `found` with the bytes at `offset`; where in `found` the part of the first differing
+/// block begins.
 #[inline(always)]
 pub(super) fn first_bad_piece<P: Pattern>(
     pattern: &mut P,

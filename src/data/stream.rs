@@ -1,5 +1,6 @@
-//! The slow reference pattern: the words of an object are one Pcg64Mcg stream, entered anywhere by a jump of
-//! O(log n) multiplications. Ratios skip or repeat stretches of that stream, so they are honoured here too.
+//! The slow reference pattern: the words of an object are one Pcg64Mcg stream, entered anywhere by
+//! a jump of O(log n) multiplications. Ratios skip or repeat stretches of that stream, so they are
+//! honoured here too.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;

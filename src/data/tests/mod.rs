@@ -1,4 +1,5 @@
-//! Tests of the content: golden vectors, any split of any range, ratios, uniqueness and the names of damage.
+//! Tests of the content: golden vectors, any split of any range, ratios, uniqueness and the names
+//! of damage.
 
 mod damage;
 mod golden;

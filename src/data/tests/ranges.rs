@@ -1,4 +1,5 @@
-//! Any range, any split, any place: what is filled is what verifies, with every set of vector instructions.
+//! Any range, any split, any place: what is filled is what verifies, with every set of vector
+//! instructions.
 
 use proptest::prelude::*;
 
@@ -99,14 +100,6 @@ fn every_short_range_around_a_block_edge_agrees_with_the_block() {
             }
         }
     }
-}
-
-#[test]
-fn a_word_is_stored_least_significant_byte_first() {
-    let generator = Generator::new(plain(1, true));
-    let words = made(&generator, 1, 0, 0, 64);
-    let odd = made(&generator, 1, 0, 8, 8);
-    assert_eq!(words[8..16], odd);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Independent description of rankio's content, version 1; writes the golden vectors beside itself.
+"""Independent description of rankio's content, version 1; writes the golden vectors beside it.
 
-Written from the definition, byte by byte and without any of the program's code, so that a vector and the program
-agree only when both follow the definition. A line of a vector file holds seed, compress_ratio, dedup_ratio, object
-id, version, object length, offset and the bytes there in hexadecimal.
+Written from the definition, word by word and without any of the program's code, so that a vector
+and the program agree only when both follow the definition. A line of a vector file holds seed,
+compress_ratio, dedup_ratio, object id, version, object length, offset and the bytes there in
+hexadecimal.
 
 Usage: reference.py [--check]
 """
