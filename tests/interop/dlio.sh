@@ -3,11 +3,10 @@
 #
 #   tests/interop/dlio.sh RANKIO_BINARY [VENV_DIR]
 #
-# VENV_DIR keeps the Python environment (about 8 GB with PyTorch's default build) for a second run;
-# without it a temporary one is made and removed. DATASETS=DIR uses DIR/<format> as they are and
-# makes none. FORMATS and RANKS choose what runs. Needs mpirun, MPI's compiler wrapper (for mpi4py)
-# and python3 with venv; where the default PyTorch is too large, set
-# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+# VENV_DIR keeps the Python environment (7 GB with PyTorch's default build) for another run; without
+# it a temporary one is made and removed. DATASETS=DIR uses DIR/<format> as they are and makes none.
+# FORMATS and RANKS choose what runs. Needs mpirun and python3 with venv. For the smaller PyTorch
+# without GPU support set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 set -eu
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then

@@ -135,8 +135,23 @@ def check_samples(array, options):
     return array.nbytes
 
 
+def check_local_headers(path, members):
+    """CRC and sizes in front of the data, which Python leaves to the central directory."""
+    with open(path, "rb") as file:
+        for info in members:
+            file.seek(info.header_offset)
+            head = struct.unpack("<4s5H3I2H", file.read(30))
+            crc_agrees = head[0] == b"PK\3\4" and head[6] == info.CRC
+            require(crc_agrees, f"local header of {info.filename}")
+            require(head[7:9] == (0xFFFFFFFF, 0xFFFFFFFF), "sizes in the ZIP64 field")
+            extra = file.read(head[9] + head[10])[head[9]:]
+            sizes = struct.pack("<HHQQ", 1, 16, info.file_size, info.compress_size)
+            require(extra == sizes, f"ZIP64 field of {info.filename}")
+
+
 def read_npz(path, options):
     with np.load(path) as archive:
+        check_local_headers(path, archive.zip.infolist())
         require(archive.files == ["x", "y"], f"members {archive.files}")
         require(archive.zip.testzip() is None, "CRC")
         x, y = archive["x"], archive["y"]
