@@ -152,6 +152,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashSet;
+    use std::path::Path;
 
     fn set(config: &Config, split: Split) -> Result<FileSet, PlanError> {
         FileSet::new(config, split, Arc::new(Plain::new("npz", 498)))
@@ -182,6 +183,50 @@ mod tests {
         for index in 0..files.files() {
             let shape = files.shape(index);
             assert_eq!(files.file_bytes(index), files.format().file_bytes(&shape));
+        }
+    }
+
+    /// Names of the data files below `folder`, relative to `root`, sorted.
+    fn data_files(root: &Path, folder: &Path, suffix: &str, out: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                data_files(root, &path, suffix, out);
+            } else if path.extension().is_some_and(|found| found == suffix) {
+                out.push(path.strip_prefix(root).unwrap().to_str().unwrap().into());
+            }
+        }
+        out.sort();
+    }
+
+    #[test]
+    fn names_are_those_of_a_dataset_that_the_reference_wrote() {
+        let shared = std::env::var_os("RANKIO_SHARED")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), Into::into);
+        let data = shared.join("fixtures/dlio-2.0.0/data");
+        if !data.is_dir() {
+            eprintln!("skipped: no fixtures (set RANKIO_SHARED)");
+            return;
+        }
+        for (suffix, subfolders) in [("npz", 2), ("jpeg", 2), ("hdf5", 2), ("tfrecord", 0)] {
+            let mut config = config();
+            config.dataset.num_files_train = 4;
+            config.dataset.num_files_eval = 2;
+            config.dataset.num_subfolders_train = subfolders;
+            for split in [Split::Train, Split::Valid] {
+                let format = Arc::new(Plain::new(suffix, 0));
+                let files = FileSet::new(&config, split, format).unwrap();
+                let mut computed: Vec<String> = Vec::new();
+                for index in 0..files.files() {
+                    computed.push(String::new());
+                    files.name(index, computed.last_mut().unwrap());
+                }
+                computed.sort();
+                let root = data.join(suffix);
+                let mut found = Vec::new();
+                data_files(&root, &root.join(split.folder()), suffix, &mut found);
+                assert_eq!(computed, found);
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub use memory::Memory;
 pub use order::EpochOrder;
 pub use permutation::Permutation;
 pub use rules::MinimumDataset;
-pub use sizes::{SizeTable, element_bytes, nominal_sample_bytes};
+pub use sizes::{Level, SizeTable, element_bytes, nominal_sample_bytes};
 
 use crate::config::{Config, IoMode, Shuffle};
 use crate::format::{self, Format};

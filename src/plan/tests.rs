@@ -308,10 +308,10 @@ fn workload(row: &Workload) -> Plan {
     Plan::with_format(&config, world(8, 2), Arc::new(Plain::new(suffix, extra))).unwrap()
 }
 
-/// Compares with `tests/golden/plan/<name>`; with `RANKIO_UPDATE_GOLDEN` set, writes it.
+/// Compares with `tests/golden/plan/<name>`; with `RANKIO_UPDATE_GOLDEN=1`, writes it.
 fn check_golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan").join(name);
-    if std::env::var_os("RANKIO_UPDATE_GOLDEN").is_some() {
+    if std::env::var("RANKIO_UPDATE_GOLDEN").as_deref() == Ok("1") {
         std::fs::write(&path, text).unwrap();
         return;
     }
