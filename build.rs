@@ -1,8 +1,8 @@
-//! Build-time facts and files: commit, target features and profile for the results, shell completions
-//! and man pages from the command line's own definition.
+//! Build-time facts and files: commit, target features and profile for the results, shell
+//! completions and man pages from the command line's own definition.
 //!
-//! `src/cli.rs` is compiled here a second time. It therefore may use nothing of the crate, and none of
-//! the `RANKIO_` variables, which are only set for what is built after this script.
+//! `src/cli.rs` is compiled here a second time. It therefore may use nothing of the crate, and none
+//! of the `RANKIO_` variables, which are only set for what is built after this script.
 
 use clap::{CommandFactory, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -51,16 +51,17 @@ fn commit(root: &Path) -> String {
     }
 }
 
-/// Has this script run again when HEAD names another commit. The branch may be a file of its own or a
-/// line in `packed-refs`, and a worktree keeps HEAD apart from both; git says where they are. Where the
-/// branch has no file yet, the folder in which it would appear is watched.
+/// Has this script run again when HEAD names another commit. The branch may be a file of its own or
+/// a line in `packed-refs`, and a worktree keeps HEAD apart from both; git says where they are.
+/// Where the branch has no file yet, the folder in which it would appear is watched.
 fn watch_head(root: &Path) {
     let branch = git(root, &["symbolic-ref", "--quiet", "HEAD"]);
     for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         let Some(path) = git(root, &["rev-parse", "--git-path", name]) else { continue };
         let path = root.join(path);
         let existing = path.ancestors().find(|p| p.exists()).unwrap_or(root);
-        // packed-refs would appear in the repository's top folder, which changes with every command.
+        // packed-refs would appear in the repository's top folder, which changes with every
+        // command.
         if name != "packed-refs" || existing == path {
             println!("cargo::rerun-if-changed={}", existing.display());
         }

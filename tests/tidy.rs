@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Files that name all rooms because they put them together.
-const ASSEMBLY: &[&str] = &["src/main.rs", "src/lib.rs"];
+const ASSEMBLY: &[&str] = &["src/main.rs", "src/commands.rs", "src/lib.rs"];
 
 /// Where a line may be printed to the terminal.
 const PRINTERS: &[&str] = &[

@@ -1,4 +1,5 @@
-//! The shipped workload files say what the benchmark's definition says, and what their own comments say.
+//! The shipped workload files say what the benchmark's definition says, and what their own comments
+//! say.
 
 use rankio::config::{Config, Distribution, FormatKind, Framework, Shuffle, VerifyMode, load};
 use std::collections::BTreeSet;

@@ -37,7 +37,8 @@ impl Source {
             chars.iter().zip(&kinds).map(keep).collect()
         };
         let code = only(Kind::Code);
-        let is_test_file = path.ends_with("/tests.rs")
+        let is_test_file = path.ends_with("tests.rs")
+            || path.contains("/tests/")
             || ["tests/", "benches/"].iter().any(|folder| path.starts_with(folder));
         let test_lines = match is_test_file {
             true => vec![true; text.lines().count()],
@@ -262,5 +263,7 @@ fn test_items_and_function_ends_are_found() {
     let outside: Vec<usize> = source.production().map(|(n, _)| n).collect();
     assert_eq!(outside, [1, 2, 3, 4, 9, 12]);
     assert_eq!(source.test_modules(), ["more"]);
-    assert!(Source::new("src/plan/tests.rs", "fn a() {}\n").production().next().is_none());
+    for path in ["src/plan/tests.rs", "src/plan/order_tests.rs", "src/data/tests/golden.rs"] {
+        assert!(Source::new(path, "fn a() {}\n").production().next().is_none(), "{path}");
+    }
 }
