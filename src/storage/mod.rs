@@ -1,10 +1,25 @@
-//! Moves bytes. One completion-based trait serves every store; one instance per I/O thread, no locks inside.
+//! Moves bytes. One completion-based trait serves every store; one instance per I/O thread, no
+//! locks inside.
 //!
-//! The caller thinks in file ranges: a store that needs alignment rounds outward by itself and says where in the
-//! buffer the wanted bytes lie. Buffers are owned tokens of a [`pool::BufferPool`]: they travel into `submit` and come back
-//! in the [`Completion`], so a buffer in flight cannot be touched.
+//! The caller thinks in file ranges: a store that needs alignment rounds outward by itself and says
+//! where in the buffer the wanted bytes lie. Buffers are owned tokens of a [`pool::BufferPool`]:
+//! they travel into `submit` and come back in the [`Completion`], so a buffer in flight cannot be
+//! touched. Submitting and reaping allocate nothing, lock nothing and format nothing unless an
+//! operation fails.
 
+mod align;
+mod clock;
+mod connect;
+mod delay;
+mod error;
+mod fault;
+mod file;
+mod filesystem;
+mod null;
 pub mod pool;
+pub mod proof;
+
+pub use connect::connect;
 
 pub use pool::{BufferPool, IoBuffer};
 use std::time::Duration;
@@ -16,12 +31,14 @@ pub struct Handle(pub u32);
 /// How to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Existing, for reading. `expected_bytes`: what the plan says; the null store believes it, others report the real size.
+    /// Existing, for reading. `expected_bytes`: what the plan says; the null store believes it,
+    /// others report the real size.
     Read {
         /// Planned size.
         expected_bytes: u64,
     },
-    /// New, for writing; fails if it exists (parent folders are made). `final_bytes`: length it will have (space is reserved where asked for).
+    /// New, for writing; fails if it exists (parent folders are made). `final_bytes`: length it
+    /// will have (space is reserved where asked for).
     Create {
         /// Length it will have.
         final_bytes: u64,
@@ -42,7 +59,8 @@ pub struct Opened {
 /// An operation to submit.
 #[derive(Debug)]
 pub enum Op {
-    /// Read `[offset, offset + len)`. `buffer.capacity()` must be at least [`Storage::buffer_bytes_for`]`(len)`.
+    /// Read `[offset, offset + len)`. `len` may be at most [`StoreSpec::buffer_bytes`]; each buffer
+    /// has room beyond that for the rounding to alignment.
     Read {
         /// First byte.
         offset: u64,
@@ -51,7 +69,8 @@ pub enum Op {
         /// Destination.
         buffer: IoBuffer,
     },
-    /// Write the first `len` bytes of `buffer` at `offset` (a multiple of 4096). A `len` that is not a multiple of 4096 is the file's tail.
+    /// Write the first `len` bytes of `buffer` at `offset` (a multiple of 4096). A `len` that is
+    /// not a multiple of 4096 is the file's tail; the buffer behind it is overwritten with zeros.
     Write {
         /// First byte.
         offset: u64,
@@ -60,7 +79,7 @@ pub enum Op {
         /// Source.
         buffer: IoBuffer,
     },
-    /// Make the file durable: true length, data and metadata.
+    /// Make the file durable: true length, data and metadata of every write submitted before it.
     Sync,
 }
 
@@ -73,11 +92,12 @@ pub struct Completion {
     pub buffer: Option<IoBuffer>,
     /// Where the wanted bytes begin in the buffer (reads).
     pub data_start: usize,
-    /// Wanted bytes that arrived or were written; a read that ends at the end of the file gives fewer than asked for.
+    /// Wanted bytes that arrived or were written; a read that ends at the end of the file gives
+    /// fewer than asked for.
     pub bytes: usize,
     /// Bytes that the device or server really moved for it (rounded to alignment).
     pub transferred: usize,
-    /// From submission to completion.
+    /// From submission to completion, monotonic; 0 from the null store, which reads no clock.
     pub latency_ns: u64,
     /// Why it failed; the message names path and offset.
     pub error: Option<Box<StorageError>>,
@@ -101,7 +121,7 @@ pub struct StoreFacts {
     pub registered_buffers: bool,
     /// Page size behind the buffers: `4KiB`, `2MiB-thp`, `2MiB-hugetlb`.
     pub page_size: String,
-    /// Offset alignment in force, bytes.
+    /// Offset alignment in force on reads, bytes (1: none).
     pub alignment: u32,
     /// Everything that was wanted and could not be had, one sentence each.
     pub fallbacks: Vec<String>,
@@ -109,7 +129,7 @@ pub struct StoreFacts {
 
 /// A failed operation.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("{op} {path}{}: {what}", .offset.map(|o| format!(" at offset {o}")).unwrap_or_default())]
+#[error("{op} {path}{}: {what}", error::at_offset(.offset))]
 pub struct StorageError {
     /// `open`, `read`, …
     pub op: &'static str,
@@ -124,20 +144,30 @@ pub struct StorageError {
 }
 
 /// A store. Names are relative to the store's root (`train/img_0_of_8.npz`).
+///
+/// An instance may be made on one thread and moved to another before its first `submit`; from
+/// then on it stays there, because a ring belongs to the thread that submits to it.
 pub trait Storage: Send {
     /// Opens or creates.
     fn open(&mut self, name: &str, mode: OpenMode) -> Result<Opened, StorageError>;
-    /// Closes; nothing of this handle may be in flight. A created file has its true length afterwards.
+    /// Closes; nothing of this handle may be in flight. A created file has its true length
+    /// afterwards.
     fn close(&mut self, handle: Handle) -> Result<(), StorageError>;
-    /// Starts an operation; fails only if [`Storage::queue_depth`] operations are in flight.
+    /// Starts an operation. Fails (and takes the buffer back into the pool) only if the handle is
+    /// not open or [`Storage::queue_depth`] operations of its sort are in flight; everything else
+    /// that goes wrong arrives as a [`Completion`] with an error.
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError>;
-    /// Waits for at least `min` completions (or until `timeout`) and appends them to `out`; returns how many.
+    /// Waits for at least `min` completions (all that are in flight if these are fewer, or until
+    /// `timeout`) and appends them to `out`; returns how many. An `out` with room for
+    /// `2 * queue_depth()` entries is never grown.
     fn reap(
         &mut self,
         min: usize,
         timeout: Option<Duration>,
         out: &mut Vec<Completion>,
     ) -> Result<usize, StorageError>;
+    /// Reads and writes that can be in flight: the number of buffers. As many syncs fit beside.
+    fn queue_depth(&self) -> usize;
     /// A free buffer, or None while all are in flight.
     fn take_buffer(&mut self) -> Option<IoBuffer>;
     /// Gives a buffer back.
@@ -165,9 +195,4 @@ pub struct StoreSpec {
     pub buffers: usize,
     /// Bytes usable in each buffer (the pool adds room for alignment).
     pub buffer_bytes: usize,
-}
-
-/// Opens a store instance for one I/O thread.
-pub fn connect(_spec: &StoreSpec) -> Result<Box<dyn Storage>, StorageError> {
-    unimplemented!()
 }

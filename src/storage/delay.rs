@@ -1,0 +1,183 @@
+//! A slower store around another: latency added to every operation, and one pipe of limited
+//! bandwidth for each instance. Operations overlap as they do on a real store: a completion is
+//! held back until it is due, and nothing else waits for it. Opening, renaming and the like pass
+//! through undelayed.
+
+use super::clock::monotonic_ns;
+use super::{
+    Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError, StoreFacts,
+};
+use crate::config::DelaySpec;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+const NS_PER_S: f64 = 1e9;
+
+/// An operation under way.
+#[derive(Default)]
+struct Place {
+    tag: u64,
+    submit_ns: u64,
+    held: Option<Completion>,
+}
+
+/// The wrapper. Its own tags number its places.
+pub(super) struct DelayStore {
+    inner: Box<dyn Storage>,
+    latency_ns: u64,
+    ns_per_byte: f64,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// When the pipe is free again.
+    pipe_free_ns: u64,
+    /// (due, place) of completions held back.
+    due: BinaryHeap<Reverse<(u64, u32)>>,
+    arrived: Vec<Completion>,
+    at_inner: usize,
+}
+
+impl DelayStore {
+    /// Slows `inner` down.
+    pub fn new(inner: Box<dyn Storage>, spec: &DelaySpec) -> DelayStore {
+        let count = 2 * inner.queue_depth();
+        DelayStore {
+            latency_ns: (spec.latency.max(0.0) * NS_PER_S) as u64,
+            ns_per_byte: if spec.bandwidth == 0 { 0.0 } else { NS_PER_S / spec.bandwidth as f64 },
+            places: std::iter::repeat_with(Place::default).take(count).collect(),
+            free: (0..count as u32).rev().collect(),
+            pipe_free_ns: 0,
+            due: BinaryHeap::with_capacity(count),
+            arrived: Vec::with_capacity(count),
+            at_inner: 0,
+            inner,
+        }
+    }
+
+    /// Takes what the inner store has finished and computes when each is due.
+    fn pull(&mut self, min: usize, timeout: Option<Duration>) -> Result<(), StorageError> {
+        if self.at_inner == 0 {
+            return Ok(());
+        }
+        let result = self.inner.reap(min, timeout, &mut self.arrived);
+        for completion in self.arrived.drain(..) {
+            let index = completion.tag as u32;
+            let place = &mut self.places[index as usize];
+            let done_ns = place.submit_ns + completion.latency_ns;
+            let bytes = completion.transferred.max(completion.bytes) as f64;
+            self.pipe_free_ns = self.pipe_free_ns.max(done_ns) + (bytes * self.ns_per_byte) as u64;
+            let limited = if self.ns_per_byte > 0.0 { self.pipe_free_ns } else { done_ns };
+            self.due.push(Reverse((limited + self.latency_ns, index)));
+            place.held = Some(completion);
+            self.at_inner -= 1;
+        }
+        result.map(|_| ())
+    }
+
+    /// Hands out what is due.
+    fn release(&mut self, out: &mut Vec<Completion>) -> usize {
+        let now_ns = monotonic_ns();
+        let before = out.len();
+        while let Some(Reverse((due_ns, index))) = self.due.peek().copied() {
+            if due_ns > now_ns {
+                break;
+            }
+            self.due.pop();
+            let place = &mut self.places[index as usize];
+            let mut completion = place.held.take().expect("a due place holds a completion");
+            completion.tag = place.tag;
+            completion.latency_ns = now_ns - place.submit_ns;
+            self.free.push(index);
+            out.push(completion);
+        }
+        out.len() - before
+    }
+}
+
+impl Storage for DelayStore {
+    fn open(&mut self, name: &str, mode: OpenMode) -> Result<Opened, StorageError> {
+        self.inner.open(name, mode)
+    }
+
+    fn close(&mut self, handle: Handle) -> Result<(), StorageError> {
+        self.inner.close(handle)
+    }
+
+    fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
+        let Some(index) = self.free.pop() else {
+            if let Some(buffer) = op.into_buffer() {
+                self.inner.give_buffer(buffer);
+            }
+            let what = "the queue is full: reap completions first";
+            return Err(StorageError::own("submit", std::path::Path::new("delay"), what));
+        };
+        let submit_ns = monotonic_ns();
+        if let Err(e) = self.inner.submit(handle, op, u64::from(index)) {
+            self.free.push(index);
+            return Err(e);
+        }
+        self.places[index as usize] = Place { tag, submit_ns, held: None };
+        self.at_inner += 1;
+        Ok(())
+    }
+
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Completion>,
+    ) -> Result<usize, StorageError> {
+        let end_ns = timeout.map(|t| monotonic_ns().saturating_add(t.as_nanos() as u64));
+        let mut got = 0;
+        loop {
+            self.pull(0, None)?;
+            got += self.release(out);
+            let pending = self.at_inner + self.due.len();
+            let now_ns = monotonic_ns();
+            if got >= min || pending == 0 || end_ns.is_some_and(|end| end <= now_ns) {
+                return Ok(got);
+            }
+            let next_due = self.due.peek().map(|Reverse((due, _))| *due);
+            let until_ns = match (next_due, end_ns) {
+                (Some(due), Some(end)) => Some(due.min(end)),
+                (due, end) => due.or(end),
+            };
+            let wait = until_ns.map(|t| Duration::from_nanos(t.saturating_sub(now_ns)));
+            match wait {
+                _ if self.at_inner > 0 => self.pull(1, wait)?,
+                Some(wait) => std::thread::sleep(wait),
+                None => unreachable!("nothing at the inner store, so something is due"),
+            }
+        }
+    }
+
+    fn queue_depth(&self) -> usize {
+        self.inner.queue_depth()
+    }
+
+    fn take_buffer(&mut self) -> Option<IoBuffer> {
+        self.inner.take_buffer()
+    }
+
+    fn give_buffer(&mut self, buffer: IoBuffer) {
+        self.inner.give_buffer(buffer);
+    }
+
+    fn stat(&mut self, name: &str) -> Result<Option<Stat>, StorageError> {
+        self.inner.stat(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), StorageError> {
+        self.inner.remove(name)
+    }
+
+    fn facts(&self) -> StoreFacts {
+        let mut facts = self.inner.facts();
+        facts.engine = format!("delay({})", facts.engine);
+        facts
+    }
+}

@@ -1,0 +1,137 @@
+//! The folder that a file store lives in: names to paths, and everything that is done to names.
+//!
+//! A rename is durable only when the folder is synced too; so is a new folder in its parent.
+
+use crate::storage::{Stat, StorageError};
+use nix::errno::Errno;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// errno of an I/O error; EIO where the library made it up.
+pub(super) fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(Errno::EIO as i32)
+}
+
+/// The root folder; it need not exist until something is created in it.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    path: PathBuf,
+}
+
+impl Root {
+    /// `path` may be relative to the working directory.
+    pub fn new(path: &Path) -> Result<Root, StorageError> {
+        let absolute = std::path::absolute(path)
+            .map_err(|e| StorageError::system("connect", path, None, errno_of(&e)))?;
+        Ok(Root { path: absolute })
+    }
+
+    /// Absolute path of the root.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Absolute path of a name, which may not leave the root.
+    pub fn resolve(&self, op: &'static str, name: &str) -> Result<PathBuf, StorageError> {
+        let inside = !name.is_empty()
+            && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+        if !inside {
+            let what = format!("`{name}` is not a name inside this folder");
+            return Err(StorageError::own(op, &self.path, what));
+        }
+        Ok(self.path.join(name))
+    }
+
+    /// Makes the folders above `path`, each synced into its parent.
+    pub fn make_parents(&self, path: &Path) -> Result<(), StorageError> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        let missing: Vec<&Path> = parent.ancestors().take_while(|p| !p.exists()).collect();
+        fs::create_dir_all(parent)
+            .map_err(|e| StorageError::system("create folder", parent, None, errno_of(&e)))?;
+        missing.iter().rev().filter_map(|made| made.parent()).try_for_each(sync_folder)
+    }
+
+    /// Size of a name.
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>, StorageError> {
+        let path = self.resolve("stat", name)?;
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some(Stat { size_bytes: meta.len() })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StorageError::system("stat", &path, None, errno_of(&e))),
+        }
+    }
+
+    /// Moves `from` over `to`, making folders as needed, and syncs the folders.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        let source = self.resolve("rename", from)?;
+        let target = self.resolve("rename", to)?;
+        let fail = |e: io::Error| {
+            let mut error = StorageError::system("rename", &source, None, errno_of(&e));
+            error.what = format!("to {}: {}", target.display(), error.what);
+            error
+        };
+        if let Err(e) = fs::rename(&source, &target) {
+            if e.kind() != io::ErrorKind::NotFound || !source.exists() {
+                return Err(fail(e));
+            }
+            self.make_parents(&target)?;
+            fs::rename(&source, &target).map_err(fail)?;
+        }
+        let (old, new) = (source.parent(), target.parent());
+        if old != new {
+            old.map_or(Ok(()), sync_folder)?;
+        }
+        new.map_or(Ok(()), sync_folder)
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, name: &str) -> Result<(), StorageError> {
+        let path = self.resolve("remove", name)?;
+        fs::remove_file(&path)
+            .map_err(|e| StorageError::system("remove", &path, None, errno_of(&e)))
+    }
+}
+
+/// fsync of a folder; file systems that cannot (EINVAL) are as durable as they get.
+fn sync_folder(path: &Path) -> Result<(), StorageError> {
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    match synced {
+        Err(e) if e.raw_os_error() != Some(libc::EINVAL) => {
+            Err(StorageError::system("sync folder", path, None, errno_of(&e)))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside() {
+        let root = Root::new(Path::new("some/where")).unwrap();
+        assert!(root.path().is_absolute());
+        assert!(root.resolve("open", "train/a.npz").unwrap().ends_with("some/where/train/a.npz"));
+        for bad in ["", "/etc/passwd", "../x", "a/../../x", "."] {
+            assert!(root.resolve("open", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rename_makes_folders_replaces_and_reports_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path()).unwrap();
+        fs::write(dir.path().join("a"), b"new").unwrap();
+        root.rename("a", "deep/er/b").unwrap();
+        assert_eq!(fs::read(dir.path().join("deep/er/b")).unwrap(), b"new");
+        fs::write(dir.path().join("a"), b"newer").unwrap();
+        root.rename("a", "deep/er/b").unwrap();
+        assert_eq!(root.stat("deep/er/b").unwrap(), Some(Stat { size_bytes: 5 }));
+        let e = root.rename("a", "deep/er/b").unwrap_err();
+        assert!(e.to_string().contains("/a: to ") && e.errno == libc::ENOENT, "{e}");
+        root.remove("deep/er/b").unwrap();
+        assert_eq!(root.stat("deep/er/b").unwrap(), None);
+        assert_eq!(root.remove("deep/er/b").unwrap_err().errno, libc::ENOENT);
+    }
+}
