@@ -1,4 +1,7 @@
-//! Plain counters that travel together.
+//! Plain counters that travel together, and their form as words for an integer sum over ranks.
+//!
+//! The three byte counts are never mixed: a rate names the one it is made of. Counters are words of
+//! fixed order so that one MPI_SUM over all of them merges a whole world.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +16,30 @@ pub struct ByteCounts {
     pub transferred: u64,
 }
 
-/// Operations.
+impl ByteCounts {
+    /// Words of [`ByteCounts::to_words`].
+    pub const WORDS: usize = 3;
+
+    /// The counts in the order of the fields.
+    pub fn to_words(&self) -> [u64; Self::WORDS] {
+        [self.nominal, self.requested, self.transferred]
+    }
+
+    /// The reverse of [`ByteCounts::to_words`].
+    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [nominal, requested, transferred] = words;
+        ByteCounts { nominal, requested, transferred }
+    }
+
+    /// Adds another set of counts.
+    pub fn add(&mut self, other: &ByteCounts) {
+        self.nominal += other.nominal;
+        self.requested += other.requested;
+        self.transferred += other.transferred;
+    }
+}
+
+/// Operations that ended, by kind; `errors` and `retries` count besides.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct OpCounts {
@@ -24,4 +50,57 @@ pub struct OpCounts {
     pub delete: u64,
     pub errors: u64,
     pub retries: u64,
+}
+
+impl OpCounts {
+    /// Words of [`OpCounts::to_words`].
+    pub const WORDS: usize = 7;
+
+    /// The counts in the order of the fields.
+    pub fn to_words(&self) -> [u64; Self::WORDS] {
+        [self.read, self.write, self.sync, self.open, self.delete, self.errors, self.retries]
+    }
+
+    /// The reverse of [`OpCounts::to_words`].
+    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let [read, write, sync, open, delete, errors, retries] = words;
+        OpCounts { read, write, sync, open, delete, errors, retries }
+    }
+
+    /// Adds another set of counts.
+    pub fn add(&mut self, other: &OpCounts) {
+        let (mine, theirs) = (self.to_words(), other.to_words());
+        *self = Self::from_words(std::array::from_fn(|word| mine[word] + theirs[word]));
+    }
+
+    /// Operations that move data: reads and writes.
+    pub fn data(&self) -> u64 {
+        self.read + self.write
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_the_order_of_the_fields() {
+        let ops =
+            OpCounts { read: 1, write: 2, sync: 3, open: 4, delete: 5, errors: 6, retries: 7 };
+        assert_eq!(ops.to_words(), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(OpCounts::from_words(ops.to_words()), ops);
+        let bytes = ByteCounts { nominal: 1, requested: 2, transferred: 3 };
+        assert_eq!(ByteCounts::from_words(bytes.to_words()), bytes);
+    }
+
+    #[test]
+    fn addition_is_by_field() {
+        let mut ops = OpCounts { read: 1, errors: 1, ..Default::default() };
+        ops.add(&OpCounts { read: 2, write: 5, ..Default::default() });
+        assert_eq!(ops, OpCounts { read: 3, write: 5, errors: 1, ..Default::default() });
+        assert_eq!(ops.data(), 8);
+        let mut bytes = ByteCounts { nominal: 1, requested: 1, transferred: 1 };
+        bytes.add(&ByteCounts { nominal: 1, requested: 2, transferred: 3 });
+        assert_eq!(bytes, ByteCounts { nominal: 2, requested: 3, transferred: 4 });
+    }
 }

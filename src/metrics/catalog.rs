@@ -1,0 +1,1 @@
+//! The one catalogue of every figure in `result.json`.
