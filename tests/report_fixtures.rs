@@ -106,8 +106,8 @@ fn the_published_run_is_recomputed() {
             let (block, stored) = stored_block(&output[(index + 1).to_string()], "block1", 7);
             assert_eq!(stored.steps, PUBLISHED_STEPS);
             let value = block_value(&block, &rules(PUBLISHED_STEPS, 7));
-            // Two readings of one clock lie between AU and throughput.
-            close(value.au_percent, stored.au_percent, 1e-6);
+            // AU and throughput used the same block length.
+            close(value.au_percent, stored.au_percent, 1e-9);
             close(value.samples_per_s, stored.samples_per_s, 1e-12);
             sum.add(&EpochSums::of(&epoch_value(&[value])));
         }
@@ -117,11 +117,11 @@ fn the_published_run_is_recomputed() {
     let published_au = floats(&metric["train_au_percentage"]);
     let published_rate = floats(&metric["train_throughput_samples_per_second"]);
     for epoch in 0..5 {
-        close(figures.au_percent_per_epoch[epoch], published_au[epoch], 1e-6);
+        close(figures.au_percent_per_epoch[epoch], published_au[epoch], 1e-9);
         close(figures.samples_per_s_per_epoch[epoch], published_rate[epoch], 1e-12);
     }
     let number = |key: &str| metric[key].as_f64().unwrap();
-    close(figures.au_percent.mean, number("train_au_mean_percentage"), 1e-6);
+    close(figures.au_percent.mean, number("train_au_mean_percentage"), 1e-9);
     close(figures.au_percent.stdev, number("train_au_stdev_percentage"), 1e-4);
     close(figures.samples_per_s.mean, number("train_throughput_mean_samples_per_second"), 1e-9);
     close(figures.samples_per_s.stdev, number("train_throughput_stdev_samples_per_second"), 1e-9);
@@ -175,7 +175,7 @@ fn dlio_2_0_0_used_the_whole_block_for_throughput() {
                 let (block, stored) = stored_block(&output[&epoch], name, batch_size);
                 let value = block_value(&block, &rules(3, batch_size));
                 // AU and throughput use the same block length, so the lists give AU exactly.
-                close(value.au_percent, stored.au_percent, 1e-6);
+                close(value.au_percent, stored.au_percent, 1e-9);
                 if rank == 0 {
                     // The stored times are read up to 0.2 ms later, in a window of 23 ms or more.
                     close(block.duration_s, stored_length_s(&stats[&epoch][name]), 5e-3);
@@ -191,11 +191,11 @@ fn dlio_2_0_0_used_the_whole_block_for_throughput() {
     let stored_au = floats(&metric["train_au_percentage"]);
     let stored_rate = floats(&metric["train_throughput_samples_per_second"]);
     for epoch in 0..2 {
-        close(figures.au_percent_per_epoch[epoch], stored_au[epoch], 1e-6);
+        close(figures.au_percent_per_epoch[epoch], stored_au[epoch], 1e-9);
         close(figures.samples_per_s_per_epoch[epoch], stored_rate[epoch], 1e-9);
     }
-    close(figures.au_percent.mean, metric["train_au_mean_percentage"].as_f64().unwrap(), 1e-6);
-    close(figures.au_percent.stdev, metric["train_au_stdev_percentage"].as_f64().unwrap(), 1e-6);
+    close(figures.au_percent.mean, metric["train_au_mean_percentage"].as_f64().unwrap(), 1e-9);
+    close(figures.au_percent.stdev, metric["train_au_stdev_percentage"].as_f64().unwrap(), 1e-9);
     assert!(!figures.au_pass(0.90));
     let mib = figures.mib_per_s(4096.0);
     close(mib.mean, metric["train_io_mean_MB_per_second"].as_f64().unwrap(), 1e-9);

@@ -1,5 +1,10 @@
-//! The schema of `result.json`.
+//! The schema of `result.json`: the one source of all reports.
+//!
+//! Everything here is merged over ranks already. Bytes and nanoseconds are integers, units stand in
+//! the names, and every rate is over the `window_s` of its phase. The meaning and the merge rule of
+//! each key stand in `metrics::catalog`.
 
+use super::official::RunFigures;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, OpCounts, Summary};
 use crate::storage::StoreFacts;
@@ -147,6 +152,32 @@ pub struct SlowestRank {
     pub ratio_to_median: f64,
 }
 
+impl Ranks {
+    /// Names the slowest of all ranks; `seconds` holds the time of each rank, `host` tells where a
+    /// rank runs. All zero for an empty world.
+    pub fn of(seconds: &[f64], host: impl FnOnce(usize) -> String) -> Self {
+        let by_time = |a: &&f64, b: &&f64| a.total_cmp(b);
+        let Some((rank, &slowest)) =
+            seconds.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))
+        else {
+            return Ranks::default();
+        };
+        let fastest = seconds.iter().min_by(by_time).copied().unwrap_or_default();
+        let mut sorted = seconds.to_vec();
+        let middle = sorted.len() / 2;
+        let (below, &mut upper, _) = sorted.select_nth_unstable_by(middle, f64::total_cmp);
+        let median = if seconds.len() % 2 == 1 {
+            upper
+        } else {
+            (below.iter().max_by(by_time).copied().unwrap_or(upper) + upper) / 2.0
+        };
+        let ratio = |over: f64| if over > 0.0 { slowest / over } else { 0.0 };
+        let slowest =
+            SlowestRank { rank: rank as u64, host: host(rank), ratio_to_median: ratio(median) };
+        Ranks { slowest, imbalance: ratio(fastest) }
+    }
+}
+
 /// Outcome of verification.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 #[allow(missing_docs)]
@@ -178,4 +209,150 @@ pub enum Status {
 pub struct Verdict {
     pub status: Status,
     pub reasons: Vec<String>,
+}
+
+/// `metrics` of a phase of kind `training` or `evaluation`.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct TrainingMetrics {
+    /// Epochs of the phase (evaluations of a phase `evaluation`).
+    pub epochs: u64,
+    /// Steps that every rank did in the phase.
+    pub steps: u64,
+    /// Samples of all ranks.
+    pub samples: u64,
+    /// Official AU of each epoch: mean over ranks.
+    pub au_percent_per_epoch: Vec<f64>,
+    /// Mean over epochs.
+    pub au_percent_mean: f64,
+    /// Population standard deviation over epochs.
+    pub au_percent_stdev: f64,
+    /// `metric.au` in percent.
+    pub au_required_percent: f64,
+    /// `au_percent_mean` reaches `au_required_percent`.
+    pub au_pass: bool,
+    /// Official samples per second of each epoch: sum over ranks.
+    pub samples_per_s_per_epoch: Vec<f64>,
+    /// Mean over epochs.
+    pub samples_per_s_mean: f64,
+    /// Population standard deviation over epochs.
+    pub samples_per_s_stdev: f64,
+    /// The same mean by the formula of MLPerf Storage v2 (steps - 2).
+    pub samples_per_s_mean_v2: f64,
+    /// Official throughput as MiB of configured bytes per second (DLIO's `MB_per_second`).
+    pub nominal_mib_per_s_mean: f64,
+    /// Population standard deviation over epochs.
+    pub nominal_mib_per_s_stdev: f64,
+    /// AU with nothing left out: all compute over the whole epochs.
+    pub au_whole_percent: f64,
+    /// Samples per second with nothing left out.
+    pub samples_per_s_whole: f64,
+    /// Steps of a block that the official window leaves out at its start.
+    pub excluded_start_steps: u64,
+    /// The same at its end.
+    pub excluded_end_steps: u64,
+    /// Wait for the batch of a step.
+    pub load_wait_ns: Summary,
+    /// Measured compute sleep of a step.
+    pub compute_ns: Summary,
+    /// Wait in the barrier of a step.
+    pub barrier_ns: Summary,
+}
+
+/// `metrics` of a phase of kind `datagen`.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct DatagenMetrics {
+    /// Files made by this run.
+    pub files_written: u64,
+    /// Files that were there already and were kept.
+    pub files_kept: u64,
+    /// Bytes of the files made, headers and trailers included.
+    pub file_bytes: u64,
+    /// Seconds of the I/O threads of all ranks in the generator.
+    pub generator_s: f64,
+    /// Longest time that a rank spent in its final syncs.
+    pub sync_s: f64,
+}
+
+impl TrainingMetrics {
+    /// Fills the official figures; `v2` is the same run by the older formula.
+    pub fn set_official(
+        &mut self,
+        figures: &RunFigures,
+        v2: &RunFigures,
+        required_au: f64,
+        record_length_bytes: f64,
+    ) {
+        let mib = figures.mib_per_s(record_length_bytes);
+        self.au_percent_per_epoch.clone_from(&figures.au_percent_per_epoch);
+        self.au_percent_mean = figures.au_percent.mean;
+        self.au_percent_stdev = figures.au_percent.stdev;
+        self.au_required_percent = 100.0 * required_au;
+        self.au_pass = figures.au_pass(required_au);
+        self.samples_per_s_per_epoch.clone_from(&figures.samples_per_s_per_epoch);
+        self.samples_per_s_mean = figures.samples_per_s.mean;
+        self.samples_per_s_stdev = figures.samples_per_s.stdev;
+        self.samples_per_s_mean_v2 = v2.samples_per_s.mean;
+        self.nominal_mib_per_s_mean = mib.mean;
+        self.nominal_mib_per_s_stdev = mib.stdev;
+    }
+}
+
+impl Phase {
+    /// The metrics of a training or an evaluation; None for other kinds.
+    pub fn training(&self) -> Option<TrainingMetrics> {
+        let has_training = matches!(self.kind.as_str(), "training" | "evaluation");
+        has_training.then(|| serde_json::from_value(self.metrics.clone()).ok()).flatten()
+    }
+
+    /// No storage was behind this phase.
+    pub fn is_null_store(&self) -> bool {
+        self.storage.engine.split(['(', ')']).any(|part| part == "null")
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Status::Valid => "VALID",
+            Status::Invalid => "INVALID",
+            Status::Cached => "CACHED",
+            Status::ClientBound => "CLIENT_BOUND",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_rank_is_named_with_its_host() {
+        let ranks = Ranks::of(&[1.0, 4.0, 2.0, 1.0], |rank| format!("node{rank}"));
+        assert_eq!((ranks.slowest.rank, ranks.slowest.host.as_str()), (1, "node1"));
+        assert_eq!(ranks.slowest.ratio_to_median, 4.0 / 1.5);
+        assert_eq!(ranks.imbalance, 4.0);
+        let odd = Ranks::of(&[3.0, 1.0, 2.0], |_| "n".into());
+        assert_eq!((odd.slowest.rank, odd.slowest.ratio_to_median), (0, 1.5));
+        assert_eq!(Ranks::of(&[2.0], |_| "n".into()).imbalance, 1.0);
+        assert_eq!(Ranks::of(&[0.0, 0.0], |_| "n".into()).imbalance, 0.0);
+        assert_eq!(Ranks::of(&[], |_| unreachable!("no rank")).imbalance, 0.0);
+    }
+
+    #[test]
+    fn the_null_store_is_known_behind_wrappers() {
+        let mut phase = crate::report::sample::phase("training");
+        for (engine, null) in
+            [("null", true), ("delay(null)", true), ("uring", false), ("delay(uring)", false)]
+        {
+            phase.storage.engine = engine.into();
+            assert_eq!(phase.is_null_store(), null, "{engine}");
+        }
+    }
+
+    #[test]
+    fn status_is_printed_as_it_is_stored() {
+        for status in [Status::Valid, Status::Invalid, Status::Cached, Status::ClientBound] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.to_string());
+        }
+    }
 }

@@ -1,0 +1,177 @@
+//! A fixed result in which every field holds something, for the tests of all exporters.
+
+use super::result::*;
+use crate::host::HostFacts;
+use crate::metrics::{ByteCounts, Histogram, OpCounts, Summary};
+use crate::storage::StoreFacts;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+const GIB: u64 = 1 << 30;
+const MS: u64 = 1_000_000;
+
+/// `count` durations from `first_ns` on, evenly `step_ns` apart.
+pub(crate) fn histogram(count: u64, first_ns: u64, step_ns: u64) -> Histogram {
+    let mut histogram = Histogram::new();
+    (0..count).for_each(|index| histogram.record(first_ns + index * step_ns));
+    histogram
+}
+
+fn summary(count: u64, first_ns: u64, step_ns: u64) -> Summary {
+    histogram(count, first_ns, step_ns).summary()
+}
+
+fn training() -> TrainingMetrics {
+    TrainingMetrics {
+        epochs: 2,
+        steps: 2_400,
+        samples: 67_200,
+        au_percent_per_epoch: vec![91.25, 93.75],
+        au_percent_mean: 92.5,
+        au_percent_stdev: 1.25,
+        au_required_percent: 90.0,
+        au_pass: true,
+        samples_per_s_per_epoch: vec![1_500.0, 1_700.0],
+        samples_per_s_mean: 1_600.0,
+        samples_per_s_stdev: 100.0,
+        samples_per_s_mean_v2: 1_598.5,
+        nominal_mib_per_s_mean: 223_694.0,
+        nominal_mib_per_s_stdev: 13_980.9,
+        au_whole_percent: 88.5,
+        samples_per_s_whole: 1_550.0,
+        excluded_start_steps: 1,
+        excluded_end_steps: 0,
+        load_wait_ns: summary(9_600, 50_000, 3_000),
+        compute_ns: summary(9_600, 323 * MS, 10),
+        barrier_ns: summary(9_600, 20_000, 1_500),
+    }
+}
+
+/// A phase of a kind with the metrics that belong to it.
+pub(crate) fn phase(kind: &str) -> Phase {
+    let metrics = match kind {
+        "training" | "evaluation" => serde_json::to_value(training()).unwrap(),
+        "datagen" => json!(DatagenMetrics {
+            files_written: 1_000,
+            files_kept: 24,
+            file_bytes: 146 * GIB,
+            generator_s: 12.5,
+            sync_s: 0.75,
+        }),
+        _ => json!({}),
+    };
+    Phase {
+        kind: kind.into(),
+        name: kind.into(),
+        window_s: 43.5,
+        bytes: ByteCounts {
+            nominal: 8_700 * GIB,
+            requested: 8_699 * GIB,
+            transferred: 8_700 * GIB + 4096,
+        },
+        ops: OpCounts {
+            read: 8_907_776,
+            write: 120,
+            sync: 2,
+            open: 67_200,
+            delete: 1,
+            errors: 0,
+            retries: 3,
+        },
+        rate: Rate { gib_per_s: 199.977, nominal_gib_per_s: 200.0, ops_per_s: 204_776.0 },
+        client: Client { cpu_s: 217.5, cpu_s_per_gib: 0.025, peak_rss_bytes: 3 * GIB / 2 },
+        storage: StoreFacts {
+            engine: "uring".into(),
+            direct: Some(true),
+            registered_buffers: true,
+            page_size: "2MiB-thp".into(),
+            alignment: 4096,
+            fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
+        },
+        proof: Some(DirectProof {
+            claimed_bytes: 8_700 * GIB + 4096,
+            process_io_bytes: Some(8_700 * GIB + 4096),
+            device_bytes: Some(8_701 * GIB),
+            resident_before: Some(0.0),
+            resident_after: Some(0.001),
+            alignment_probe: "misaligned read refused with EINVAL".into(),
+        }),
+        latency_ns: BTreeMap::from([
+            ("read".to_owned(), summary(20_000, 200_000, 100)),
+            ("write".to_owned(), summary(120, 900_000, 5_000)),
+            ("sync".to_owned(), summary(2, 3 * MS, MS)),
+            ("open".to_owned(), summary(1_500, 40_000, 11)),
+        ]),
+        ranks: Ranks {
+            slowest: SlowestRank { rank: 17, host: "node3".into(), ratio_to_median: 1.08 },
+            imbalance: 1.21,
+        },
+        verify: VerifyOutcome {
+            mode: "sample".into(),
+            window: "outside".into(),
+            bytes_checked: 435 * GIB,
+            errors: 0,
+        },
+        metrics,
+    }
+}
+
+fn host(name: &str) -> HostFacts {
+    let text = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    HostFacts {
+        host: name.into(),
+        ranks: 8,
+        cpus: 64,
+        cpus_allowed: 64,
+        processor: "Example 9000".into(),
+        memory_bytes: 512 * GIB,
+        memory_limit_bytes: 512 * GIB,
+        kernel: "6.8.0".into(),
+        mpi: "Open MPI 4.1.6".into(),
+        device: "nvme0n1".into(),
+        filesystem: "xfs".into(),
+        memlock_bytes: u64::MAX,
+        huge_pages: "madvise".into(),
+        cpuinfo: text("model name", "Example 9000"),
+        meminfo: text("MemTotal", "536870912 kB"),
+    }
+}
+
+/// Three hosts with eight ranks each; datagen, training, evaluation.
+pub(crate) fn result() -> RunResult {
+    RunResult {
+        schema: SCHEMA,
+        tool: Tool {
+            version: "0.1.0".into(),
+            commit: "0123abcd".into(),
+            features: vec!["mpi".into(), "avx2".into()],
+        },
+        run: Run {
+            id: "unet3d-2026-01-31".into(),
+            command: "rankio run unet3d_h100.yaml --data-dir /data".into(),
+            started: "2026-01-31T12:00:00.000000Z".into(),
+            ended: "2026-01-31T12:03:30.500000Z".into(),
+            ranks: 24,
+            hosts: 3,
+            ranks_per_host: 8,
+            seed: 42,
+            plan_hash: "00112233445566ff".into(),
+            partial: false,
+        },
+        config: json!({"model": {"name": "unet3d"}}),
+        config_notes: vec!["reader.transfer_size: files are read in io.block_size".into()],
+        environment: ["node1", "node2", "node3"].map(host).to_vec(),
+        calibration: Some(Calibration {
+            null_store_requests_per_s_per_rank: 1_250_000.0,
+            null_store_gib_per_s_per_rank: 310.5,
+            generator_gib_per_s_per_thread: 11.25,
+            verifier_gib_per_s_per_thread: 10.5,
+            sleep_error_ns: summary(200, 1_000, 20),
+        }),
+        phases: ["datagen", "training", "evaluation"].map(phase).to_vec(),
+        verdict: Verdict {
+            status: Status::Valid,
+            reasons: vec!["training: AU 92.50 % reaches the required 90.00 %.".into()],
+        },
+    }
+}

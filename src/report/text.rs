@@ -1,0 +1,396 @@
+//! `summary.txt`, and the same text on the terminal: what a person reads first.
+//!
+//! One table of phases, one of latencies, a paragraph for each phase with what belongs to it, the
+//! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
+
+use super::result::{DatagenMetrics, DirectProof, Phase, RunResult, TrainingMetrics};
+use super::units::{bytes, duration, percentile, table};
+use crate::host::HostFacts;
+use crate::metrics::Summary;
+use std::fmt::Write;
+
+/// Epochs that are listed one by one; a longer run is told by its mean.
+const EPOCHS_LISTED: usize = 16;
+
+/// The whole summary, lines of about 100 characters.
+pub fn summary(result: &RunResult) -> String {
+    let mut text = head(result);
+    section(&mut text, "hosts", &hosts(&result.environment));
+    section(&mut text, "phases", &phases(&result.phases));
+    section(&mut text, "latency", &latencies(&result.phases));
+    for phase in &result.phases {
+        section(&mut text, &phase.name, &details(phase));
+    }
+    section(&mut text, "client ceiling (null store, this host)", &calibration(result));
+    section(&mut text, "settings without effect", &list(&result.config_notes));
+    section(&mut text, &format!("verdict: {}", result.verdict.status), &verdict(result));
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    if !body.is_empty() {
+        *text += &format!("\n{title}\n{body}");
+    }
+}
+
+fn cells(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|&cell| cell.to_owned()).collect()
+}
+
+fn list(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Name and value lines.
+fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in pairs {
+        text += format!("  {name:<width$}  {value}").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn head(result: &RunResult) -> String {
+    let (tool, run) = (&result.tool, &result.run);
+    let mut text = format!("rankio {} ({})", tool.version, tool.commit);
+    if !tool.features.is_empty() {
+        text += &format!(", {}", tool.features.join(" "));
+    }
+    text.push('\n');
+    let partial = if run.partial { "  (interrupted)" } else { "" };
+    text + &pairs(&[
+        ("run", format!("{}{partial}", run.id)),
+        ("command", run.command.clone()),
+        ("started", run.started.clone()),
+        ("ended", run.ended.clone()),
+        ("ranks", format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host)),
+        ("plan", format!("{}, shuffle seed {}", run.plan_hash, run.seed)),
+    ])
+}
+
+/// What matters of a host in one line; equal hosts are one entry.
+fn hosts(environment: &[HostFacts]) -> String {
+    let mut kinds: Vec<(String, Vec<&str>)> = Vec::new();
+    for host in environment {
+        let kind = host_kind(host);
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, names)) => names.push(&host.host),
+            None => kinds.push((kind, vec![&host.host])),
+        }
+    }
+    let mut text = String::new();
+    for (kind, names) in kinds {
+        let more =
+            if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { "".into() };
+        text += &format!("  {}{more}: {kind}\n", names[0]);
+    }
+    text
+}
+
+fn host_kind(host: &HostFacts) -> String {
+    let memlock = match host.memlock_bytes {
+        u64::MAX => "unlimited".to_owned(),
+        limit => bytes(limit),
+    };
+    let device =
+        if host.device.is_empty() { String::new() } else { format!(" on {}", host.device) };
+    let mut text = format!("{} of {} CPUs", host.cpus_allowed, host.cpus);
+    if !host.processor.is_empty() {
+        text += &format!(" ({})", host.processor);
+    }
+    text += &format!(", {}", bytes(host.memory_bytes));
+    if host.memory_limit_bytes < host.memory_bytes {
+        text += &format!(" (limit {})", bytes(host.memory_limit_bytes));
+    }
+    text += &format!(", kernel {}", host.kernel);
+    for fact in [&host.mpi, &host.filesystem].into_iter().filter(|fact| !fact.is_empty()) {
+        text += &format!(", {fact}");
+    }
+    text + &format!("{device}, memlock {memlock}, huge pages {}", host.huge_pages)
+}
+
+fn phases(phases: &[Phase]) -> String {
+    if phases.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![cells(&[
+        "",
+        "seconds",
+        "GiB/s",
+        "nominal",
+        "ops/s",
+        "samples/s",
+        "AU %",
+        "CPU s/GiB",
+        "RSS max",
+    ])];
+    for phase in phases {
+        let training = phase.training();
+        let figure = |value: fn(&TrainingMetrics) -> f64| {
+            training.as_ref().map_or("-".to_owned(), |metrics| format!("{:.2}", value(metrics)))
+        };
+        rows.push(vec![
+            phase.name.clone(),
+            format!("{:.2}", phase.window_s),
+            format!("{:.3}", phase.rate.gib_per_s),
+            format!("{:.3}", phase.rate.nominal_gib_per_s),
+            format!("{:.0}", phase.rate.ops_per_s),
+            figure(|metrics| metrics.samples_per_s_mean),
+            figure(|metrics| metrics.au_percent_mean),
+            format!("{:.4}", phase.client.cpu_s_per_gib),
+            bytes(phase.client.peak_rss_bytes),
+        ]);
+    }
+    table(&rows)
+}
+
+const LATENCY_HEADER: [&str; 8] = ["", "count", "min", "mean", "p50", "p99", "p99.9", "max"];
+
+fn latency_row(name: String, summary: &Summary) -> Vec<String> {
+    let Summary { min, mean, p50, p99, p999, max, .. } = *summary;
+    let mut row = vec![name, summary.count.to_string()];
+    row.extend([min, mean, p50, p99, p999, max].map(percentile));
+    row
+}
+
+/// Latencies of operations, then the waits of training steps.
+fn latencies(phases: &[Phase]) -> String {
+    let mut rows = vec![cells(&LATENCY_HEADER)];
+    for phase in phases {
+        for operation in ["read", "write", "open", "sync"] {
+            let found = phase.latency_ns.get(operation).filter(|summary| summary.count > 0);
+            rows.extend(found.map(|s| latency_row(format!("{} {operation}", phase.name), s)));
+        }
+        let Some(metrics) = phase.training() else { continue };
+        for (name, summary) in [
+            ("step load", &metrics.load_wait_ns),
+            ("step compute", &metrics.compute_ns),
+            ("step barrier", &metrics.barrier_ns),
+        ] {
+            if summary.count > 0 {
+                rows.push(latency_row(format!("{} {name}", phase.name), summary));
+            }
+        }
+    }
+    if rows.len() > 1 { table(&rows) } else { String::new() }
+}
+
+fn details(phase: &Phase) -> String {
+    let b = &phase.bytes;
+    let mut lines = vec![(
+        "bytes",
+        format!(
+            "nominal {}, requested {}, transferred {}",
+            bytes(b.nominal),
+            bytes(b.requested),
+            bytes(b.transferred)
+        ),
+    )];
+    if let Some(metrics) = phase.training() {
+        training(&metrics, &mut lines);
+    }
+    if phase.kind == "datagen"
+        && let Ok(metrics) = serde_json::from_value(phase.metrics.clone())
+    {
+        lines.push(("files", datagen(&metrics)));
+    }
+    let operations = &phase.ops;
+    if operations.errors + operations.retries > 0 {
+        let counts = format!("{} errors, {} retries", operations.errors, operations.retries);
+        lines.push(("operations", counts));
+    }
+    let slowest = &phase.ranks.slowest;
+    let (median, imbalance) = (slowest.ratio_to_median, phase.ranks.imbalance);
+    lines.push((
+        "slowest rank",
+        format!(
+            "{} on {}, {median:.2} x median, {imbalance:.2} x fastest",
+            slowest.rank, slowest.host
+        ),
+    ));
+    lines.push(("storage", storage(phase)));
+    lines.extend(phase.storage.fallbacks.iter().map(|fallback| ("fallback", fallback.clone())));
+    if let Some(proof) = &phase.proof {
+        lines.push(("proof", proof_text(proof)));
+    }
+    if phase.verify.mode != "none" && !phase.verify.mode.is_empty() {
+        let v = &phase.verify;
+        let (checked, errors) = (bytes(v.bytes_checked), v.errors);
+        let window = &v.window;
+        let text = format!("{}, {checked} checked {window} the window, {errors} errors", v.mode);
+        lines.push(("verify", text));
+    }
+    pairs(&lines)
+}
+
+fn datagen(metrics: &DatagenMetrics) -> String {
+    let DatagenMetrics { files_written, files_kept, generator_s, sync_s, .. } = *metrics;
+    let size = bytes(metrics.file_bytes);
+    format!(
+        "{files_written} written ({size}), {files_kept} kept, generator {generator_s:.2} s, \
+         last sync {sync_s:.2} s"
+    )
+}
+
+fn training(metrics: &TrainingMetrics, lines: &mut Vec<(&str, String)>) {
+    let m = metrics;
+    let pass = if m.au_pass { "reaches" } else { "misses" };
+    lines.push((
+        "AU",
+        format!(
+            "{:.2} % (stdev {:.2}), {pass} the required {:.2} %; {:.2} % with nothing left out",
+            m.au_percent_mean, m.au_percent_stdev, m.au_required_percent, m.au_whole_percent
+        ),
+    ));
+    lines.push((
+        "samples/s",
+        format!(
+            "{:.2} (stdev {:.2}), {:.2} MiB/s nominal; v2 formula {:.2}; {:.2} with nothing left \
+             out",
+            m.samples_per_s_mean,
+            m.samples_per_s_stdev,
+            m.nominal_mib_per_s_mean,
+            m.samples_per_s_mean_v2,
+            m.samples_per_s_whole
+        ),
+    ));
+    let (start, end) = (m.excluded_start_steps, m.excluded_end_steps);
+    lines.push((
+        "steps",
+        format!(
+            "{} in {} epoch(s), {} samples; official window without the first {start} and last \
+             {end} of a block",
+            m.steps, m.epochs, m.samples
+        ),
+    ));
+    if m.au_percent_per_epoch.len() <= EPOCHS_LISTED {
+        let epochs = m.au_percent_per_epoch.iter().zip(&m.samples_per_s_per_epoch).enumerate();
+        let mut text = String::new();
+        for (index, (au, samples)) in epochs {
+            let separator = if index > 0 { "; " } else { "" };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{separator}{}: {au:.2} %, {samples:.2}/s", index + 1);
+        }
+        lines.push(("epochs", text));
+    }
+}
+
+fn storage(phase: &Phase) -> String {
+    let facts = &phase.storage;
+    let direct = match facts.direct {
+        Some(true) => "O_DIRECT",
+        Some(false) => "buffered",
+        None => "no file opened",
+    };
+    let registered = if facts.registered_buffers { "registered" } else { "plain" };
+    let (engine, pages, alignment) = (&facts.engine, &facts.page_size, facts.alignment);
+    format!("{engine}, {direct}, {registered} buffers, {pages} pages, alignment {alignment}")
+}
+
+fn proof_text(proof: &DirectProof) -> String {
+    let counted = |count: Option<u64>| count.map_or("not counted".to_owned(), bytes);
+    let share = |share: Option<f64>| {
+        share.map_or("not sampled".to_owned(), |share| format!("{:.1} %", 100.0 * share))
+    };
+    let mut text = format!(
+        "claimed {}, process {}, device {}; resident {} before, {} after",
+        bytes(proof.claimed_bytes),
+        counted(proof.process_io_bytes),
+        counted(proof.device_bytes),
+        share(proof.resident_before),
+        share(proof.resident_after)
+    );
+    if !proof.alignment_probe.is_empty() {
+        text += &format!("; {}", proof.alignment_probe);
+    }
+    text
+}
+
+fn calibration(result: &RunResult) -> String {
+    let Some(c) = &result.calibration else { return String::new() };
+    let sleep = c.sleep_error_ns.mean.map_or("not measured".to_owned(), duration);
+    pairs(&[
+        (
+            "each rank",
+            format!(
+                "{:.0} requests/s, {:.2} GiB/s",
+                c.null_store_requests_per_s_per_rank, c.null_store_gib_per_s_per_rank
+            ),
+        ),
+        (
+            "each thread",
+            format!(
+                "generator {:.2} GiB/s, verifier {:.2} GiB/s",
+                c.generator_gib_per_s_per_thread, c.verifier_gib_per_s_per_thread
+            ),
+        ),
+        ("sleep error", format!("{sleep} mean, {} p99", percentile(c.sleep_error_ns.p99))),
+    ])
+}
+
+fn verdict(result: &RunResult) -> String {
+    if result.verdict.reasons.is_empty() {
+        return "  Every rule held.\n".to_owned();
+    }
+    list(&result.verdict.reasons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::result::{Ranks, Status, Verdict};
+    use crate::report::sample;
+    use std::path::Path;
+
+    /// Rewritten by running this test with `RANKIO_UPDATE_DOCS=1`.
+    const GOLDEN: &str = "tests/golden/report/summary.txt";
+
+    #[test]
+    fn the_summary_is_the_golden_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
+        let text = summary(&sample::result());
+        if std::env::var_os("RANKIO_UPDATE_DOCS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, golden, "run again with RANKIO_UPDATE_DOCS=1 if this is intended");
+    }
+
+    #[test]
+    fn a_failed_run_without_phases_is_told_too() {
+        let mut result = sample::result();
+        result.phases.clear();
+        result.calibration = None;
+        result.config_notes.clear();
+        result.run.partial = true;
+        result.verdict = Verdict { status: Status::Invalid, reasons: vec!["interrupted.".into()] };
+        let text = summary(&result);
+        assert!(text.contains("(interrupted)"), "{text}");
+        assert!(text.ends_with("\nverdict: INVALID\n  interrupted.\n"), "{text}");
+        assert!(!text.contains("phases") && !text.contains("latency"), "{text}");
+    }
+
+    #[test]
+    fn unequal_hosts_stand_apart_and_unknown_facts_are_left_out() {
+        let mut result = sample::result();
+        result.environment[2].memory_limit_bytes = 1 << 30;
+        result.environment[2].device.clear();
+        let text = hosts(&result.environment);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("  node1 and 1 more: ") && text.contains("(limit 1.00 GiB)"));
+    }
+
+    #[test]
+    fn withheld_percentiles_are_dashes() {
+        let mut phase = sample::phase("datagen");
+        phase.latency_ns.retain(|operation, _| operation == "sync");
+        phase.ranks = Ranks::default();
+        let text = latencies(&[phase]);
+        let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(row[..3], ["datagen", "sync", "2"]);
+        assert_eq!(row.iter().filter(|&&cell| cell == "-").count(), 2, "{text}");
+    }
+}

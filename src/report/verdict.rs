@@ -1,0 +1,309 @@
+//! What a run is worth: a pure function from its figures to a verdict with reasons.
+//!
+//! Each rule looks at the phases and answers with sentences that hold the figures it judged by. A
+//! failed rule makes the run INVALID; a page cache that may have served bytes makes it CACHED; a
+//! client that was the limit makes it CLIENT_BOUND. The gravest of these is the status, the reasons
+//! of all of them are kept.
+
+use super::result::{Calibration, DirectProof, Phase, Rate, Status, Verdict};
+
+/// Bytes claimed may exceed bytes delivered by this share: counters are read around the phase.
+const CLAIM_TOLERANCE: f64 = 0.01;
+/// … and by these bytes, so that tiny runs are not judged by one read of metadata.
+const CLAIM_SLACK_BYTES: u64 = 4 << 20;
+/// Share of sampled pages that may be resident: single pages of headers prove nothing.
+const RESIDENCY_TOLERANCE: f64 = 0.01;
+/// A phase that reaches this share of the null store's rate may have been limited by the client.
+const CLIENT_SHARE: f64 = 0.8;
+
+/// What is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The phases, merged over ranks.
+    pub phases: &'a [Phase],
+    /// The ceiling of the client, if it was measured.
+    pub calibration: Option<&'a Calibration>,
+    /// Ranks of the run.
+    pub ranks: u64,
+    /// The run was interrupted.
+    pub partial: bool,
+}
+
+/// Judges a run.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let mut findings = Vec::new();
+    if evidence.partial {
+        let text = "interrupted: the figures cover only a part of the run.";
+        findings.push((Status::Invalid, text.to_owned()));
+    }
+    let mut held = Vec::new();
+    for phase in evidence.phases {
+        utilization(phase, &mut findings, &mut held);
+        errors(phase, &mut findings);
+        if phase.is_null_store() {
+            let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
+            findings.push((Status::ClientBound, text));
+        } else {
+            page_cache(phase, &mut findings);
+            client_ceiling(phase, evidence, &mut findings);
+        }
+    }
+    // In order of gravity.
+    for status in [Status::Invalid, Status::Cached, Status::ClientBound] {
+        if findings.iter().any(|(found, _)| *found == status) {
+            let rank = |status: &Status| match status {
+                Status::Invalid => 0,
+                Status::Cached => 1,
+                Status::ClientBound | Status::Valid => 2,
+            };
+            findings.sort_by_key(|(status, _)| rank(status));
+            let reasons = findings.into_iter().map(|(_, reason)| reason).collect();
+            return Verdict { status, reasons };
+        }
+    }
+    Verdict { status: Status::Valid, reasons: held }
+}
+
+/// AU of a training against `metric.au`.
+fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Vec<String>) {
+    if phase.kind != "training" {
+        return;
+    }
+    let name = &phase.name;
+    let Some(metrics) = phase.training() else {
+        let text = format!("{name}: holds no AU, so the run cannot be judged.");
+        return findings.push((Status::Invalid, text));
+    };
+    let (au, required) = (metrics.au_percent_mean, metrics.au_required_percent);
+    if metrics.au_pass {
+        held.push(format!("{name}: AU {au:.2} % reaches the required {required:.2} %."));
+    } else {
+        let text = format!("{name}: AU {au:.2} % is below the required {required:.2} %.");
+        findings.push((Status::Invalid, text));
+    }
+}
+
+/// Failed operations and wrong bytes.
+fn errors(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let name = &phase.name;
+    if phase.ops.errors > 0 {
+        let all = phase.ops.data() + phase.ops.sync + phase.ops.open + phase.ops.delete;
+        let text = format!("{name}: {} of {all} operations failed.", phase.ops.errors);
+        findings.push((Status::Invalid, text));
+    }
+    if phase.verify.errors > 0 {
+        let (errors, checked) = (phase.verify.errors, phase.verify.bytes_checked);
+        let text = format!("{name}: {errors} requests held wrong bytes ({checked} bytes checked).");
+        findings.push((Status::Invalid, text));
+    }
+}
+
+/// Whether a page cache may have served or taken the bytes.
+fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let name = &phase.name;
+    let mut cached = |text: String| findings.push((Status::Cached, text));
+    if phase.storage.direct == Some(false) {
+        let engine = &phase.storage.engine;
+        cached(format!("{name}: files were opened without O_DIRECT (engine {engine})."));
+    }
+    let Some(proof) = &phase.proof else { return };
+    let DirectProof { claimed_bytes: claimed, process_io_bytes, device_bytes, .. } = *proof;
+    for (who, delivered) in [
+        ("the block devices counted", device_bytes),
+        ("the kernel counted for the processes", process_io_bytes),
+    ] {
+        let Some(delivered) = delivered else { continue };
+        if claimed as f64 > delivered as f64 * (1.0 + CLAIM_TOLERANCE) + CLAIM_SLACK_BYTES as f64 {
+            cached(format!("{name}: claims {claimed} bytes, {who} {delivered}."));
+        }
+    }
+    for (when, share) in [("before", proof.resident_before), ("after", proof.resident_after)] {
+        if let Some(share) = share.filter(|&share| share > RESIDENCY_TOLERANCE) {
+            let percent = 100.0 * share;
+            cached(format!(
+                "{name}: {percent:.1} % of the sampled pages were in the page cache {when} it."
+            ));
+        }
+    }
+}
+
+/// Whether the null store would hardly have been faster.
+fn client_ceiling(phase: &Phase, evidence: &Evidence, findings: &mut Vec<(Status, String)>) {
+    let Some(calibration) = evidence.calibration else { return };
+    let Rate { gib_per_s, ops_per_s, .. } = phase.rate;
+    let ranks = evidence.ranks.max(1) as f64;
+    for (unit, measured, ceiling) in [
+        ("GiB/s", gib_per_s / ranks, calibration.null_store_gib_per_s_per_rank),
+        ("requests/s", ops_per_s / ranks, calibration.null_store_requests_per_s_per_rank),
+    ] {
+        if ceiling > 0.0 && measured > CLIENT_SHARE * ceiling {
+            let share = 100.0 * measured / ceiling;
+            let text = format!(
+                "{}: {measured:.2} {unit} for each rank is {share:.0} % of the {ceiling:.2} {unit} \
+                 that this client reaches on the null store.",
+                phase.name
+            );
+            findings.push((Status::ClientBound, text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use serde_json::json;
+
+    fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
+        let mut phase = sample::phase("training");
+        change(&mut phase);
+        judge(&Evidence { phases: &[phase], calibration: None, ranks: 24, partial: false })
+    }
+
+    fn assert_one(verdict: &Verdict, status: Status, words: &[&str]) {
+        assert_eq!((verdict.status, verdict.reasons.len()), (status, 1), "{verdict:?}");
+        let reason = &verdict.reasons[0];
+        assert!(reason.ends_with('.') && !reason.contains('\n'), "{reason}");
+        words.iter().for_each(|word| assert!(reason.contains(word), "{word} in {reason}"));
+    }
+
+    #[test]
+    fn a_sound_run_is_valid_and_says_why() {
+        assert_one(&judged(|_| ()), Status::Valid, &["92.50 %", "90.00 %"]);
+    }
+
+    #[test]
+    fn low_au_is_invalid() {
+        let verdict = judged(|phase| {
+            phase.metrics["au_pass"] = json!(false);
+            phase.metrics["au_percent_mean"] = json!(81.239);
+        });
+        assert_one(&verdict, Status::Invalid, &["training", "81.24 %", "90.00 %"]);
+    }
+
+    #[test]
+    fn a_training_without_au_is_invalid() {
+        let verdict = judged(|phase| phase.metrics = json!({}));
+        assert_one(&verdict, Status::Invalid, &["no AU"]);
+    }
+
+    #[test]
+    fn an_evaluation_is_not_judged_by_au() {
+        let verdict = judged(|phase| {
+            phase.kind = "evaluation".into();
+            phase.metrics["au_pass"] = json!(false);
+        });
+        assert_eq!((verdict.status, verdict.reasons.len()), (Status::Valid, 0));
+    }
+
+    #[test]
+    fn errors_are_invalid() {
+        let verdict = judged(|phase| phase.ops.errors = 7);
+        assert_one(&verdict, Status::Invalid, &["7 of 8975099 operations"]);
+        let verdict = judged(|phase| {
+            phase.verify.errors = 2;
+            phase.verify.bytes_checked = 4096;
+        });
+        assert_one(&verdict, Status::Invalid, &["2 requests", "4096 bytes"]);
+    }
+
+    #[test]
+    fn an_interrupted_run_is_invalid() {
+        let phases = [sample::phase("training")];
+        let evidence = Evidence { phases: &phases, calibration: None, ranks: 1, partial: true };
+        assert_one(&judge(&evidence), Status::Invalid, &["interrupted"]);
+    }
+
+    #[test]
+    fn buffered_files_are_cached() {
+        let verdict = judged(|phase| phase.storage.direct = Some(false));
+        assert_one(&verdict, Status::Cached, &["without O_DIRECT", "uring"]);
+        let unknown = judged(|phase| phase.storage.direct = None);
+        assert_eq!(unknown.status, Status::Valid);
+    }
+
+    #[test]
+    fn residency_is_cached_from_one_percent_on() {
+        let with = |before: f64, after: f64| {
+            judged(|phase| {
+                let proof = phase.proof.as_mut().unwrap();
+                (proof.resident_before, proof.resident_after) = (Some(before), Some(after));
+            })
+        };
+        assert_eq!(with(0.01, 0.01).status, Status::Valid);
+        assert_one(&with(0.25, 0.0), Status::Cached, &["25.0 %", "before"]);
+        assert_one(&with(0.0, 0.011), Status::Cached, &["1.1 %", "after"]);
+    }
+
+    #[test]
+    fn claims_beyond_what_was_delivered_are_cached() {
+        let with = |claimed: u64, device: Option<u64>, process: Option<u64>| {
+            judged(|phase| {
+                let proof = phase.proof.as_mut().unwrap();
+                proof.claimed_bytes = claimed;
+                (proof.device_bytes, proof.process_io_bytes) = (device, process);
+            })
+        };
+        const GIB: u64 = 1 << 30;
+        assert_eq!(with(GIB, None, None).status, Status::Valid);
+        assert_eq!(with(101 * GIB, Some(100 * GIB), None).status, Status::Valid);
+        let words = ["claims 109521666048", "devices counted 107374182400"];
+        assert_one(&with(102 * GIB, Some(100 * GIB), None), Status::Cached, &words);
+        assert_one(&with(GIB, Some(GIB), Some(0)), Status::Cached, &["processes 0"]);
+        // Within the slack.
+        assert_eq!(with(CLAIM_SLACK_BYTES, Some(0), Some(0)).status, Status::Valid);
+    }
+
+    #[test]
+    fn the_null_store_measures_no_storage() {
+        let verdict = judged(|phase| {
+            phase.storage.engine = "null".into();
+            phase.storage.direct = Some(false);
+        });
+        assert_one(&verdict, Status::ClientBound, &["no storage was measured"]);
+    }
+
+    #[test]
+    fn rates_near_the_null_store_are_client_bound() {
+        let calibration = Calibration {
+            null_store_gib_per_s_per_rank: 10.0,
+            null_store_requests_per_s_per_rank: 1000.0,
+            ..Default::default()
+        };
+        let with = |gib_per_s: f64, ops_per_s: f64| {
+            let mut phase = sample::phase("training");
+            (phase.rate.gib_per_s, phase.rate.ops_per_s) = (gib_per_s, ops_per_s);
+            let calibration = Some(&calibration);
+            judge(&Evidence { phases: &[phase], calibration, ranks: 2, partial: false })
+        };
+        assert_eq!(with(16.0, 1600.0).status, Status::Valid);
+        assert_one(&with(18.0, 0.0), Status::ClientBound, &["9.00 GiB/s", "90 %", "10.00"]);
+        assert_one(&with(0.0, 1700.0), Status::ClientBound, &["850.00 requests/s", "85 %"]);
+    }
+
+    #[test]
+    fn the_gravest_finding_is_the_status_and_stands_first() {
+        let verdict = judged(|phase| {
+            phase.storage.direct = Some(false);
+            phase.verify.errors = 1;
+        });
+        assert_eq!(verdict.status, Status::Invalid);
+        assert_eq!(verdict.reasons.len(), 2);
+        assert!(verdict.reasons[0].contains("wrong bytes"));
+        assert!(verdict.reasons[1].contains("O_DIRECT"));
+    }
+
+    #[test]
+    fn the_status_of_the_sample_is_what_its_figures_give() {
+        let result = sample::result();
+        let evidence = Evidence {
+            phases: &result.phases,
+            calibration: result.calibration.as_ref(),
+            ranks: result.run.ranks,
+            partial: result.run.partial,
+        };
+        let verdict = judge(&evidence);
+        assert_eq!(verdict.status, result.verdict.status);
+        assert_eq!(verdict.reasons, result.verdict.reasons);
+    }
+}
