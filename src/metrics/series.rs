@@ -1,10 +1,10 @@
 //! What happened in each second of a phase, in bounded memory.
 //!
 //! Bins lie on each rank's own time since the start of the phase (clocks of two hosts are never
-//! subtracted; ranks start a phase at a barrier). There are at most 4096 bins: when a phase outlives
-//! them, neighbours are merged and the width doubles, so widths are 1 s times a power of two and the
-//! words of all ranks can be summed once they agree on the widest. 160 KiB per series; recording
-//! allocates nothing.
+//! subtracted; ranks start a phase at a barrier). There are at most 4096 bins: when a phase
+//! outlives them, neighbours are merged and the width doubles, so widths are 1 s times a power of
+//! two and the words of all ranks can be summed once they agree on the widest. 160 KiB per series;
+//! recording allocates nothing.
 
 use super::LiveTotals;
 
@@ -122,8 +122,8 @@ impl Series {
     /// Merges bins until they are `width_ns` wide (the widest of all ranks).
     ///
     /// # Panics
-    /// If `width_ns` is not this width times a power of two: every series starts with the same width
-    /// and only doubles it.
+    /// If `width_ns` is not this width times a power of two: every series starts with the same
+    /// width and only doubles it.
     pub fn coarsen_to(&mut self, width_ns: u64) {
         let times = width_ns / self.width_ns;
         assert!(
@@ -266,7 +266,8 @@ mod tests {
 
         #[test]
         fn nothing_is_lost_however_late_it_happens(
-            events in proptest::collection::vec((0u64..1 << 50, 0u64..1 << 45, 0u64..1 << 40), 1..40),
+            events in proptest::collection::vec(
+                (0u64..1 << 50, 0u64..1 << 45, 0u64..1 << 40), 1..40),
         ) {
             let mut series = Series::new();
             let mut expected = vec![0u64; COLUMNS];

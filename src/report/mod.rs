@@ -1,8 +1,10 @@
-//! From reduced values to files and screens. `result` is the one source; every exporter is one file.
+//! From reduced values to files and screens. `result` is the one source; every exporter is one
+//! file, and [`files::write_all`] calls them all.
 
 pub mod atomic;
 pub mod csv;
 pub mod dlio;
+pub mod files;
 pub mod hlog;
 pub mod json;
 pub mod official;

@@ -166,8 +166,9 @@ impl EpochSums {
 }
 
 impl RunFigures {
-    /// A run from the reduced sums of its epochs: AU is the mean over ranks, throughput the sum over
-    /// ranks; then mean and population standard deviation over all epochs, the first included.
+    /// A run from the reduced sums of its epochs: AU is the mean over ranks, throughput the sum
+    /// over ranks; then mean and population standard deviation over all epochs, the first
+    /// included.
     pub fn new(epochs: &[EpochSums]) -> Self {
         let mean_au = |sums: &EpochSums| {
             if sums.ranks > 0.0 { sums.au_percent / sums.ranks } else { 0.0 }

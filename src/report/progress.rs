@@ -1,7 +1,7 @@
 //! Progress of a phase on rank 0: a bar with a live rate on a terminal, plain lines in a batch log.
 //!
-//! Everything goes to standard error, so that standard output holds results only. Lines come at most
-//! every ten seconds, because a batch log of a day should stay readable.
+//! Everything goes to standard error, so that standard output holds results only. Lines come at
+//! most every ten seconds, because a batch log of a day should stay readable.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -53,7 +53,8 @@ impl LiveRate {
 }
 
 impl Progress {
-    /// Starts the display of a phase (`kind`) of `total_units` steps or files; `quiet` shows nothing.
+    /// Starts the display of a phase (`kind`) of `total_units` steps or files; `quiet` shows
+    /// nothing.
     pub fn new(kind: &str, total_units: u64, quiet: bool) -> Self {
         let sink = if quiet {
             Sink::Nothing

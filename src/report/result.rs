@@ -324,6 +324,9 @@ impl std::fmt::Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::catalog::{CATALOG, find};
+    use crate::report::sample;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_slowest_rank_is_named_with_its_host() {
@@ -340,13 +343,44 @@ mod tests {
 
     #[test]
     fn the_null_store_is_known_behind_wrappers() {
-        let mut phase = crate::report::sample::phase("training");
+        let mut phase = sample::phase("training");
         for (engine, null) in
             [("null", true), ("delay(null)", true), ("uring", false), ("delay(uring)", false)]
         {
             phase.storage.engine = engine.into();
             assert_eq!(phase.is_null_store(), null, "{engine}");
         }
+    }
+
+    /// Key paths of all leaves: `[]` for list elements, null and empty lists included.
+    fn leaves(value: &serde_json::Value, path: &str, into: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(value, &format!("{path}{dot}{key}"), into);
+            }),
+            serde_json::Value::Array(list) => {
+                assert!(!list.is_empty(), "{path} holds nothing in the sample");
+                list.iter().for_each(|value| leaves(value, &format!("{path}[]"), into));
+            }
+            _ => {
+                into.insert(path.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_catalogue_and_every_entry_in_a_result() {
+        let mut found = BTreeSet::new();
+        leaves(&serde_json::to_value(sample::result()).unwrap(), "", &mut found);
+        let unknown: Vec<_> = found.iter().filter(|path| find(path).is_none()).collect();
+        assert!(unknown.is_empty(), "not in metrics::catalog: {unknown:?}");
+        let used: BTreeSet<_> =
+            found.iter().filter_map(|path| find(path)).map(|metric| metric.path).collect();
+        let all: BTreeSet<_> =
+            CATALOG.iter().flat_map(|section| section.metrics).map(|m| m.path).collect();
+        let stale: Vec<_> = all.difference(&used).collect();
+        assert!(stale.is_empty(), "in metrics::catalog, but in no result: {stale:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// Epochs that are listed one by one; a longer run is told by its mean.
 const EPOCHS_LISTED: usize = 16;
 
-/// The whole summary, lines of about 100 characters.
+/// The whole summary.
 pub fn summary(result: &RunResult) -> String {
     let mut text = head(result);
     section(&mut text, "hosts", &hosts(&result.environment));
@@ -108,7 +108,7 @@ fn host_kind(host: &HostFacts) -> String {
     for fact in [&host.mpi, &host.filesystem].into_iter().filter(|fact| !fact.is_empty()) {
         text += &format!(", {fact}");
     }
-    text + &format!("{device}, memlock {memlock}, huge pages {}", host.huge_pages)
+    text + &format!("{device},\n    memlock {memlock}, huge pages {}", host.huge_pages)
 }
 
 fn phases(phases: &[Phase]) -> String {
@@ -213,7 +213,7 @@ fn details(phase: &Phase) -> String {
     lines.push(("storage", storage(phase)));
     lines.extend(phase.storage.fallbacks.iter().map(|fallback| ("fallback", fallback.clone())));
     if let Some(proof) = &phase.proof {
-        lines.push(("proof", proof_text(proof)));
+        proof_lines(proof, &mut lines);
     }
     if phase.verify.mode != "none" && !phase.verify.mode.is_empty() {
         let v = &phase.verify;
@@ -247,21 +247,20 @@ fn training(metrics: &TrainingMetrics, lines: &mut Vec<(&str, String)>) {
     lines.push((
         "samples/s",
         format!(
-            "{:.2} (stdev {:.2}), {:.2} MiB/s nominal; v2 formula {:.2}; {:.2} with nothing left \
-             out",
+            "{:.2} (stdev {:.2}); {:.2} with nothing left out; {:.2} by the v2 formula",
             m.samples_per_s_mean,
             m.samples_per_s_stdev,
-            m.nominal_mib_per_s_mean,
-            m.samples_per_s_mean_v2,
-            m.samples_per_s_whole
+            m.samples_per_s_whole,
+            m.samples_per_s_mean_v2
         ),
     ));
+    let (mean, stdev) = (m.nominal_mib_per_s_mean, m.nominal_mib_per_s_stdev);
+    lines.push(("MiB/s", format!("{mean:.2} (stdev {stdev:.2}) of nominal bytes")));
     let (start, end) = (m.excluded_start_steps, m.excluded_end_steps);
     lines.push((
         "steps",
         format!(
-            "{} in {} epoch(s), {} samples; official window without the first {start} and last \
-             {end} of a block",
+            "{} in {} epoch(s), {} samples; left out of each block: first {start}, last {end}",
             m.steps, m.epochs, m.samples
         ),
     ));
@@ -289,23 +288,19 @@ fn storage(phase: &Phase) -> String {
     format!("{engine}, {direct}, {registered} buffers, {pages} pages, alignment {alignment}")
 }
 
-fn proof_text(proof: &DirectProof) -> String {
+fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
     let counted = |count: Option<u64>| count.map_or("not counted".to_owned(), bytes);
     let share = |share: Option<f64>| {
         share.map_or("not sampled".to_owned(), |share| format!("{:.1} %", 100.0 * share))
     };
-    let mut text = format!(
-        "claimed {}, process {}, device {}; resident {} before, {} after",
-        bytes(proof.claimed_bytes),
-        counted(proof.process_io_bytes),
-        counted(proof.device_bytes),
-        share(proof.resident_before),
-        share(proof.resident_after)
-    );
+    let claimed = bytes(proof.claimed_bytes);
+    let (process, device) = (counted(proof.process_io_bytes), counted(proof.device_bytes));
+    let (before, after) = (share(proof.resident_before), share(proof.resident_after));
+    lines.push(("proof", format!("claimed {claimed}, process I/O {process}, device {device}")));
+    lines.push(("page cache", format!("{before} of sampled pages before, {after} after")));
     if !proof.alignment_probe.is_empty() {
-        text += &format!("; {}", proof.alignment_probe);
+        lines.push(("probe", proof.alignment_probe.clone()));
     }
-    text
 }
 
 fn calibration(result: &RunResult) -> String {
@@ -379,7 +374,7 @@ mod tests {
         result.environment[2].memory_limit_bytes = 1 << 30;
         result.environment[2].device.clear();
         let text = hosts(&result.environment);
-        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains("  node1 and 1 more: ") && text.contains("(limit 1.00 GiB)"));
     }
 

@@ -1,9 +1,9 @@
 //! The step lists of one rank, written epoch by epoch.
 //!
 //! A rank of a long run has millions of steps, so an epoch goes to disk when it ends and is then
-//! forgotten. Both files are complete JSON documents after each epoch: the closing bytes are written
-//! behind every epoch and overwritten by the next one, so a run that is killed leaves files that
-//! parse.
+//! forgotten. Both files are complete JSON documents after each epoch: the closing bytes are
+//! written behind every epoch and overwritten by the next one, so a run that is killed leaves files
+//! that parse.
 
 use super::{BlockLog, Indented, has_potential_caching, write_json};
 use crate::host::HostFacts;

@@ -1,1 +1,0 @@
-//! The one catalogue of every figure in `result.json`.
