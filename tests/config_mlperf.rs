@@ -1,7 +1,7 @@
 //! The published MLPerf Storage workload files load unmodified, with exactly their figures.
 //!
-//! The files are read from `$RANKIO_SHARED/mlperf-configs` or `../shared/mlperf-configs`; without them the tests say so
-//! and pass.
+//! The files are read from `$RANKIO_SHARED/mlperf-configs` or `../shared/mlperf-configs`; without
+//! them the tests say so and pass.
 
 use rankio::config::{Config, Distribution, FormatKind, Framework, Loaded, Shuffle, load};
 use std::path::{Path, PathBuf};
@@ -128,7 +128,8 @@ fn datagen_files_have_their_figures() {
     }
 }
 
-/// Figures of a run: file, model, batch, read threads, (file, sample) shuffle, epochs, seconds of a step, AU.
+/// Figures of a run: file, model, batch, read threads, (file, sample) shuffle, epochs, seconds of a
+/// step, AU.
 type Run = (&'static str, &'static Model, u64, u64, (Shuffle, Shuffle), u64, f64, f64);
 
 #[test]

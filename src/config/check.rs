@@ -47,7 +47,8 @@ fn check_dataset(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError
     if dataset.num_files_train == 0 && dataset.num_files_eval == 0 {
         return refuse(
             "dataset.num_files_train",
-            "there are no files; give at least 1, or files for evaluation in dataset.num_files_eval",
+            "there are no files; give at least 1, or files for evaluation in \
+             dataset.num_files_eval",
         );
     }
     for (path, files) in [
@@ -64,7 +65,7 @@ fn check_dataset(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError
         ("dataset.num_subfolders_eval", dataset.num_subfolders_eval, dataset.num_files_eval),
     ];
     for (path, folders, files) in subfolders {
-        if folders > files.max(1) {
+        if files > 0 && folders > files {
             let text = format!("`{folders}` folders for {files} files; give at most {files}");
             return refuse(path, &text);
         }

@@ -1,7 +1,8 @@
 //! From a YAML value to the one form in which [`Config`](super::Config) takes it.
 //!
-//! People write a count as `168`, `1e6`, `514_983_574` or `168.0`, a switch as `True` or `off`, a size as `4MiB`. Each [`Kind`]
-//! accepts its forms here and yields the plain value of its field, so that the typed structs need no parsing of their own.
+//! People write a count as `168`, `1e6`, `514_983_574` or `168.0`, a switch as `True` or `off`, a
+//! size as `4MiB`. Each [`Kind`] accepts its forms here and yields the plain value of its field, so
+//! that the typed structs need no parsing of their own.
 
 use super::catalogue::closest;
 use super::kind::{Field, Kind};
@@ -66,7 +67,8 @@ pub(super) fn coerce(kind: &Kind, value: &Value) -> Result<Value, Problem> {
         }
         Kind::MeanBytes { min } => {
             let bytes = mean_bytes(kind, value)?;
-            if bytes >= *min { Ok(bytes.into()) } else { Err(refusal(kind, value)) }
+            let fits = (*min..=super::kind::COUNT_MAX as f64).contains(&bytes);
+            if fits { Ok(bytes.into()) } else { Err(refusal(kind, value)) }
         }
         _ => scalar(kind, value).ok_or_else(|| refusal(kind, value)),
     }
@@ -179,7 +181,8 @@ fn number(value: &Value) -> Option<Written> {
     }
 }
 
-/// Numbers that YAML 1.2 takes for text: `514_983_574`, `1_000.5`, quoted ones. A leading zero may mean octal and is refused.
+/// Numbers that YAML 1.2 takes for text: `514_983_574`, `1_000.5`, quoted ones. A leading zero may
+/// mean octal and is refused.
 fn written(text: &str) -> Option<Written> {
     let plain = without_underscores(text)?;
     let unsigned = plain.strip_prefix(['-', '+']).unwrap_or(&plain);
@@ -278,8 +281,8 @@ fn unknown_name(key: &Value, names: impl Iterator<Item = &'static str> + Clone) 
     Problem::new(format!("unknown key; {advice}")).inside(&name)
 }
 
-/// Yields the tagged form, or a plain number for a constant. A mean without `type` is a constant, with `stdev` a normal
-/// distribution, and an empty mapping is no time at all, as in the reference.
+/// Yields the tagged form, or a plain number for a constant. A mean without `type` is a constant,
+/// with `stdev` a normal distribution, and an empty mapping is no time at all, as in the reference.
 fn distribution(kind: &Kind, value: &Value) -> Result<Value, Problem> {
     let Value::Mapping(mapping) = value else {
         return coerce(&super::kind::SECONDS, value).map_err(|_| refusal(kind, value));

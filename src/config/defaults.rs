@@ -1,7 +1,7 @@
 //! Default values of every section.
 //!
-//! The sections that DLIO knows have DLIO's defaults, so that a file which leaves a key out means the same here and there;
-//! `io` and `verify` are ours.
+//! The sections that DLIO knows have DLIO's defaults, so that a file which leaves a key out means
+//! the same here and there; `io` and `verify` are ours.
 
 use super::types::*;
 
@@ -79,12 +79,6 @@ impl Default for Evaluation {
 impl Default for Metric {
     fn default() -> Self {
         Metric { au: 0.90 }
-    }
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Output { folder: None, metric: OutputMetric::default() }
     }
 }
 

@@ -1,12 +1,18 @@
 //! What the value of a key may be.
 //!
-//! A [`Kind`] is data, so that one table of keys serves reading, error messages and documentation. [`Kind::describe`] is the
-//! sentence that follows "give" in an error.
+//! A [`Kind`] is data, so that one table of keys serves reading, error messages and documentation.
+//! [`Kind::describe`] is the sentence that follows "give" in an error.
 
 use std::fmt::Write;
 
 /// Counts end here: larger ones are surely mistakes, and a float holds them exactly.
 pub const COUNT_MAX: u64 = 1 << 53;
+
+/// About 30 years: longer times are surely mistakes, and every sum of a run's times stays in range.
+const SECONDS_MAX: f64 = 1e9;
+
+/// Compression and deduplication beyond this cannot be told from data that are all the same.
+const RATIO_MAX: f64 = 1e6;
 
 /// What a value may be.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +48,7 @@ pub enum Kind {
         /// The value is a multiple of this.
         multiple: u64,
     },
-    /// A mean of byte sizes: not necessarily whole, with or without a unit.
+    /// A mean of byte sizes: not necessarily whole, with or without a unit, at most [`COUNT_MAX`].
     MeanBytes {
         /// Smallest.
         min: f64,
@@ -81,8 +87,8 @@ pub(super) const COUNT: Kind = Kind::Count { min: 0, max: COUNT_MAX };
 pub(super) const POSITIVE: Kind = Kind::Count { min: 1, max: COUNT_MAX };
 pub(super) const SEED: Kind = Kind::Count { min: 0, max: u64::MAX };
 pub(super) const INTEGER: Kind = Kind::Integer;
-pub(super) const SECONDS: Kind = Kind::Number { min: 0.0, max: f64::MAX, above_min: false };
-pub(super) const RATIO: Kind = Kind::Number { min: 1.0, max: f64::MAX, above_min: false };
+pub(super) const SECONDS: Kind = Kind::Number { min: 0.0, max: SECONDS_MAX, above_min: false };
+pub(super) const RATIO: Kind = Kind::Number { min: 1.0, max: RATIO_MAX, above_min: false };
 pub(super) const BYTES: Kind = Kind::Bytes { min: 0, max: u64::MAX, multiple: 1 };
 pub(super) const TEXT: Kind = Kind::Text;
 pub(super) const WORD: Kind = Kind::Optional(&Kind::FreeText);
@@ -101,14 +107,12 @@ impl Kind {
                 let mut text = String::from("a number ");
                 text += if above_min { "above " } else { "of at least " };
                 let _ = write!(text, "{min}");
-                if max < f64::MAX {
-                    let _ = write!(text, " and at most {max}");
-                }
+                let _ = write!(text, " and at most {max}");
                 text
             }
             Kind::Bytes { min, max, multiple } => describe_bytes(min, max, multiple),
             Kind::MeanBytes { min } => {
-                format!("a size of at least {min} bytes, such as 114660.07, 4MiB or 16 MB")
+                format!("a size from {min} B to 8 PiB, such as 114660.07, 4MiB or 16 MB")
             }
             Kind::Text => {
                 "a text that is not empty (in quotes where it looks like a number)".into()
@@ -170,7 +174,7 @@ mod tests {
             (POSITIVE, "a whole number of at least 1 (and at most 2^53)"),
             (Kind::Count { min: 1, max: 4096 }, "a whole number from 1 to 4096"),
             (SEED, "a whole number of at least 0 (and below 2^64)"),
-            (RATIO, "a number of at least 1"),
+            (RATIO, "a number of at least 1 and at most 1000000"),
             (
                 Kind::Number { min: 0.0, max: 1.0, above_min: true },
                 "a number above 0 and at most 1",
@@ -178,7 +182,8 @@ mod tests {
             (BYTES, "a size, such as 65536, 4MiB or 16 MB"),
             (
                 Kind::Bytes { min: 4096, max: 1 << 30, multiple: 4096 },
-                "a size that is a multiple of 4 KiB from 4 KiB to 1 GiB, such as 65536, 4MiB or 16 MB",
+                "a size that is a multiple of 4 KiB from 4 KiB to 1 GiB, such as 65536, 4MiB or \
+                 16 MB",
             ),
             (Kind::Optional(&BOOL), "True or False, or null"),
         ];

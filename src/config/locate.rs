@@ -1,137 +1,183 @@
-//! Finds the line of a key in a YAML text.
+//! Reads a YAML text and finds the line of a key in it.
 //!
-//! The parser reports positions only together with an error. So the text is read once more by a visitor that fails on
-//! purpose when it stands on the wanted key; the position of that failure is the key's. This costs a second parse on the
-//! error path only, and agrees with the parser on every form of YAML (flow, quotes, block scalars, anchors).
+//! The parser reports positions only together with an error. So to find a key the text is read once
+//! more by a visitor that fails on purpose when it stands on it; the position of that failure is
+//! the key's. This costs a second parse on the error path only, and agrees with the parser on every
+//! form of YAML (flow, quotes, block scalars, anchors).
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Visitor};
+use serde_yaml::{Mapping, Value};
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fmt;
 
-/// What to stop at.
-#[derive(Clone, Copy)]
-enum Goal<'a> {
-    /// The key at this path.
-    Key(&'a [String]),
-    /// The second appearance of a key in its mapping.
-    Repeated,
+/// Why a text cannot be read.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unreadable {
+    /// Line from 1, where known.
+    pub line: Option<usize>,
+    /// The key that is wrong; empty where the text is no YAML.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub text: String,
 }
 
-/// Line (from 1) of the key at `path`; list items are written `[0]`. None when the text has no such key, for instance
-/// because it came in through a merge (`<<`).
+/// Reads `text` with merges (`<<`) applied. Repeated keys and tags are refused; an integer beyond
+/// 64 bits becomes text, so that its key can refuse it.
+pub(super) fn read(text: &str) -> Result<Value, Unreadable> {
+    let stop = RefCell::default();
+    let walk = Walk { target: None, path: Vec::new(), stop: &stop };
+    let read = walk.deserialize(serde_yaml::Deserializer::from_str(text));
+    let merged = read.and_then(|mut value| {
+        value.apply_merge()?;
+        Ok(value)
+    });
+    merged.map_err(|error| {
+        let line = error.location().map(|place| place.line());
+        let indent = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+        match stop.into_inner() {
+            Some((path, text)) => Unreadable { line, path, text: text.into() },
+            None => {
+                let mut text = format!("not valid YAML: {}", without_place(&error));
+                if indent.trim_start_matches(' ').starts_with('\t') {
+                    text += "; indent with spaces, not with tabs";
+                }
+                Unreadable { line, path: Vec::new(), text }
+            }
+        }
+    })
+}
+
+/// Line (from 1) of the key at `path`; list items are written `[0]`. None when the text has no such
+/// key, for instance because it came in through a merge (`<<`).
 pub(super) fn line_of(text: &str, path: &[String]) -> Option<usize> {
-    stop_at(text, Goal::Key(path)).map(|(line, _)| line)
-}
-
-/// Line and path of the first key that stands twice in one mapping.
-pub(super) fn repeated_key(text: &str) -> Option<(usize, Vec<String>)> {
-    stop_at(text, Goal::Repeated)
-}
-
-fn stop_at(text: &str, goal: Goal<'_>) -> Option<(usize, Vec<String>)> {
-    let found = RefCell::new(None);
-    let walk = Walk { goal, path: Vec::new(), found: &found };
+    let stop = RefCell::default();
+    let walk = Walk { target: Some(path), path: Vec::new(), stop: &stop };
     let error = walk.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    let path = found.into_inner()?;
-    Some((error.location()?.line(), path))
+    let (stopped, _) = stop.into_inner()?;
+    (stopped == path).then(|| error.location().map(|place| place.line()))?
 }
+
+/// The parser's message without the line and column at its end.
+fn without_place(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_string()
+}
+
+/// Where and why a walk stopped.
+type Stop = RefCell<Option<(Vec<String>, &'static str)>>;
 
 /// Visits one value and what is inside it.
 struct Walk<'a> {
-    goal: Goal<'a>,
+    /// Stop here; None: read all.
+    target: Option<&'a [String]>,
     path: Vec<String>,
-    found: &'a RefCell<Option<Vec<String>>>,
+    stop: &'a Stop,
 }
 
 impl Walk<'_> {
-    fn below(&self, segment: String) -> Self {
+    fn below(&self, segment: &str) -> Self {
         let mut path = self.path.clone();
-        path.push(segment);
-        Walk { goal: self.goal, path, found: self.found }
+        path.push(segment.to_string());
+        Walk { target: self.target, path, stop: self.stop }
     }
 
-    /// Fails where this value is the goal, which is so for list items only: keys stop before their value.
-    fn arrive<E: Error>(&self) -> Result<(), E> {
-        match self.goal {
-            Goal::Key(target) if self.path == target => {
-                *self.found.borrow_mut() = Some(self.path.clone());
-                Err(E::custom("found"))
-            }
-            _ => Ok(()),
-        }
+    fn fail<E: Error>(&self, why: &'static str) -> E {
+        *self.stop.borrow_mut() = Some((self.path.clone(), why));
+        E::custom(why)
+    }
+
+    /// `value`, unless this is the target. That is so for list items only: keys stop before their
+    /// value.
+    fn yields<E: Error>(self, value: impl Into<Value>) -> Result<Value, E> {
+        self.stop_at_target()?;
+        Ok(value.into())
+    }
+
+    fn stop_at_target<E: Error>(&self) -> Result<(), E> {
+        if self.target == Some(&self.path) { Err(self.fail("found")) } else { Ok(()) }
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
+    type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        // Values that cannot hold the goal are skipped, which also spares tagged and odd scalars a visit.
-        match self.goal {
-            Goal::Key(target) if !target.starts_with(&self.path) => {
-                deserializer.deserialize_ignored_any(IgnoredAny).map(drop)
-            }
-            _ => deserializer.deserialize_any(self),
-        }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
+    type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("any value")
+        formatter.write_str("a YAML value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.arrive()?;
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key_seed(Key { walk: &self, seen: &seen })? {
-            map.next_value_seed(self.below(key.clone()))?;
-            seen.insert(key);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.stop_at_target()?;
+        let mut out = Mapping::new();
+        while let Some(key) = map.next_key_seed(Key { walk: &self, seen: &out })? {
+            let value = map.next_value_seed(self.below(&key))?;
+            out.insert(key.into(), value);
         }
-        Ok(())
+        Ok(Value::Mapping(out))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.arrive()?;
-        let mut index = 0;
-        while seq.next_element_seed(self.below(format!("[{index}]")))?.is_some() {
-            index += 1;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        self.stop_at_target()?;
+        let mut out = Vec::new();
+        while let Some(value) = seq.next_element_seed(self.below(&format!("[{}]", out.len())))? {
+            out.push(value);
         }
-        Ok(())
+        Ok(Value::Sequence(out))
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        self.arrive()
+    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Value, A::Error> {
+        self.stop_at_target()?;
+        Err(self.fail("tags (`!...`) are not allowed; remove it"))
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.arrive()
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        self.yields(value)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.arrive()
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        self.yields(value)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.arrive()
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        self.yields(value)
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        self.arrive()
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
+        self.yields(value.to_string())
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.arrive()
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
+        self.yields(value.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        self.yields(value)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.yields(value)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.yields(Value::Null)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        self.yields(Value::Null)
     }
 }
 
-/// Visits one key of a mapping; fails on the goal.
+/// Visits one key of a mapping; fails on the target and on a key that was seen before.
 struct Key<'k, 'a> {
     walk: &'k Walk<'a>,
-    seen: &'k HashSet<String>,
+    seen: &'k Mapping,
 }
 
 impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
@@ -146,19 +192,14 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
     type Value = String;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a key")
+        formatter.write_str("a plain key")
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
-        let mut path = self.walk.path.clone();
-        path.push(key.to_string());
-        let hit = match self.walk.goal {
-            Goal::Key(target) => path == target,
-            Goal::Repeated => self.seen.contains(key),
-        };
-        if hit {
-            *self.walk.found.borrow_mut() = Some(path);
-            return Err(E::custom("found"));
+        let here = self.walk.below(key);
+        here.stop_at_target()?;
+        if self.seen.contains_key(key) {
+            return Err(here.fail("given twice; keep one"));
         }
         Ok(key.to_string())
     }
@@ -232,11 +273,33 @@ list: [
     }
 
     #[test]
-    fn repeated_keys_are_found() {
-        assert_eq!(repeated_key(NESTED), None);
-        let text = "a:\n  b: 1\n  c: 2\n  b: 3\n";
-        assert_eq!(repeated_key(text), Some((4, path("a.b"))));
-        assert_eq!(repeated_key("a: {x: 1, x: 2}"), Some((1, path("a.x"))));
-        assert_eq!(repeated_key("a: 1\nb:\n - {c: 1}\na: 2\n"), Some((4, path("a"))));
+    fn repeated_keys_and_tags_are_refused_with_their_place() {
+        let twice = "given twice; keep one";
+        let tag = "tags (`!...`) are not allowed; remove it";
+        let cases = [
+            ("a:\n  b: 1\n  c: 2\n  b: 3\n", 4, "a.b", twice),
+            ("a: {x: 1, x: 2}", 1, "a.x", twice),
+            ("a: 1\nb:\n - {c: 1}\na: 2\n", 4, "a", twice),
+            ("a:\n  b: !x 3\n", 2, "a.b", tag),
+            ("a:\n- 1\n- !x [3]\n", 3, "a.[1]", tag),
+        ];
+        for (text, line, key, why) in cases {
+            let refused = Unreadable { line: Some(line), path: path(key), text: why.into() };
+            assert_eq!(read(text), Err(refused), "{text}");
+        }
+        let broken = read("a: 1\nb: [2\n");
+        assert_eq!(broken.map_err(|error| (error.line, error.path)), Err((Some(3), vec![])));
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_parser_reads() {
+        let text = NESTED.replace("train", "more");
+        let parsed: Value = serde_yaml::from_str(&text).expect("valid");
+        assert_eq!(read(&text), Ok(parsed));
+        let scalars = "[1, -2, 3.5, 1e6, true, null, ~, text, '4', \"5\", 0x10, 010, .inf, [], {}]";
+        let parsed: Value = serde_yaml::from_str(scalars).expect("valid");
+        assert_eq!(read(scalars), Ok(parsed));
+        assert_eq!(read(""), Ok(Value::Null));
+        assert_eq!(read("99999999999999999999999"), Ok("99999999999999999999999".into()));
     }
 }

@@ -1,10 +1,12 @@
 //! What a workload file may say.
 //!
-//! An unmodified MLPerf/DLIO YAML is a valid workload file; sections that DLIO does not have (`io`, `verify`) are ours.
-//! [`load`] reads one or more files, lays `--set` overrides over them and yields one typed [`Config`].
+//! An unmodified MLPerf/DLIO YAML is a valid workload file; sections that DLIO does not have (`io`,
+//! `verify`) are ours. [`load`] reads one or more files, lays `--set` overrides over them and
+//! yields one typed [`Config`].
 //!
-//! The way of a setting: `source` reads it and remembers where it stands, [`catalogue`] knows the key, `coerce` takes the
-//! value in any of its spellings, `resolve` puts it into its field or notes that it has no effect, `check` compares fields.
+//! The way of a setting: `source` reads it and remembers where it stands, [`catalogue`] knows the
+//! key, `coerce` takes the value in any of its spellings, `resolve` puts it into its field or notes
+//! that it has no effect, `check` compares fields.
 
 pub mod catalogue;
 mod check;
@@ -22,7 +24,8 @@ pub use types::*;
 
 use std::path::PathBuf;
 
-/// A configuration that could not be read; one line that names file, line, key, what was wrong and what is allowed.
+/// A configuration that could not be read; one line that names file, line, key, what was wrong and
+/// what is allowed.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
@@ -32,20 +35,24 @@ pub struct ConfigError(pub String);
 pub struct Loaded {
     /// Typed settings, defaults filled in.
     pub config: Config,
-    /// Keys that were accepted but have no effect here or another than expected, one sentence each (`key: why`).
+    /// Keys that were accepted but have no effect here or another than expected, one sentence each
+    /// (`key: why`).
     pub notes: Vec<String>,
     /// The effective configuration as YAML that loads again to the same [`Config`].
     pub effective_yaml: String,
 }
 
-/// Reads workload files in order (a later file wins key by key), then applies `section.key=value` overrides.
+/// Reads workload files in order (a later file wins key by key), then applies `section.key=value`
+/// overrides.
 ///
-/// The value of an override is a YAML scalar or flow collection and ends with the argument, so it may contain `=`; for a key
-/// that takes text it is the text itself. Hydra's spelling (`++workload.section.key=value`) is understood. Without files the
-/// result is the defaults and the overrides.
+/// The value of an override is a YAML scalar or flow collection and ends with the argument, so it
+/// may contain `=`; for a key that takes text it is the text itself. Hydra's spelling
+/// (`++workload.section.key=value`) is understood. Without files the result is the defaults and the
+/// overrides.
 ///
 /// # Errors
-/// The first thing that is wrong, as `file:line: key: what, and what is allowed` or `--set key: ...`.
+/// The first thing that is wrong, as `file:line: key: what, and what is allowed` or `--set key:
+/// ...`.
 pub fn load(files: &[PathBuf], overrides: &[String]) -> Result<Loaded, ConfigError> {
     let sources = source::Sources::read(files, overrides)?;
     let (config, notes) = resolve::resolve(&sources)?;
@@ -54,7 +61,8 @@ pub fn load(files: &[PathBuf], overrides: &[String]) -> Result<Loaded, ConfigErr
     Ok(Loaded { config, notes, effective_yaml })
 }
 
-/// A [`Config`] as a workload file in which every value is written out; [`load`] reads it back to an equal one.
+/// A [`Config`] as a workload file in which every value is written out; [`load`] reads it back to
+/// an equal one.
 ///
 /// Use it again where settings change after loading (`--data-dir`, `--engine`).
 pub fn effective_yaml(config: &Config) -> Result<String, ConfigError> {

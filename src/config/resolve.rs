@@ -109,7 +109,8 @@ fn fold(
         && loader != framework
     {
         notes.push(format!(
-            "reader.data_loader: `{loader}` under framework `{framework}`: the reference refuses this pair"
+            "reader.data_loader: `{loader}` under framework `{framework}`: the reference refuses \
+             this pair"
         ));
     }
     Ok(())
@@ -129,7 +130,8 @@ fn fold_sizes(
         } else if let Some(bytes) = converted(sources, entry)?.as_f64() {
             dataset.record_length_bytes = bytes;
             notes.push(
-                "dataset.record_length: used as dataset.record_length_bytes; the reference does not read it"
+                "dataset.record_length: used as dataset.record_length_bytes; the reference does \
+                 not read it"
                     .into(),
             );
         }
@@ -185,7 +187,8 @@ fn fold_storage(
     Ok(())
 }
 
-/// Who decides on O_DIRECT: `io.direct`, else `reader.odirect`, else `storage_type: direct_fs`, else the mode.
+/// Who decides on O_DIRECT: `io.direct`, else `reader.odirect`, else `storage_type: direct_fs`,
+/// else the mode.
 fn fold_direct(
     given: bool,
     odirect: Option<bool>,
@@ -202,8 +205,8 @@ fn fold_direct(
         None if io.mode == super::IoMode::Reference => {
             io.direct = false;
             notes.push(
-                "io.mode: `reference` reads through the page cache, as the Python tool does, unless \
-                 io.direct is true"
+                "io.mode: `reference` reads through the page cache, as the Python tool does, \
+                 unless io.direct is true"
                     .into(),
             );
         }

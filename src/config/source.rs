@@ -1,12 +1,12 @@
 //! Reads workload files and `--set` overrides into one flat list of keys and values.
 //!
-//! Every entry remembers where it was written, so that whatever is found wrong later can name file, line and key. A later file
-//! or override replaces an earlier one key by key.
+//! Every entry remembers where it was written, so that whatever is found wrong later can name file,
+//! line and key. A later file or override replaces an earlier one key by key.
 
 use super::ConfigError;
 use super::catalogue::{self, Key, OPTIONAL_SECTIONS, SECTION_ALIASES};
 use super::coerce::quoted;
-use super::locate::{line_of, repeated_key};
+use super::locate::{Unreadable, line_of, read};
 use serde_yaml::Value;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +109,8 @@ impl Sources {
         match root {
             Value::Mapping(_) => self.add(origin, &[], "", root),
             other => Err(ConfigError(format!(
-                "{name}: holds {}; a workload file is a mapping of sections (dataset:, reader:, train:)",
+                "{name}: holds {}; a workload file is a mapping of sections (dataset:, reader:, \
+                 train:)",
                 quoted(&other)
             ))),
         }
@@ -133,12 +134,13 @@ impl Sources {
             .map_err(|text| self.error_at(Origin::Override, &spelled, &text))?;
         let (name, sections) = spelled.split_last().expect("split yields at least one part");
         if !sections.is_empty() && !catalogue::is_section(&canonical(sections)) {
-            return Err(self.error_at(Origin::Override, &spelled, &misplaced(sections)));
+            return Err(self.error_at(Origin::Override, &spelled, &misplaced(&spelled)));
         }
         self.add(Origin::Override, sections, name, parsed)
     }
 
-    /// Adds the value of key `name` in `sections` and, where that is a section, everything below it. The root is `""`.
+    /// Adds the value of key `name` in `sections` and, where that is a section, everything below
+    /// it. The root is `""`.
     fn add(
         &mut self,
         origin: Origin,
@@ -216,41 +218,28 @@ fn dotted(path: &[String]) -> String {
         if !out.is_empty() && !segment.starts_with('[') {
             out.push('.');
         }
-        out += segment;
+        out.extend(segment.chars().map(|c| if c.is_control() { ' ' } else { c }));
     }
     out
 }
 
-fn misplaced(sections: &[String]) -> String {
-    let path = canonical(sections);
-    match catalogue::find(&path) {
-        Some(_) => format!("{path} is one value; give it whole: --set {path}='...'"),
-        None => format!("unknown key; {}", catalogue::advice(&path)),
+/// Why no key can be at `spelled`, whose parent is not a section.
+fn misplaced(spelled: &[String]) -> String {
+    let parents = (1..spelled.len()).map(|depth| canonical(&spelled[..depth]));
+    match parents.filter_map(|path| catalogue::find(&path)).next() {
+        Some(Key { path, .. }) => {
+            format!("{path} is one value; give it whole: --set {path}='...'")
+        }
+        None => format!("unknown key; {}", catalogue::advice(&canonical(spelled))),
     }
 }
 
 fn parse(name: &str, text: &str) -> Result<Value, ConfigError> {
-    if let Some((line, path)) = repeated_key(text) {
-        let key = dotted(&path);
-        return Err(ConfigError(format!("{name}:{line}: {key}: given twice; keep one")));
-    }
-    let parsed = serde_yaml::from_str::<Value>(text).and_then(|mut value| {
-        value.apply_merge()?;
-        Ok(value)
-    });
-    parsed.map_err(|error| {
-        let line = error.location().map_or(String::new(), |at| format!(":{}", at.line()));
-        ConfigError(format!("{name}{line}: not valid YAML: {}", without_place(&error)))
+    read(text).map_err(|Unreadable { line, path, text }| {
+        let line = line.map_or(String::new(), |line| format!(":{line}"));
+        let key = if path.is_empty() { String::new() } else { format!("{}: ", dotted(&path)) };
+        ConfigError(format!("{name}{line}: {key}{text}"))
     })
-}
-
-/// The parser's message without the line and column at its end, which stand in front of ours.
-fn without_place(error: &serde_yaml::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" at line ") {
-        Some((message, _)) => message.to_string(),
-        None => text,
-    }
 }
 
 /// Parses the value of an override: text as it was typed, anything else as YAML.
@@ -261,10 +250,11 @@ fn override_value(path: &str, text: &str) -> Result<Value, String> {
     if plain_text && !null {
         return Ok(text.into());
     }
-    if let Some((_, path)) = repeated_key(text) {
-        return Err(format!("{} is given twice; keep one", dotted(&path)));
-    }
-    serde_yaml::from_str(text).map_err(|error| {
-        format!("the value is not valid YAML: {}; put it in quotes", without_place(&error))
+    read(text).map_err(|Unreadable { path, text, .. }| {
+        if path.is_empty() {
+            format!("{text}; put it in quotes")
+        } else {
+            format!("{}: {text}", dotted(&path))
+        }
     })
 }

@@ -295,7 +295,7 @@ pub struct Metric {
 }
 
 /// `output`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Output {
     /// Where results go; `--results-dir` replaces it.

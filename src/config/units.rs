@@ -1,9 +1,10 @@
 //! Byte sizes as people write them.
 //!
-//! A size is a number and a unit: `4MiB`, `16 MB`, `512K`, `1_048_576`. `KiB MiB GiB TiB PiB` and the short forms
-//! `K M G T P` (as in fio) are powers of 1024; `kB MB GB TB PB` are powers of 1000; no unit and `B` are bytes. Upper and
-//! lower case do not matter (`4mib`, `512k`, `16mb`), with one exception: an upper-case prefix before a lower-case `b`
-//! (`Mb`, `Gb`) usually means bits and is refused rather than guessed.
+//! A size is a number and a unit: `4MiB`, `16 MB`, `512K`, `1_048_576`. `KiB MiB GiB TiB PiB` and
+//! the short forms `K M G T P` (as in fio) are powers of 1024; `kB MB GB TB PB` are powers of 1000;
+//! no unit and `B` are bytes. Upper and lower case do not matter (`4mib`, `512k`, `16mb`), with one
+//! exception: an upper-case prefix before a lower-case `b` (`Mb`, `Gb`) usually means bits and is
+//! refused rather than guessed.
 
 /// Prefix letters in rising order; the power of a prefix is its position plus one.
 const PREFIXES: &str = "kmgtp";
@@ -12,9 +13,11 @@ const PREFIXES: &str = "kmgtp";
 const IEC_UNITS: [(&str, u64); 5] =
     [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Reads a size in whole bytes. A fraction is fine as long as the result is whole (`1.5KiB`, `0.5 GB`).
+/// Reads a size in whole bytes. A fraction is fine as long as the result is whole (`1.5KiB`, `0.5
+/// GB`).
 ///
-/// Errors are one sentence that quotes the text and says what is allowed; they suit clap's `value_parser`.
+/// Errors are one sentence that quotes the text and says what is allowed; they suit clap's
+/// `value_parser`.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text)?;
     let decimal = Decimal::parse(number).ok_or_else(|| not_a_size(text))?;
@@ -24,7 +27,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     u64::try_from(whole).map_err(|_| too_large(text))
 }
 
-/// Reads a mean size, which need not be whole bytes (`114660.07`, `1.3kB`). Finite and not negative.
+/// Reads a mean size, which need not be whole bytes (`114660.07`, `1.3kB`). Finite and not
+/// negative.
 pub fn parse_mean_bytes(text: &str) -> Result<f64, String> {
     let (number, unit) = split_unit(text)?;
     Decimal::parse(number).ok_or_else(|| not_a_size(text))?;
@@ -33,8 +37,8 @@ pub fn parse_mean_bytes(text: &str) -> Result<f64, String> {
     if bytes.is_finite() { Ok(bytes) } else { Err(too_large(text)) }
 }
 
-/// Writes a size exactly: in the largest IEC unit that divides it (`4 MiB`), else in bytes (`4097 B`).
-/// [`parse_bytes`] reads it back to the same number.
+/// Writes a size exactly: in the largest IEC unit that divides it (`4 MiB`), else in bytes (`4097
+/// B`). [`parse_bytes`] reads it back to the same number.
 pub fn format_bytes_iec(bytes: u64) -> String {
     for (unit, size) in IEC_UNITS {
         if bytes >= size && bytes.is_multiple_of(size) {
@@ -82,8 +86,8 @@ fn split_unit(text: &str) -> Result<(&str, u64), String> {
             format!("`{text}`: `{unit}` may mean bits; write {0}B or {0}iB", unit_prefix(unit))
         }
         _ => format!(
-            "`{text}`: unknown unit `{unit}`; units are B, KiB, MiB, GiB, TiB, PiB and K, M, G, T, P \
-             (1024), kB, MB, GB, TB, PB (1000)"
+            "`{text}`: unknown unit `{unit}`; units are B, KiB, MiB, GiB, TiB, PiB and K, M, G, T, \
+             P (1024), kB, MB, GB, TB, PB (1000)"
         ),
     })?;
     Ok((number, size))

@@ -1,7 +1,8 @@
 //! The keys of MLPerf and DLIO files, section by section.
 //!
-//! Framework settings (loaders, pinned memory, worker start methods) steer Python machinery that does not exist here; they
-//! are accepted so that files run unmodified, and each says why it changes nothing.
+//! Framework settings (loaders, pinned memory, worker start methods) steer Python machinery that
+//! does not exist here; they are accepted so that files run unmodified, and each says why it
+//! changes nothing.
 
 use super::super::kind::*;
 use super::{Key, folded, ignored, typed};

@@ -1,7 +1,8 @@
 //! Every key a workload file may hold, in one table.
 //!
-//! One entry says where a key stands, what its value may be and what becomes of it. Reading, checking, did-you-mean and the
-//! documentation all go by this table, so a key exists exactly where it has a line in [`keys()`].
+//! One entry says where a key stands, what its value may be and what becomes of it. Reading,
+//! checking, did-you-mean and the documentation all go by this table, so a key exists exactly where
+//! it has a line in [`keys()`].
 
 mod dlio;
 mod own;

@@ -44,7 +44,8 @@ pub(super) const VERIFY: &[Key] = &[
 const VECTORDB: &str = "vector database workloads are not available in this version";
 const KVCACHE: &str = "KV-cache workloads are not available in this version";
 
-/// Top-level keys of the vector database and KV-cache benchmarks, so that such a file is recognised.
+/// Top-level keys of the vector database and KV-cache benchmarks, so that such a file is
+/// recognised.
 pub(super) const OTHER_TOOLS: &[Key] = &[
     refused("database", VECTORDB),
     refused("index", VECTORDB),

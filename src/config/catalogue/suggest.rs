@@ -1,6 +1,6 @@
 //! Did-you-mean: what a misspelt key was probably meant to be.
 
-use super::{SECTION_ALIASES, Treatment, keys};
+use super::{Key, SECTION_ALIASES, Treatment, keys};
 use std::collections::BTreeSet;
 
 /// Likeness (0 to 1, normalised Damerau-Levenshtein) from which a name is offered.
@@ -11,8 +11,17 @@ pub(in crate::config) fn advice(path: &str) -> String {
     if let Some(likely) = likely(path) {
         return format!("did you mean {likely}?");
     }
-    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-    let known = children(section).into_iter().collect::<Vec<_>>().join(", ");
+    let mut section = path;
+    let mut known = BTreeSet::new();
+    while known.is_empty() && !section.is_empty() {
+        section = section.rsplit_once('.').map_or("", |(section, _)| section);
+        let useful = |key: &Key| !matches!(key.treatment, Treatment::Ignored(_));
+        known = children(section, useful);
+        if known.is_empty() {
+            known = children(section, |_| true);
+        }
+    }
+    let known = known.into_iter().collect::<Vec<_>>().join(", ");
     if section.is_empty() {
         format!("the sections are {known}")
     } else {
@@ -20,10 +29,11 @@ pub(in crate::config) fn advice(path: &str) -> String {
     }
 }
 
-/// The most similar name: of the same section first, then the same name in another section, then anything.
+/// The most similar name: of the same section first, then the same name in another section, then
+/// anything.
 fn likely(path: &str) -> Option<String> {
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut siblings = children(section);
+    let mut siblings = children(section, |_| true);
     if section.is_empty() {
         siblings.extend(SECTION_ALIASES.iter().map(|&(alias, _)| alias));
     }
@@ -31,17 +41,26 @@ fn likely(path: &str) -> Option<String> {
         let dot = if section.is_empty() { "" } else { "." };
         return Some(format!("{section}{dot}{sibling}"));
     }
-    let moved = candidates().find(|candidate| candidate.rsplit('.').next() == Some(name));
+    let likeness = |other: &&str| strsim::normalized_damerau_levenshtein(path, other);
+    let moved = candidates()
+        .filter(|candidate| candidate.rsplit('.').next() == Some(name))
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     moved.or_else(|| closest(path, candidates())).map(str::to_string)
 }
 
 fn candidates() -> impl Iterator<Item = &'static str> {
-    keys().filter(|key| !matches!(key.treatment, Treatment::Refused(_))).map(|key| key.path)
+    allowed().map(|key| key.path)
 }
 
-/// Names directly below `section`.
-fn children(section: &str) -> BTreeSet<&'static str> {
-    candidates()
+fn allowed() -> impl Iterator<Item = &'static Key> {
+    keys().filter(|key| !matches!(key.treatment, Treatment::Refused(_)))
+}
+
+/// Names directly below `section` that lead to a key which is `wanted`.
+fn children(section: &str, wanted: impl Fn(&Key) -> bool) -> BTreeSet<&'static str> {
+    allowed()
+        .filter(|key| wanted(key))
+        .map(|key| key.path)
         .filter_map(|path| match section {
             "" => Some(path),
             _ => path.strip_prefix(section)?.strip_prefix('.'),
@@ -76,6 +95,8 @@ mod tests {
             ("dataset.batch_size", "did you mean reader.batch_size?"),
             ("batch_size", "did you mean reader.batch_size?"),
             ("trian.epochs", "did you mean train.epochs?"),
+            ("trian.seed", "did you mean train.seed?"),
+            ("dtaset.seed", "did you mean dataset.seed?"),
             ("output.metrics", "did you mean output.metric?"),
             ("verify.xyzzy", "the keys of verify are mode, sample_fraction"),
         ];
@@ -83,6 +104,6 @@ mod tests {
             assert_eq!(advice(path), said, "{path}");
         }
         let sections = advice("q");
-        assert!(sections.starts_with("the sections are checkpoint, dataset,"), "{sections}");
+        assert!(sections.starts_with("the sections are dataset, evaluation,"), "{sections}");
     }
 }
