@@ -12,6 +12,7 @@ pub mod progress;
 pub mod result;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod screen;
 pub mod text;
 pub mod timestamp;
 pub mod units;

@@ -1,0 +1,14 @@
+//! The terminal: what a command prints. Nothing else in the program writes to it, but errors and progress.
+
+use std::io::Write;
+
+/// Prints a command's output. A reader that went away (`| head`) is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Tells the user something beside the output.
+pub fn notice(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "rankio: {text}");
+}
