@@ -393,6 +393,11 @@ mod mpi_link {
         pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
             self.barrier();
             let root = self.world.process_at_rank(0);
+            // An empty slice points at address 1, which Open MPI takes for MPI_IN_PLACE: never send one.
+            let mut row = Vec::with_capacity(bytes.len() + 1);
+            row.extend_from_slice(bytes);
+            row.push(0);
+            let bytes = &row[..];
             let length = bytes.len() as i32;
             if self.world.rank() != 0 {
                 root.gather_into(&length);
@@ -416,7 +421,7 @@ mod mpi_link {
                 root.gather_varcount_into_root(bytes, &mut partition);
             }
             let part = |(start, length): (&i32, &i32)| {
-                all[*start as usize..(*start + *length) as usize].to_vec()
+                all[*start as usize..(*start + *length - 1) as usize].to_vec()
             };
             Some(starts.iter().zip(&lengths).map(part).collect())
         }
@@ -427,6 +432,9 @@ mod mpi_link {
             let mut length = bytes.len() as u64;
             root.broadcast_into(&mut length);
             bytes.resize(length as usize, 0);
+            if length == 0 {
+                return bytes;
+            }
             root.broadcast_into(&mut bytes[..]);
             bytes
         }
