@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// A step may take less than a millisecond: most updates must only read the clock.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
 const REDRAWS_PER_S: u8 = 5;
 const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {percent:>3}% {elapsed_precise} {msg}";
 const GIB: f64 = (1u64 << 30) as f64;
@@ -26,7 +28,7 @@ pub struct Progress {
     sink: Sink,
     rate: LiveRate,
     start: Instant,
-    last_line: Option<Instant>,
+    last_shown: Instant,
     done_units: u64,
 }
 
@@ -69,17 +71,21 @@ impl Progress {
     fn with_sink(kind: &str, total_units: u64, sink: Sink, start: Instant) -> Self {
         let rate = LiveRate { since: start, bytes: 0, gib_per_s: 0.0 };
         let kind = kind.to_owned();
-        Progress { kind, total_units, sink, rate, start, last_line: None, done_units: 0 }
+        Progress { kind, total_units, sink, rate, start, last_shown: start, done_units: 0 }
     }
 
     /// Shows that `done_units` units and `bytes` bytes are done in all, and `note` (an epoch, say).
-    /// Cheap when there is nothing to draw; not for I/O threads.
+    /// Reads the clock and, unless a display is due, does nothing else. Not for I/O threads.
     pub fn update(&mut self, done_units: u64, bytes: u64, note: &str) {
         let now = Instant::now();
         self.done_units = done_units;
         match &self.sink {
             Sink::Nothing => {}
             Sink::Bar(bar) => {
+                if now.saturating_duration_since(self.last_shown) < DRAW_EVERY {
+                    return;
+                }
+                self.last_shown = now;
                 let gib_per_s = self.rate.update(now, bytes);
                 bar.set_message(format!("{gib_per_s:.2} GiB/s {note}"));
                 bar.set_position(done_units);
@@ -94,11 +100,10 @@ impl Progress {
 
     /// The line that is due now, if one is.
     fn line(&mut self, now: Instant, bytes: u64, note: &str) -> Option<String> {
-        let last = self.last_line.unwrap_or(self.start);
-        if now.saturating_duration_since(last) < LINE_EVERY {
+        if now.saturating_duration_since(self.last_shown) < LINE_EVERY {
             return None;
         }
-        self.last_line = Some(now);
+        self.last_shown = now;
         let gib_per_s = self.rate.update(now, bytes);
         let elapsed_s = now.saturating_duration_since(self.start).as_secs();
         let (kind, done, total) = (&self.kind, self.done_units, self.total_units);
@@ -157,10 +162,14 @@ mod tests {
 
     #[test]
     fn the_template_draws_and_a_quiet_one_does_not() {
-        let mut bar =
-            Progress::with_sink("datagen", 10, Sink::Bar(bar("datagen", 10)), Instant::now());
-        bar.update(5, 1 << 30, "resumed");
-        bar.finish();
+        let sink = Sink::Bar(bar("datagen", 10));
+        let mut drawn = Progress::with_sink("datagen", 10, sink, Instant::now());
+        drawn.update(5, 1 << 30, "too early");
+        drawn.last_shown -= DRAW_EVERY;
+        drawn.update(6, 1 << 30, "resumed");
+        let Sink::Bar(bar) = &drawn.sink else { unreachable!("made above") };
+        assert_eq!((bar.position(), bar.message().as_str()), (6, "0.00 GiB/s resumed"));
+        drawn.finish();
         let mut quiet = Progress::new("datagen", 0, true);
         quiet.update(0, 0, "");
         quiet.finish();

@@ -242,9 +242,9 @@ pub struct TrainingMetrics {
     pub nominal_mib_per_s_mean: f64,
     /// Population standard deviation over epochs.
     pub nominal_mib_per_s_stdev: f64,
-    /// AU with nothing left out: all compute over the whole epochs.
+    /// AU with nothing left out, all compute over the whole epoch: mean over ranks and epochs.
     pub au_whole_percent: f64,
-    /// Samples per second with nothing left out.
+    /// Samples per second with nothing left out: sum over ranks, mean over epochs.
     pub samples_per_s_whole: f64,
     /// Steps of a block that the official window leaves out at its start.
     pub excluded_start_steps: u64,
@@ -273,15 +273,26 @@ pub struct DatagenMetrics {
     pub sync_s: f64,
 }
 
+/// One run by each formula of `official`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FiguresByFormula {
+    /// By `block_value` with `Variant::V3` (an evaluation: `Variant::V1`).
+    pub official: RunFigures,
+    /// By `block_value` with `Variant::V2`.
+    pub v2: RunFigures,
+    /// By `whole_value`.
+    pub whole: RunFigures,
+}
+
 impl TrainingMetrics {
-    /// Fills the official figures; `v2` is the same run by the older formula.
-    pub fn set_official(
+    /// Fills all figures of AU and throughput; `required_au` is the fraction `metric.au`.
+    pub fn set_figures(
         &mut self,
-        figures: &RunFigures,
-        v2: &RunFigures,
+        by_formula: &FiguresByFormula,
         required_au: f64,
         record_length_bytes: f64,
     ) {
+        let FiguresByFormula { official: figures, v2, whole } = by_formula;
         let mib = figures.mib_per_s(record_length_bytes);
         self.au_percent_per_epoch.clone_from(&figures.au_percent_per_epoch);
         self.au_percent_mean = figures.au_percent.mean;
@@ -294,6 +305,8 @@ impl TrainingMetrics {
         self.samples_per_s_mean_v2 = v2.samples_per_s.mean;
         self.nominal_mib_per_s_mean = mib.mean;
         self.nominal_mib_per_s_stdev = mib.stdev;
+        self.au_whole_percent = whole.au_percent.mean;
+        self.samples_per_s_whole = whole.samples_per_s.mean;
     }
 }
 
@@ -325,6 +338,7 @@ impl std::fmt::Display for Status {
 mod tests {
     use super::*;
     use crate::metrics::catalog::{CATALOG, find};
+    use crate::report::official::EpochSums;
     use crate::report::sample;
     use std::collections::BTreeSet;
 
@@ -339,6 +353,23 @@ mod tests {
         assert_eq!(Ranks::of(&[2.0], |_| "n".into()).imbalance, 1.0);
         assert_eq!(Ranks::of(&[0.0, 0.0], |_| "n".into()).imbalance, 0.0);
         assert_eq!(Ranks::of(&[], |_| unreachable!("no rank")).imbalance, 0.0);
+    }
+
+    #[test]
+    fn figures_come_from_their_formulas() {
+        let run = |au: f64, rate: f64| RunFigures::new(&[EpochSums::from_array([au, rate, 1.0])]);
+        let figures = FiguresByFormula {
+            official: run(90.0, 1024.0),
+            v2: run(90.0, 1000.0),
+            whole: run(80.0, 900.0),
+        };
+        let mut metrics = TrainingMetrics::default();
+        metrics.set_figures(&figures, 0.9, 1024.0);
+        assert_eq!((metrics.au_percent_mean, metrics.au_pass), (90.0, true));
+        assert_eq!((metrics.au_whole_percent, metrics.samples_per_s_whole), (80.0, 900.0));
+        assert_eq!(metrics.samples_per_s_mean_v2, 1000.0);
+        assert_eq!(metrics.nominal_mib_per_s_mean, 1.0);
+        assert_eq!(metrics.samples_per_s_per_epoch, [1024.0]);
     }
 
     #[test]

@@ -47,6 +47,28 @@ fn training() -> TrainingMetrics {
     }
 }
 
+fn storage() -> StoreFacts {
+    StoreFacts {
+        engine: "uring".into(),
+        direct: Some(true),
+        registered_buffers: true,
+        page_size: "2MiB-thp".into(),
+        alignment: 4096,
+        fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
+    }
+}
+
+fn proof() -> DirectProof {
+    DirectProof {
+        claimed_bytes: 8_700 * GIB + 4096,
+        process_io_bytes: Some(8_700 * GIB + 4096),
+        device_bytes: Some(8_701 * GIB),
+        resident_before: Some(0.0),
+        resident_after: Some(0.001),
+        alignment_probe: "misaligned read refused with EINVAL".into(),
+    }
+}
+
 /// A phase of a kind with the metrics that belong to it.
 pub(crate) fn phase(kind: &str) -> Phase {
     let metrics = match kind {
@@ -80,22 +102,8 @@ pub(crate) fn phase(kind: &str) -> Phase {
         },
         rate: Rate { gib_per_s: 199.977, nominal_gib_per_s: 200.0, ops_per_s: 204_776.0 },
         client: Client { cpu_s: 217.5, cpu_s_per_gib: 0.025, peak_rss_bytes: 3 * GIB / 2 },
-        storage: StoreFacts {
-            engine: "uring".into(),
-            direct: Some(true),
-            registered_buffers: true,
-            page_size: "2MiB-thp".into(),
-            alignment: 4096,
-            fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
-        },
-        proof: Some(DirectProof {
-            claimed_bytes: 8_700 * GIB + 4096,
-            process_io_bytes: Some(8_700 * GIB + 4096),
-            device_bytes: Some(8_701 * GIB),
-            resident_before: Some(0.0),
-            resident_after: Some(0.001),
-            alignment_probe: "misaligned read refused with EINVAL".into(),
-        }),
+        storage: storage(),
+        proof: Some(proof()),
         latency_ns: BTreeMap::from([
             ("read".to_owned(), summary(20_000, 200_000, 100)),
             ("write".to_owned(), summary(120, 900_000, 5_000)),

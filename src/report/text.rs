@@ -70,14 +70,19 @@ fn head(result: &RunResult) -> String {
     ])
 }
 
-/// What matters of a host in one line; equal hosts are one entry.
+/// Kinds of hosts that are listed.
+const KINDS_LISTED: usize = 8;
+
+/// What matters of a host in two lines; equal hosts are one entry.
 fn hosts(environment: &[HostFacts]) -> String {
     let mut kinds: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut unlisted = 0u64;
     for host in environment {
         let kind = host_kind(host);
-        match kinds.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, names)) => names.push(&host.host),
-            None => kinds.push((kind, vec![&host.host])),
+        match kinds.iter().position(|(known, _)| *known == kind) {
+            Some(index) => kinds[index].1.push(&host.host),
+            None if kinds.len() < KINDS_LISTED => kinds.push((kind, vec![&host.host])),
+            None => unlisted += 1,
         }
     }
     let mut text = String::new();
@@ -85,6 +90,9 @@ fn hosts(environment: &[HostFacts]) -> String {
         let more =
             if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { "".into() };
         text += &format!("  {}{more}: {kind}\n", names[0]);
+    }
+    if unlisted > 0 {
+        text += &format!("  {unlisted} more hosts that differ from these, see result.json\n");
     }
     text
 }
@@ -376,6 +384,17 @@ mod tests {
         let text = hosts(&result.environment);
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains("  node1 and 1 more: ") && text.contains("(limit 1.00 GiB)"));
+    }
+
+    #[test]
+    fn many_kinds_of_hosts_are_cut_short() {
+        let host = |cpus| HostFacts { host: format!("n{cpus}"), cpus, ..Default::default() };
+        let environment: Vec<HostFacts> = (0..20).map(host).collect();
+        let text = hosts(&environment);
+        assert!(
+            text.ends_with("  12 more hosts that differ from these, see result.json\n"),
+            "{text}"
+        );
     }
 
     #[test]
