@@ -168,7 +168,8 @@ mod tests {
         drawn.last_shown -= DRAW_EVERY;
         drawn.update(6, 1 << 30, "resumed");
         let Sink::Bar(bar) = &drawn.sink else { unreachable!("made above") };
-        assert_eq!((bar.position(), bar.message().as_str()), (6, "0.00 GiB/s resumed"));
+        assert_eq!(bar.position(), 6);
+        assert!(bar.message().ends_with(" GiB/s resumed"), "{}", bar.message());
         drawn.finish();
         let mut quiet = Progress::new("datagen", 0, true);
         quiet.update(0, 0, "");
