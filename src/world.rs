@@ -287,7 +287,6 @@ mod mpi_link {
     use mpi::collective::SystemOperation;
     use mpi::datatype::PartitionMut;
     use mpi::environment::Universe;
-    use mpi::request::WaitGuard;
     use mpi::topology::SimpleCommunicator;
     use mpi::traits::*;
 
@@ -360,18 +359,15 @@ mod mpi_link {
         pub fn max_polled(&self, value: u64) -> u64 {
             let mut result = 0u64;
             mpi::request::scope(|scope| {
-                let mut request = WaitGuard::from(self.world.immediate_all_reduce_into(
+                let mut request = self.world.immediate_all_reduce_into(
                     scope,
                     &value,
                     &mut result,
                     SystemOperation::max(),
-                ));
+                );
                 let mut polls = 0;
-                loop {
-                    match mpi::request::Request::from(request).test() {
-                        Ok(_) => break,
-                        Err(pending) => request = WaitGuard::from(pending),
-                    }
+                while let Err(pending) = request.test() {
+                    request = pending;
                     poll_pause(polls);
                     polls = polls.saturating_add(1);
                 }

@@ -256,6 +256,31 @@ pub struct TrainingMetrics {
     pub compute_ns: Summary,
     /// Wait in the barrier of a step.
     pub barrier_ns: Summary,
+    /// How far the compute sleep of a step missed the configured time.
+    pub compute_error_ns: Summary,
+    /// Measured over configured compute time, all ranks together.
+    pub compute_measured_over_configured: f64,
+    /// `au_percent_mean` with the configured compute time in the numerator.
+    pub au_percent_by_configured_compute: f64,
+    /// Batches that a rank may hold in flight or ready.
+    pub prefetch_window_batches: u64,
+    /// Each epoch by itself.
+    pub blocks: Vec<EpochBlock>,
+}
+
+/// One epoch (or one evaluation) of all ranks.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct EpochBlock {
+    /// Number of the epoch, from 1.
+    pub epoch: u64,
+    /// Longest block of a rank.
+    pub window_s: f64,
+    /// Bytes asked for by all ranks.
+    pub requested_bytes: u64,
+    /// Their rate over the window.
+    pub gib_per_s: f64,
+    /// Share of sampled pages that were in the page cache when it began; null where that cannot be seen.
+    pub resident_before: Option<f64>,
 }
 
 /// `metrics` of a phase of kind `datagen`.
@@ -269,8 +294,10 @@ pub struct DatagenMetrics {
     pub file_bytes: u64,
     /// Seconds of the I/O threads of all ranks in the generator.
     pub generator_s: f64,
-    /// Longest time that a rank spent in its final syncs.
-    pub sync_s: f64,
+    /// Rate of the generator in one thread while it ran.
+    pub generator_gib_per_s_per_thread: f64,
+    /// Share of the I/O threads' time that it took; near 1: the generator was the limit.
+    pub generator_share: f64,
 }
 
 /// One run by each formula of `official`.

@@ -44,6 +44,17 @@ fn training() -> TrainingMetrics {
         load_wait_ns: summary(9_600, 50_000, 3_000),
         compute_ns: summary(9_600, 323 * MS, 10),
         barrier_ns: summary(9_600, 20_000, 1_500),
+        compute_error_ns: summary(9_600, 10_000, 500),
+        compute_measured_over_configured: 1.0001,
+        au_percent_by_configured_compute: 93.9,
+        prefetch_window_batches: 4,
+        blocks: vec![super::result::EpochBlock {
+            epoch: 1,
+            window_s: 10.0,
+            requested_bytes: 1 << 30,
+            gib_per_s: 0.1,
+            resident_before: Some(0.0),
+        }],
     }
 }
 
@@ -78,7 +89,8 @@ pub(crate) fn phase(kind: &str) -> Phase {
             files_kept: 24,
             file_bytes: 146 * GIB,
             generator_s: 12.5,
-            sync_s: 0.75,
+            generator_gib_per_s_per_thread: 9.5,
+            generator_share: 0.25,
         }),
         _ => json!({}),
     };

@@ -234,11 +234,13 @@ fn details(phase: &Phase) -> String {
 }
 
 fn datagen(metrics: &DatagenMetrics) -> String {
-    let DatagenMetrics { files_written, files_kept, generator_s, sync_s, .. } = *metrics;
+    let DatagenMetrics { files_written, files_kept, generator_share, .. } = *metrics;
+    let rate = metrics.generator_gib_per_s_per_thread;
     let size = bytes(metrics.file_bytes);
     format!(
-        "{files_written} written ({size}), {files_kept} kept, generator {generator_s:.2} s, \
-         last sync {sync_s:.2} s"
+        "{files_written} written ({size}), {files_kept} kept; generator {rate:.2} GiB/s in a thread, \
+         {:.0} % of the threads' time",
+        100.0 * generator_share
     )
 }
 

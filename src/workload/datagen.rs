@@ -1,7 +1,7 @@
 //! Generates a dataset: parallel over ranks and threads, resumable, and never over somebody else's files.
 
 use super::clean;
-use super::dataset::{MARKER, Marker, Progress as State, total_bytes};
+use super::dataset::{MARKER, Marker, Progress as State};
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
 use super::small::connect_small;
@@ -10,8 +10,8 @@ use super::write_thread::{self, WriteJob, WriteReport};
 use crate::metrics::{LiveCounters, Recorder, Series};
 use crate::plan::FileSet;
 use crate::report::progress::Progress;
+use crate::report::result::DatagenMetrics;
 use crate::world::interrupted;
-use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -198,20 +198,19 @@ fn reduce(
         verify_mode: "none".into(),
     };
     let mut reduced = clock.finish(session, &outcome)?;
-    let fill_s = totals[2] as f64 / 1e9;
-    let gib = reduced.recorder.bytes.requested as f64 / GIB;
-    reduced.phase.metrics = json!({
-        "files_written": totals[0],
-        "files_found_complete": totals[1],
-        "dataset_bytes": total_bytes(session.plan),
-        "generator_gib_per_s_per_thread": if fill_s > 0.0 { gib / fill_s } else { 0.0 },
-        "generator_share_of_thread_time": share(fill_s, reduced.phase.window_s, session),
-    });
+    let generator_s = totals[2] as f64 / 1e9;
+    let file_bytes = reduced.recorder.bytes.requested;
+    let thread_s =
+        reduced.phase.window_s * session.write_threads() as f64 * session.world.size() as f64;
+    let per = |value: f64, seconds: f64| if seconds > 0.0 { value / seconds } else { 0.0 };
+    let metrics = DatagenMetrics {
+        files_written: totals[0],
+        files_kept: totals[1],
+        file_bytes,
+        generator_s,
+        generator_gib_per_s_per_thread: per(file_bytes as f64 / GIB, generator_s),
+        generator_share: per(generator_s, thread_s),
+    };
+    reduced.phase.metrics = serde_json::to_value(metrics).expect("metrics are plain data");
     Some(reduced)
-}
-
-/// Share of the I/O threads' time that went into making content.
-fn share(fill_s: f64, window_s: f64, session: &Session<'_>) -> f64 {
-    let threads = session.write_threads() as f64 * session.world.size() as f64;
-    if window_s > 0.0 { fill_s / (window_s * threads) } else { 0.0 }
 }

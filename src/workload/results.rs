@@ -11,7 +11,7 @@ use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
-use crate::report::result::{Run, RunResult, SCHEMA, Status, Tool, Verdict};
+use crate::report::result::{Calibration, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
 use std::path::Path;
@@ -154,10 +154,19 @@ fn result_of(
         config: serde_json::to_value(&collected.loaded.config).unwrap_or_default(),
         config_notes: collected.loaded.notes.clone(),
         environment: collected.hosts.to_vec(),
-        calibration: phases.calibration.clone(),
+        calibration: calibration(phases),
         phases: all,
         verdict,
     }
+}
+
+/// The calibration with the sleep error of the steps that were really computed.
+fn calibration(phases: &Phases) -> Option<Calibration> {
+    let errors = phases.reduced.iter().flat_map(|reduced| &reduced.histograms);
+    let mut errors = errors.filter(|(name, _)| name == "compute_error_ns");
+    let mut calibration = phases.calibration.clone()?;
+    calibration.sleep_error_ns = errors.next().map(|(_, h)| h.summary()).unwrap_or_default();
+    Some(calibration)
 }
 
 fn features() -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use super::compute::{Draw, Pacer, unix_ns};
 use super::dataset::Standing;
-use super::loop_metrics::{self, EpochRow};
+use super::loop_metrics;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency};
 use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers};
 use super::session::Session;
@@ -14,6 +14,7 @@ use crate::plan::{EpochOrder, FileSet};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
 use crate::report::official::EpochValue;
 use crate::report::progress::Progress;
+use crate::report::result::EpochBlock;
 use std::sync::atomic::AtomicU64;
 
 /// What the training phase yields.
@@ -42,7 +43,7 @@ struct Tally {
     samples: u64,
     table: EpochTable,
     reports: Vec<ThreadReport>,
-    epochs: Vec<EpochRow>,
+    blocks: Vec<EpochBlock>,
     clock: PhaseClock,
 }
 
@@ -71,7 +72,7 @@ impl Tally {
             samples: 0,
             table: EpochTable::default(),
             reports: Vec::new(),
-            epochs: Vec::new(),
+            blocks: Vec::new(),
             clock: PhaseClock::new(session, Direction::Read),
         }
     }
@@ -108,11 +109,15 @@ impl Tally {
             ],
             verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
         };
-        let mut compute_ns = [times.configured_ns, times.computed_ns];
-        session.world.sum(&mut compute_ns);
+        let mut sums = [times.configured_ns, times.computed_ns, self.samples];
+        session.world.sum(&mut sums);
+        let [configured, measured, samples] = sums;
+        let (table, blocks) = (&self.table, self.blocks);
         let reduced = self.clock.finish(session, &outcome).map(|mut reduced| {
-            reduced.phase.metrics =
-                loop_metrics::metrics(session, &self.table, &reduced, compute_ns, &self.epochs);
+            let compute_ns = [configured, measured];
+            let metrics =
+                loop_metrics::metrics(session, table, &reduced, compute_ns, samples, blocks);
+            reduced.phase.metrics = serde_json::to_value(metrics).expect("metrics are plain data");
             reduced
         });
         (reduced, self.table)
@@ -310,7 +315,8 @@ impl Block<'_> {
         tally.samples += moved.samples;
         let figures = figures(session, log, task.steps, tally.batch);
         tally.table.add(session, &figures, step_barrier);
-        tally.epochs.push(EpochRow::reduce(session, self.epoch, log, moved.read_bytes, resident));
+        let bytes = moved.read_bytes;
+        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, resident));
         Ok((stopped, figures))
     }
 }
