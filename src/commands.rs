@@ -86,6 +86,9 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     };
     let planned = prepared.and_then(|loaded| {
         let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
+        if !datagen_only {
+            plan.check_runnable().map_err(|error| error.to_string())?;
+        }
         Ok((loaded, plan))
     });
     let (loaded, plan) = match world.agree(planned) {

@@ -103,6 +103,7 @@ pub struct Plan {
     config: Config,
     train_dealing: Dealing,
     valid_dealing: Option<Dealing>,
+    shortage: Option<PlanError>,
     memory: Memory,
     minimum: MinimumDataset,
 }
@@ -135,11 +136,10 @@ impl Plan {
             _ => Some(FileSet::new(config, Split::Valid, format)?),
         };
         let memory = Memory::new(config)?;
-        let train_dealing = deal_training(config, &train, world.ranks)?;
-        let valid_dealing = match &valid {
-            Some(files) => Some(deal_evaluation(config, files, world.ranks)?),
-            None => None,
-        };
+        let (train_dealing, train_shortage) = deal_training(config, &train, world.ranks)?;
+        let evaluation = valid.as_ref().map(|files| deal_evaluation(config, files, world.ranks));
+        let (valid_dealing, valid_shortage) = evaluation.unzip();
+        let shortage = train_shortage.or(valid_shortage.flatten());
         let input = RuleInput {
             files: train.files(),
             samples_per_file: train.samples_per_file(),
@@ -148,7 +148,17 @@ impl Plan {
         };
         let minimum = MinimumDataset::new(input, world);
         let config = config.clone();
-        Ok(Plan { train, valid, world, config, train_dealing, valid_dealing, memory, minimum })
+        Ok(Plan {
+            train,
+            valid,
+            world,
+            config,
+            train_dealing,
+            valid_dealing,
+            shortage,
+            memory,
+            minimum,
+        })
     }
 
     /// Order of training in `epoch` (from 1). `run_seed` is used where a shuffle is `random`. In
@@ -180,6 +190,12 @@ impl Plan {
     /// dealt by sample.
     pub fn eval_order(&self) -> Option<EpochOrder> {
         self.valid_dealing.map(|dealing| dealing.epoch(Arrangement::Identity))
+    }
+
+    /// Whether a run has at least one step of each kind it asks for. A plan that has none can still be
+    /// printed: it says how many files are needed.
+    pub fn check_runnable(&self) -> Result<(), PlanError> {
+        self.shortage.clone().map_or(Ok(()), Err)
     }
 
     /// Steps of a training epoch, equal on all ranks.
@@ -274,7 +290,12 @@ fn check(config: &Config, world: WorldShape) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn deal_training(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing, PlanError> {
+/// The dealing and, where it has not one step, why.
+fn deal_training(
+    config: &Config,
+    files: &FileSet,
+    ranks: u64,
+) -> Result<(Dealing, Option<PlanError>), PlanError> {
     let (count, samples, batch) =
         (files.files(), files.samples_per_file(), config.reader.batch_size);
     let dealing = match config.io.mode {
@@ -282,11 +303,12 @@ fn deal_training(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing
         IoMode::Reference => Dealing::reference(count, samples, ranks, batch),
     };
     if !config.workflow.train {
-        return Ok(dealing);
+        return Ok((dealing, None));
     }
     if dealing.steps() == 0 {
         let whole_files = config.io.mode == IoMode::Reference;
-        return Err(too_few_samples(files, "batch_size", batch, ranks, whole_files));
+        let shortage = too_few_samples(files, "batch_size", batch, ranks, whole_files);
+        return Ok((dealing, Some(shortage)));
     }
     // Like the reference, a cap of zero is none.
     match config.train.total_training_steps.filter(|&cap| cap > 0) {
@@ -295,19 +317,18 @@ fn deal_training(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing
              it or generate more files",
             dealing.steps()
         ))),
-        Some(cap) => Ok(dealing.cap(cap)),
-        None => Ok(dealing),
+        Some(cap) => Ok((dealing.cap(cap), None)),
+        None => Ok((dealing, None)),
     }
 }
 
-fn deal_evaluation(config: &Config, files: &FileSet, ranks: u64) -> Result<Dealing, PlanError> {
+fn deal_evaluation(config: &Config, files: &FileSet, ranks: u64) -> (Dealing, Option<PlanError>) {
     let batch = config.reader.batch_size_eval;
     let dealing =
         Dealing::native(files.files(), files.samples_per_file(), ranks, batch, config.io.drop_last);
-    if config.workflow.evaluation && dealing.steps() == 0 {
-        return Err(too_few_samples(files, "batch_size_eval", batch, ranks, false));
-    }
-    Ok(dealing)
+    let is_short = config.workflow.evaluation && dealing.steps() == 0;
+    let shortage = is_short.then(|| too_few_samples(files, "batch_size_eval", batch, ranks, false));
+    (dealing, shortage)
 }
 
 fn too_few_samples(

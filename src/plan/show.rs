@@ -103,6 +103,9 @@ fn training(plan: &Plan) -> Value {
 fn notes(plan: &Plan) -> Vec<String> {
     let dataset = &plan.config.dataset;
     let mut notes = Vec::new();
+    if let Err(shortage) = plan.check_runnable() {
+        notes.push(format!("cannot run: {shortage}"));
+    }
     let configured = dataset.record_length_bytes_stdev;
     let (mean, real) = plan.train.sizes().sample_bytes();
     if (real - configured).abs() > 0.01 * configured {

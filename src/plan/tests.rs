@@ -75,12 +75,22 @@ fn what_cannot_run_is_refused_with_its_figures() {
     for (change, ranks, text) in cases {
         let mut config = config();
         change(&mut config);
-        let error = plan(&config, ranks).unwrap_err();
+        let planned = plan(&config, ranks);
+        let error = planned.and_then(|plan| plan.check_runnable()).unwrap_err();
         assert!(error.0.contains(text), "{error}");
         assert!(!error.0.contains('\n'));
     }
     let too_many_hosts = Plan::with_format(&config(), world(2, 3), Arc::new(Plain::new("npz", 0)));
     assert!(too_many_hosts.unwrap_err().0.contains("3 hosts for 2 ranks"));
+}
+
+#[test]
+fn a_dataset_too_small_to_run_can_still_be_planned() {
+    let small = plan(&config(), 9).unwrap();
+    assert!(small.check_runnable().is_err());
+    assert_eq!(small.steps_per_epoch(), 0);
+    assert!(small.to_json()["dataset"]["minimum_files"].as_u64().unwrap() > 8);
+    assert!(small.to_text().contains("cannot run: dataset has too few samples"));
 }
 
 #[test]

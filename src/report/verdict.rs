@@ -74,6 +74,15 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
         let text = format!("{name}: holds no AU, so the run cannot be judged.");
         return findings.push((Status::Invalid, text));
     };
+    let excluded = metrics.excluded_start_steps + metrics.excluded_end_steps;
+    if metrics.steps <= excluded * metrics.epochs {
+        let text = format!(
+            "{name}: AU cannot be judged: {} steps in {} epoch(s), and the metric window leaves {excluded} \
+             of each epoch out; give more files, fewer ranks or a smaller batch.",
+            metrics.steps, metrics.epochs
+        );
+        return findings.push((Status::Invalid, text));
+    }
     let (au, required) = (metrics.au_percent_mean, metrics.au_required_percent);
     if metrics.au_pass {
         held.push(format!("{name}: AU {au:.2} % reaches the required {required:.2} %."));
