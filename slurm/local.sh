@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on one machine, no batch system needed: builds rankio, lets two MPI ranks generate a dataset
-# and train over it, and says where the results are.
+# and train over it. The last line says where the results are.
 #
 #   slurm/local.sh [WORKLOAD.yaml [more arguments for `rankio run`]]
 #
@@ -13,7 +13,6 @@ name=$(basename "$workload" .yaml)
 ranks=${RANKS:-2}
 data=${DATA_DIR:-./data/$name}
 results=${RESULTS_DIR:-./results}
-run_id=$name-$(date -u +%Y%m%d-%H%M%S)
 
 tests/setup build
 cargo build --release --locked
@@ -27,6 +26,5 @@ if mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
   launch+=(--oversubscribe)
   [[ $(id -u) != 0 ]] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
-"${launch[@]}" "$binary" run "$workload" \
-  --data-dir "$data" --results-dir "$results" --run-id "$run_id" "$@"
-echo "results: $results/$run_id"
+exec "${launch[@]}" "$binary" run "$workload" \
+  --data-dir "$data" --results-dir "$results" "$@"

@@ -57,8 +57,10 @@ impl Source {
     /// Names of modules that are compiled for tests only and live in files of their own.
     pub fn test_modules(&self) -> Vec<String> {
         let lines: Vec<&str> = self.code.lines().collect();
-        let name =
-            |line: &str| Some(line.trim().strip_prefix("mod ")?.strip_suffix(';')?.to_string());
+        let name = |line: &str| {
+            let (_, declared) = line.split_once("mod ")?;
+            Some(declared.trim().strip_suffix(';')?.to_string())
+        };
         lines
             .windows(2)
             .filter(|pair| pair[0].trim() == "#[cfg(test)]")
@@ -257,7 +259,7 @@ fn the_scanner_tells_code_from_comment_and_literal() {
 #[test]
 fn test_items_and_function_ends_are_found() {
     let text = "fn a(x: [u8; 2])\n{\n    if x { }\n}\n#[cfg(test)]\nmod tests {\n    fn t() {}\n}\n\
-                fn b() {}\n#[cfg(test)]\nmod more;\nfn c() {}\n";
+                fn b() {}\n#[cfg(test)]\npub(crate) mod more;\nfn c() {}\n";
     let source = Source::new("src/a.rs", text);
     assert_eq!(source.functions()[0], (1, 4, "a".to_string()));
     let outside: Vec<usize> = source.production().map(|(n, _)| n).collect();
