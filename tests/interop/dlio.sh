@@ -5,8 +5,8 @@
 #
 # VENV_DIR keeps the Python environment (7 GB with PyTorch's default build) for another run; without
 # it a temporary one is made and removed. DATASETS=DIR uses DIR/<format> as they are and makes none.
-# FORMATS and RANKS choose what runs. Needs mpirun and python3 with venv. For the smaller PyTorch
-# without GPU support set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+# FORMATS and RANKS choose what runs. Needs mpirun and python3 with venv.
+
 set -eu
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
