@@ -1,4 +1,5 @@
-//! Buffers for I/O: one aligned region per store instance, cut into equal parts, touched before use.
+//! Buffers for I/O: one aligned region per store instance, cut into equal parts and touched before
+//! use.
 //!
 //! Huge pages matter: with 4 KiB pages each page of a request is a segment of its own, which costs
 //! up to 3x the bandwidth and 10x the CPU at 1 MiB. So the region is taken from reserved huge pages
