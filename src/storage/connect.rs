@@ -87,6 +87,7 @@ fn connect_folder(
     path: &Path,
     force_direct: bool,
 ) -> Result<Box<dyn Storage>, StorageError> {
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let pool = pool_of(spec)?;
     let depth = pool.count();
     let mut fallbacks = Vec::new();
@@ -100,7 +101,9 @@ fn connect_folder(
         match UringEngine::new(&pool, options) {
             Ok(engine) => return boxed(engine, pool, spec, path, force_direct, fallbacks),
             Err(e) if spec.io.engine == config::Engine::Uring => {
-                return Err(StorageError::own("connect", path, ring_refused(&e)));
+                let mut error = StorageError::own("connect", path, ring_refused(&e));
+                error.errno = e.raw_os_error().unwrap_or(0);
+                return Err(error);
             }
             Err(e) => fallbacks.push(format!("{}; pread/pwrite instead", ring_refused(&e))),
         }
