@@ -2,6 +2,8 @@
 //! wrapper, on ext4 or whatever holds the target folder, on tmpfs, and on xfs where this process
 //! may mount one.
 
+mod mounts;
+
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
 use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
 use std::path::{Path, PathBuf};
@@ -50,7 +52,12 @@ fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
 /// Runs a check on every way in a fresh folder on every file system at hand.
 fn on_every_store(check: impl Fn(&mut dyn Storage, &Path)) {
     let shm = Path::new("/dev/shm");
-    let roots = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
+    let xfs = mounts::Mount::xfs();
+    let mut roots = vec![PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
+    match &xfs {
+        Some(mount) => roots.push(mount.path().to_path_buf()),
+        None => eprintln!("xfs skipped: it needs root and mkfs.xfs"),
+    }
     for root in roots.iter().filter(|root| root.is_dir()) {
         for way in ways() {
             let dir = tempfile::tempdir_in(root).unwrap();

@@ -2,10 +2,12 @@
 //! device moved; and what it says when a disk is full or a folder may not be written. Some of it
 //! needs root for a mount and says so where it is left out.
 
+mod mounts;
+
+use mounts::Mount;
 use rankio::config::{Engine, Io};
 use rankio::storage::{Op, OpenMode, Storage, StorageError, StoreSpec, connect, proof};
 use std::path::Path;
-use std::process::Command;
 
 const BLOCK: usize = 256 << 10;
 
@@ -144,47 +146,6 @@ fn no_permission_is_named() {
     assert!(e.to_string().contains("owner and mode"), "{e}");
 }
 
-/// A mounted file system, unmounted on drop.
-struct Mount {
-    dir: tempfile::TempDir,
-    image: Option<tempfile::TempPath>,
-}
-
-impl Mount {
-    fn run(command: &str, args: &[&str]) -> bool {
-        let status = Command::new(command).args(args).output();
-        status.is_ok_and(|o| o.status.success())
-    }
-
-    fn tmpfs(size: &str) -> Option<Mount> {
-        let dir = tempfile::tempdir().ok()?;
-        let options = format!("size={size}");
-        let at = dir.path().to_str()?.to_string();
-        let done = Self::run("mount", &["-t", "tmpfs", "-o", &options, "rankio-test", &at]);
-        done.then_some(Mount { dir, image: None })
-    }
-
-    fn xfs() -> Option<Mount> {
-        let image = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).ok()?;
-        image.as_file().set_len(400 << 20).ok()?;
-        let (dir, image) = (tempfile::tempdir().ok()?, image.into_temp_path());
-        let (at, file) = (dir.path().to_str()?.to_string(), image.to_str()?.to_string());
-        let done = Self::run("mkfs.xfs", &["-q", &file])
-            && Self::run("mount", &["-o", "loop", &file, &at]);
-        done.then_some(Mount { dir, image: Some(image) })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let at = self.dir.path().to_str().unwrap_or_default().to_string();
-        if !Self::run("umount", &[&at]) && !Self::run("umount", &["-l", &at]) {
-            eprintln!("{at} is still mounted");
-        }
-        drop(self.image.take());
-    }
-}
-
 #[test]
 fn a_full_disk_is_named_at_open_or_at_the_write() {
     let Some(mount) = Mount::tmpfs("4m") else {
@@ -192,11 +153,11 @@ fn a_full_disk_is_named_at_open_or_at_the_write() {
         return;
     };
     for engine in [Engine::Uring, Engine::Sync] {
-        let mut s = store(mount.dir.path(), engine, true);
+        let mut s = store(mount.path(), engine, true);
         let e = fill(s.as_mut(), "reserved", 64 << 20).unwrap_err();
         assert_eq!((e.op, e.errno), ("create", libc::ENOSPC), "{e}");
-        assert!(!mount.dir.path().join("reserved").exists(), "no useless file is left");
-        let root = mount.dir.path().to_str().unwrap().to_string();
+        assert!(!mount.path().join("reserved").exists(), "no useless file is left");
+        let root = mount.path().to_str().unwrap().to_string();
         let io = Io { engine, fallocate: false, ..Io::default() };
         let spec = StoreSpec { root, io, rank: 0, buffers: 4, buffer_bytes: BLOCK };
         let mut s = connect(&spec).unwrap();
@@ -214,7 +175,7 @@ fn xfs_is_direct_and_round_trips() {
         return;
     };
     for engine in [Engine::Uring, Engine::Sync] {
-        let mut s = store(mount.dir.path(), engine, true);
+        let mut s = store(mount.path(), engine, true);
         for (i, bytes) in [1u64, 4095, 4097, 3 * BLOCK as u64 + 1].into_iter().enumerate() {
             let name = format!("{engine:?}/{i}");
             fill(s.as_mut(), &name, bytes).unwrap();
@@ -224,5 +185,5 @@ fn xfs_is_direct_and_round_trips() {
         let facts = s.facts();
         assert_eq!(facts.direct, Some(true), "{facts:?}");
     }
-    assert!(proof::alignment_probe(mount.dir.path()).unwrap().enforced);
+    assert!(proof::alignment_probe(mount.path()).unwrap().enforced);
 }

@@ -158,6 +158,11 @@ impl BufferPool {
         self.count
     }
 
+    /// Bytes of the mapping, whole pages of whatever size it has.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.region.len as u64
+    }
+
     /// What lies behind the buffers: `2MiB-hugetlb`, `2MiB-thp` or `4KiB`.
     pub fn page_size(&self) -> &'static str {
         match self.pages {

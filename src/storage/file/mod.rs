@@ -1,6 +1,7 @@
 //! Files: one store for all file engines. Names, opening, lengths and buffers are the same for
 //! each of them; an engine only moves bytes of files that are open.
 
+mod memlock;
 mod mmap;
 mod opening;
 mod root;

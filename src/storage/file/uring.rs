@@ -6,6 +6,7 @@
 //! `submit_batch` trades that for fewer calls on targets that the CPU limits. Completions are taken
 //! from the ring without a call whenever some are there.
 
+use super::memlock;
 use super::table::{FileTable, OpenFile};
 use super::transfer::{Kind, Step, Transfer};
 use super::{Engine, finished, prepare};
@@ -115,6 +116,21 @@ fn build_ring(entries: u32) -> io::Result<(IoUring, bool, Option<String>)> {
     Ok((ring, false, Some(note.into())))
 }
 
+/// The kernel gives the locked memory of a closed ring back a little later, so a ring that finds
+/// none is tried again for a tenth of a second.
+fn build_patiently(entries: u32) -> io::Result<(IoUring, bool, Option<String>)> {
+    let mut tries = 0;
+    loop {
+        match build_ring(entries) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && tries < 20 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
 impl UringEngine {
     /// Sets a ring up for the buffers of `pool`.
     ///
@@ -122,7 +138,7 @@ impl UringEngine {
     /// EPERM or ENOSYS where the kernel refuses io_uring; others as they come.
     pub fn new(pool: &BufferPool, options: UringOptions) -> io::Result<UringEngine> {
         let places = 2 * pool.count();
-        let (ring, disabled, note) = build_ring(places.next_power_of_two() as u32)?;
+        let (ring, disabled, note) = build_patiently(places.next_power_of_two() as u32)?;
         if !ring.params().is_feature_ext_arg() {
             // Waiting with a timeout came with Linux 5.11.
             return Err(io::Error::from_raw_os_error(libc::ENOSYS));
@@ -162,18 +178,22 @@ impl UringEngine {
             broken: None,
         };
         if options.registered {
-            engine.register(&iovecs);
+            engine.register(&iovecs, pool.mapped_bytes());
         }
         Ok(engine)
     }
 
     /// Registers buffers and an empty file table; what is refused is noted.
-    fn register(&mut self, iovecs: &[libc::iovec]) {
-        // SAFETY: the region outlives the ring: `FileStore` drops its engine before its pool, and
-        // an engine that cannot be drained keeps its buffers (and so the region) for good.
-        match unsafe { self.ring.submitter().register_buffers(iovecs) } {
-            Ok(()) => self.fixed_buffers = true,
-            Err(e) => self.fallbacks.push(registration_refused(&e)),
+    fn register(&mut self, iovecs: &[libc::iovec], region_bytes: u64) {
+        if let Some(objection) = memlock::objection(region_bytes) {
+            self.fallbacks.push(objection);
+        } else {
+            // SAFETY: the region outlives the ring: `FileStore` drops its engine before its pool,
+            // and an engine that cannot be drained keeps its buffers (and so the region) for good.
+            match unsafe { self.ring.submitter().register_buffers(iovecs) } {
+                Ok(()) => self.fixed_buffers = true,
+                Err(e) => self.fallbacks.push(memlock::refused(&e)),
+            }
         }
         match self.ring.submitter().register_files_sparse(TABLE_FILES) {
             Ok(()) => self.table = true,
@@ -377,18 +397,6 @@ fn entry_of(slot: &mut Slot, target: types::Fd) -> squeue::Entry {
         (_, true) => opcode::ReadFixed::new(target, address, len, number).offset(offset).build(),
         (_, false) => opcode::Read::new(target, address, len).offset(offset).build(),
     }
-}
-
-/// Why buffers are not registered.
-fn registration_refused(error: &io::Error) -> String {
-    use nix::sys::resource::{Resource, getrlimit};
-    let remedy = match (error.raw_os_error(), getrlimit(Resource::RLIMIT_MEMLOCK)) {
-        (Some(libc::ENOMEM | libc::EPERM), Ok((soft, _))) => {
-            format!("; the limit `ulimit -l` is {} KiB, shared by all ranks of a user", soft >> 10)
-        }
-        _ => String::new(),
-    };
-    format!("buffers are not registered with the ring: {error}{remedy}")
 }
 
 impl Engine for UringEngine {
