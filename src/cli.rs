@@ -1,11 +1,13 @@
-//! What the user typed. Self-contained: the build script reads this file too, for completions and the man page.
+//! What the user typed. Self-contained: the build script reads this file too, for completions and
+//! the man page.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// MPI-native storage benchmark for AI: training reads as an accelerator would make them.
 ///
-/// One rank stands for one accelerator. Start it with mpirun or srun; a plain start is a run with one rank.
+/// One rank stands for one accelerator. Start it with mpirun or srun; a plain start is a run with
+/// one rank.
 #[derive(Debug, Parser)]
 #[command(name = "rankio", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -24,7 +26,8 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done but not VALID (wi
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print what a run would do: files, bytes, steps, memory, demand. Needs no data and no MPI launch.
+    /// Print what a run would do: files, bytes, steps, memory, demand. Needs no data and no MPI
+    /// launch.
     Plan(PlanArgs),
     /// Generate the dataset of a workload file, or finish an interrupted generation.
     Datagen(DatagenArgs),
@@ -45,7 +48,8 @@ pub struct WorkloadArgs {
     #[arg(required = true, value_name = "WORKLOAD.yaml")]
     pub files: Vec<PathBuf>,
 
-    /// Override one key, e.g. `dataset.num_files_train=14` or `io.block_size=4MiB`. May be repeated.
+    /// Override one key, e.g. `dataset.num_files_train=14` or `io.block_size=4MiB`. May be
+    /// repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
@@ -141,7 +145,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub io: IoArgs,
 
-    /// If the file generates data: remove a rankio dataset of another configuration that stands in the way.
+    /// If the file generates data: remove a rankio dataset of another configuration that stands in
+    /// the way.
     #[arg(long)]
     pub overwrite: bool,
 }

@@ -1,4 +1,5 @@
-//! The commands: from what the user typed to an exit code. The only file besides `main.rs` that joins all rooms.
+//! The commands: from what the user typed to an exit code. The only file besides `main.rs` that
+//! joins all rooms.
 
 use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,

@@ -192,8 +192,8 @@ impl Plan {
         self.valid_dealing.map(|dealing| dealing.epoch(Arrangement::Identity))
     }
 
-    /// Whether a run has at least one step of each kind it asks for. A plan that has none can still be
-    /// printed: it says how many files are needed.
+    /// Whether a run has at least one step of each kind it asks for. A plan that has none can still
+    /// be printed: it says how many files are needed.
     pub fn check_runnable(&self) -> Result<(), PlanError> {
         self.shortage.clone().map_or(Ok(()), Err)
     }

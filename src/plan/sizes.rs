@@ -219,8 +219,8 @@ fn native_sides(dataset: &Dataset, files: u64) -> Vec<(u64, u64)> {
 /// Rows tried below the square root for a product nearer to the wanted number.
 const ROWS_TRIED: u64 = 64;
 
-/// Rows and columns, nearly square, whose product is as near to `elements` (at least 1) as any of a few
-/// row counts allows: exact or off by a few elements for large arrays.
+/// Rows and columns, nearly square, whose product is as near to `elements` (at least 1) as any of a
+/// few row counts allows: exact or off by a few elements for large arrays.
 fn near_square(elements: u64) -> (u64, u64) {
     let root = elements.isqrt();
     let tried = (root - ROWS_TRIED.min(root / 32)..=root).rev();

@@ -76,7 +76,7 @@ pub struct Calibration {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Phase {
-    /// `datagen`, `training`, `evaluation`, …
+    /// `datagen`, `training`, `evaluation`, ...
     pub kind: String,
     pub name: String,
     pub window_s: f64,
@@ -279,7 +279,8 @@ pub struct EpochBlock {
     pub requested_bytes: u64,
     /// Their rate over the window.
     pub gib_per_s: f64,
-    /// Share of sampled pages that were in the page cache when it began; null where that cannot be seen.
+    /// Share of sampled pages that were in the page cache when it began; null where that cannot be
+    /// seen.
     pub resident_before: Option<f64>,
 }
 

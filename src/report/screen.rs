@@ -1,4 +1,5 @@
-//! The terminal: what a command prints. Nothing else in the program writes to it, but errors and progress.
+//! The terminal: what a command prints. Nothing else in the program writes to it, but errors and
+//! progress.
 
 use std::io::Write;
 

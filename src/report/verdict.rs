@@ -9,7 +9,7 @@ use super::result::{Calibration, DirectProof, Phase, Rate, Status, Verdict};
 
 /// Bytes claimed may exceed bytes delivered by this share: counters are read around the phase.
 const CLAIM_TOLERANCE: f64 = 0.01;
-/// … and by these bytes, so that tiny runs are not judged by one read of metadata.
+/// ... and by these bytes, so that tiny runs are not judged by one read of metadata.
 const CLAIM_SLACK_BYTES: u64 = 4 << 20;
 /// Share of sampled pages that may be resident: single pages of headers prove nothing.
 const RESIDENCY_TOLERANCE: f64 = 0.01;

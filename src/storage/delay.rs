@@ -171,6 +171,10 @@ impl Storage for DelayStore {
         self.inner.rename(from, to)
     }
 
+    fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.inner.sync_folder(folder)
+    }
+
     fn remove(&mut self, name: &str) -> Result<(), StorageError> {
         self.inner.remove(name)
     }

@@ -131,7 +131,7 @@ pub struct StoreFacts {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{op} {path}{}: {what}", error::at_offset(.offset))]
 pub struct StorageError {
-    /// `open`, `read`, …
+    /// `open`, `read`, ...
     pub op: &'static str,
     /// Path or URI without credentials.
     pub path: String,
@@ -174,8 +174,12 @@ pub trait Storage: Send {
     fn give_buffer(&mut self, buffer: IoBuffer);
     /// Size of a name, None if it does not exist.
     fn stat(&mut self, name: &str) -> Result<Option<Stat>, StorageError>;
-    /// Moves a finished file to its final name, replacing what is there, durably (folder synced).
+    /// Moves a finished file to its final name, replacing what is there. The new name is durable
+    /// after [`Storage::sync_folder`]; until then a crash may bring the old one back.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError>;
+    /// Makes the names in a folder durable (`""`: the root). A folder that is not there is no
+    /// error.
+    fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError>;
     /// Removes a name.
     fn remove(&mut self, name: &str) -> Result<(), StorageError>;
     /// What was really used.

@@ -117,6 +117,10 @@ impl Storage for NullStore {
         Ok(())
     }
 
+    fn sync_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     fn remove(&mut self, _: &str) -> Result<(), StorageError> {
         Ok(())
     }

@@ -81,7 +81,7 @@ impl Residency {
 
 /// What a rank brings to the reduction.
 pub struct RankOutcome<'a> {
-    /// `datagen`, `training`, …
+    /// `datagen`, `training`, ...
     pub kind: &'static str,
     /// Length of this rank's window.
     pub window_ns: u64,

@@ -81,7 +81,8 @@ pub fn write_text(store: &mut dyn Storage, name: &str, text: &[u8]) -> Result<()
     store.submit(opened.handle, Op::Sync, 0).map_err(text_of)?;
     reap_one(store)?;
     store.close(opened.handle).map_err(text_of)?;
-    store.rename(&partial, name).map_err(text_of)
+    store.rename(&partial, name).map_err(text_of)?;
+    store.sync_folder(name.rsplit_once('/').map_or("", |(folder, _)| folder)).map_err(text_of)
 }
 
 fn reap_one(store: &mut dyn Storage) -> Result<crate::storage::Completion, String> {

@@ -6,6 +6,7 @@ use crate::format::content::Filler;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::FileSet;
 use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What all threads of a rank share.
@@ -51,6 +52,7 @@ struct Writer<'a> {
     report: WriteReport,
     completions: Vec<Completion>,
     in_flight: usize,
+    folders: BTreeSet<String>,
 }
 
 /// Writes files until none is left. On failure the others are told to stop.
@@ -72,7 +74,8 @@ fn write_all(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, Str
         fill_ns: 0,
     };
     let completions = Vec::with_capacity(job.store.buffers);
-    let mut writer = Writer { job, live, store, report, completions, in_flight: 0 };
+    let mut writer =
+        Writer { job, live, store, report, completions, in_flight: 0, folders: BTreeSet::new() };
     let total: u64 = job.splits.iter().map(|files| files.files()).sum();
     loop {
         let number = job.cursor.fetch_add(1, Ordering::Relaxed);
@@ -82,6 +85,7 @@ fn write_all(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, Str
         }
         writer.place(place)?;
     }
+    writer.sync_folders()?;
     writer.report.facts = writer.store.facts();
     Ok(writer.report)
 }
@@ -218,7 +222,21 @@ impl Writer<'_> {
             self.reap()?;
         }
         self.store.close(handle).map_err(|error| error.to_string())?;
-        self.store.rename(partial, name).map_err(|error| error.to_string())
+        self.store.rename(partial, name).map_err(|error| error.to_string())?;
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if !self.folders.contains(folder) {
+            self.folders.insert(folder.to_string());
+        }
+        Ok(())
+    }
+
+    /// Once at the end, not for each file: until then a crash loses names, and the files are made again.
+    fn sync_folders(&mut self) -> Result<(), String> {
+        let folders = std::mem::take(&mut self.folders);
+        folders
+            .iter()
+            .try_for_each(|folder| self.store.sync_folder(folder))
+            .map_err(|error| error.to_string())
     }
 
     fn free_buffer(&mut self) -> Result<IoBuffer, String> {

@@ -204,7 +204,7 @@ enum Column {
     Compute,
 }
 
-/// One column of an epoch: `block1`, `block2`, …, `eval`.
+/// One column of an epoch: `block1`, `block2`, ..., `eval`.
 struct ByBlock<'a>(&'a EpochLog<'a>, Column);
 
 impl Serialize for ByBlock<'_> {

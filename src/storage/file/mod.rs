@@ -186,6 +186,10 @@ impl<E: Engine> Storage for FileStore<E> {
         self.root.rename(from, to)
     }
 
+    fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.root.sync_folder(folder)
+    }
+
     fn remove(&mut self, name: &str) -> Result<(), StorageError> {
         self.root.remove(name)
     }

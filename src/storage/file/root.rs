@@ -62,7 +62,7 @@ impl Root {
         }
     }
 
-    /// Moves `from` over `to`, making folders as needed, and syncs the folders.
+    /// Moves `from` over `to`, making folders as needed.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
         let source = self.resolve("rename", from)?;
         let target = self.resolve("rename", to)?;
@@ -78,11 +78,19 @@ impl Root {
             self.make_parents(&target)?;
             fs::rename(&source, &target).map_err(fail)?;
         }
-        let (old, new) = (source.parent(), target.parent());
-        if old != new {
-            old.map_or(Ok(()), sync_folder)?;
+        Ok(())
+    }
+
+    /// Makes the names in a folder durable.
+    pub fn sync_folder(&self, folder: &str) -> Result<(), StorageError> {
+        let path = match folder {
+            "" => self.path().to_path_buf(),
+            _ => self.resolve("sync folder", folder)?,
+        };
+        match path.is_dir() {
+            true => sync_folder(&path),
+            false => Ok(()),
         }
-        new.map_or(Ok(()), sync_folder)
     }
 
     /// Removes a file.
@@ -132,6 +140,9 @@ mod tests {
         assert!(e.to_string().contains("/a: to ") && e.errno == libc::ENOENT, "{e}");
         root.remove("deep/er/b").unwrap();
         assert_eq!(root.stat("deep/er/b").unwrap(), None);
+        root.sync_folder("deep/er").unwrap();
+        root.sync_folder("").unwrap();
+        root.sync_folder("absent").unwrap();
         assert_eq!(root.remove("deep/er/b").unwrap_err().errno, libc::ENOENT);
     }
 }
