@@ -7,7 +7,7 @@ use crate::config::{Config, Io};
 use crate::plan::{FileSet, Split};
 use crate::storage::Storage;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What `rankio clean` did or would do.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub fn remove(
     let cleaned = each_file(store, marker, &mut |store, name| {
         store.remove(name).map_err(|error| error.to_string())
     })?;
-    let mut folders = BTreeSet::new();
+    // Generation makes both, with or without files.
+    let mut folders: BTreeSet<PathBuf> =
+        [Split::Train, Split::Valid].map(|split| split.folder().into()).into();
     for files in file_sets(marker)? {
         let mut name = String::new();
         // Subfolders repeat with the file number, so the first files name them all.

@@ -8,10 +8,11 @@ use super::small::connect_small;
 use super::ticker::{Unit, with_ticker};
 use super::write_thread::{self, WriteJob, WriteReport};
 use crate::metrics::{LiveCounters, Recorder, Series};
-use crate::plan::FileSet;
+use crate::plan::{FileSet, Split};
 use crate::report::progress::Progress;
 use crate::report::result::DatagenMetrics;
 use crate::world::interrupted;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -81,7 +82,19 @@ fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
         }
     };
     wanted.write(store.as_mut())?;
+    if let Some(path) = &session.data_path {
+        make_empty_folders(path)?;
+    }
     Ok(resume)
+}
+
+/// The reference lists both splits' folders, so an evaluation folder must be there even without files.
+fn make_empty_folders(root: &Path) -> Result<(), String> {
+    for split in [Split::Train, Split::Valid] {
+        let folder = root.join(split.folder());
+        std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// A folder with files but without our marker is somebody else's.
@@ -130,9 +143,10 @@ fn job<'a>(session: &'a Session<'a>, resume: bool) -> WriteJob<'a> {
 }
 
 fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
-    let files = &session.plan.train;
-    let ranks = session.world.size();
-    let samples = files.files().div_ceil(ranks) * files.samples_per_file();
+    let splits = std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref());
+    let files: u64 = splits.map(|files| files.files()).sum();
+    let own_files = files.div_ceil(session.world.size());
+    let samples = own_files * session.plan.train.samples_per_file();
     let root = session.world.is_root();
     root.then(|| (Progress::new("datagen", samples, session.quiet), Unit::Samples))
 }

@@ -1,0 +1,290 @@
+//! Generation under mpirun: the bytes do not depend on the rank count, damage is found, an
+//! interrupted generation goes on, and nobody else's folder is touched.
+
+mod launch;
+
+use launch::{Lab, fingerprint, mpirun_is_there};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::{Path, PathBuf};
+
+const MARKER: &str = ".rankio-dataset.json";
+
+/// Data files, without the marker.
+fn data_files(root: &Path) -> Vec<PathBuf> {
+    fingerprint(root).into_keys().filter(|name| name != MARKER).map(|n| root.join(n)).collect()
+}
+
+fn shapes(format: &str) -> Vec<String> {
+    let mut settings = vec![format!("dataset.format={format}")];
+    settings.extend(
+        ["num_files_train=11", "num_files_eval=5", "num_subfolders_train=3"]
+            .map(|text| format!("dataset.{text}")),
+    );
+    if !matches!(format, "jpeg" | "png") {
+        settings.push("dataset.num_samples_per_file=2".into());
+    }
+    if matches!(format, "jpeg" | "png") {
+        settings.push("dataset.record_length_bytes=90000".into());
+    }
+    settings
+}
+
+fn sets(settings: &[String]) -> Vec<&str> {
+    settings.iter().flat_map(|text| ["--set", text.as_str()]).collect()
+}
+
+#[test]
+fn every_rank_count_writes_the_same_bytes() {
+    if !mpirun_is_there() {
+        return;
+    }
+    for format in ["npz", "npy", "tfrecord", "jpeg", "png"] {
+        let lab = Lab::new();
+        let settings = shapes(format);
+        let mut first = None;
+        for ranks in [1, 2, 3, 5] {
+            let folder = lab.arg(&format!("data-{ranks}"));
+            let mut extra = vec!["--data-dir", &folder, "--verify", "full"];
+            extra.extend(sets(&settings));
+            let id = format!("g{ranks}");
+            lab.job(ranks, "datagen", &id, &extra).succeed();
+            let found = fingerprint(Path::new(&folder));
+            let sidecars = if format == "tfrecord" { 16 } else { 0 };
+            assert_eq!(found.len(), 17 + sidecars, "{found:#?}");
+            assert!(found.keys().all(|name| !name.ends_with(".partial")), "{found:#?}");
+            assert!(found.keys().any(|name| name.starts_with("train/2/")), "{found:#?}");
+            let verified = lab.phase(&id, "verify");
+            let generated = lab.phase(&id, "datagen");
+            assert_eq!(verified["metrics"]["files_checked"], 16);
+            let (checked, claimed) = (&verified["verify"]["bytes_checked"], &verified["bytes"]);
+            assert_eq!(checked, &claimed["requested"], "every byte was compared");
+            assert!(generated["metrics"]["files_written"] == 16, "{generated:#}");
+            let first = first.get_or_insert_with(|| found.clone());
+            assert_eq!(*first, found, "{format}: {ranks} ranks wrote other bytes");
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_folder_is_there_even_if_empty() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    assert!(lab.path("data/valid").is_dir(), "the reference lists it");
+    lab.command(1, &["clean", &lab.arg("data")]).succeed();
+    assert!(!lab.path("data/valid").exists());
+}
+
+/// Flips one bit of a file and expects `--verify full` to name the file and the place; on one rank
+/// by a plain start, which is quicker to fail than mpirun.
+fn flip_is_found(lab: &Lab, ranks: usize, path: &Path, at: usize, settings: &[String]) {
+    let sound = std::fs::read(path).unwrap();
+    let mut bytes = sound.clone();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, &bytes).unwrap();
+    let mut extra = vec!["--verify", "full"];
+    extra.extend(sets(settings));
+    let ended = match ranks {
+        1 => lab.job(1, "datagen", "flip", &extra).plain().fail_with(1),
+        _ => lab.job(ranks, "datagen", "flip", &extra).fail_with(1),
+    };
+    std::fs::write(path, &sound).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let line = match ranks {
+        1 => ended.one_error(&["verify", name, "byte "]),
+        _ => ended.error_of_a_rank(&["verify", name, "byte "]),
+    };
+    let named: usize = line
+        .split(": byte ")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("no place in {line}"));
+    // A wrong checksum is a field of four bytes; everything else is named to the byte.
+    assert!(named <= at && at < named + 4, "flipped {at}: {line}");
+}
+
+#[test]
+fn one_flipped_byte_is_found_wherever_it_is() {
+    if !mpirun_is_there() {
+        return;
+    }
+    for format in ["npz", "npy", "tfrecord", "jpeg", "png"] {
+        let lab = Lab::new();
+        let settings = shapes(format);
+        lab.job(3, "datagen", "g", &sets(&settings)).succeed();
+        let data = lab.path("data");
+        let train = data_files(&data).into_iter().find(|path| path.starts_with(data.join("train")));
+        let path = train.unwrap();
+        let length = std::fs::metadata(&path).unwrap().len() as usize;
+        // Magic, header, checksum fields, payload near and far, the last byte.
+        for at in [0, 9, 13, 15, 40, 128, length / 2, length / 2 + 131_072, length - 1] {
+            if at < length {
+                flip_is_found(&lab, 1, &path, at, &settings);
+            }
+        }
+        flip_is_found(&lab, 3, &path, length / 3, &settings);
+    }
+}
+
+#[test]
+fn a_file_of_another_length_is_found() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let path = lab.path("data/train/img_05_of_13.npz");
+    let length = std::fs::metadata(&path).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(length + 1).unwrap();
+    // Not the planned size, so it is not complete: made again.
+    lab.job(2, "datagen", "again", &["--verify", "full"]).succeed();
+    assert_eq!(lab.phase("again", "datagen")["metrics"]["files_written"], 1);
+    assert_eq!(lab.phase("again", "datagen")["metrics"]["files_kept"], 12);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
+}
+
+/// Settings of a generation that lasts long enough to be hit.
+const LONG: &[&str] =
+    &["--set", "dataset.num_files_train=40", "--set", "dataset.record_length_bytes=2MB"];
+const SLOWLY: &[&str] = &["--set", "io.delay={latency: 0.05, bandwidth: 0}"];
+
+/// Starts a long generation and waits until some files are there.
+fn start_long(lab: &Lab, ranks: usize) -> launch::Running {
+    let mut running = lab.job(ranks, "datagen", "killed", &[LONG, SLOWLY].concat()).start();
+    let train = lab.path("data/train");
+    let count = || std::fs::read_dir(&train).map_or(0, |entries| entries.count());
+    running.wait_until("five files are there", || count() > 5);
+    running
+}
+
+fn finish_and_compare(lab: &Lab, ranks: usize) {
+    let partials = |root: &Path| {
+        data_files(root).into_iter().filter(|path| path.extension().unwrap() == "partial").count()
+    };
+    lab.job(ranks, "datagen", "resumed", &[LONG, &["--verify", "full"]].concat()).succeed();
+    let metrics = &lab.phase("resumed", "datagen")["metrics"];
+    let (written, kept) = (metrics["files_written"].as_u64(), metrics["files_kept"].as_u64());
+    assert_eq!(written.unwrap() + kept.unwrap(), 40, "{metrics:#}");
+    assert!(kept.unwrap() > 0 && written.unwrap() > 0, "{metrics:#}");
+    assert_eq!(partials(&lab.path("data")), 0);
+    let whole = Lab::new();
+    whole.job(1, "datagen", "g", LONG).succeed();
+    assert_eq!(fingerprint(&lab.path("data")), fingerprint(&whole.path("data")));
+}
+
+#[test]
+fn a_killed_generation_is_finished_by_another_number_of_ranks() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let running = start_long(&lab, 3);
+    let ranks = running.ranks();
+    assert_eq!(ranks.len(), 3);
+    kill(Pid::from_raw(ranks[1]), Signal::SIGKILL).unwrap();
+    let ended = running.end();
+    assert!(!ended.status.success(), "{ended}");
+    let ended = lab.job(2, "run", "t", LONG).fail_with(1);
+    ended.error_of_a_rank(&["incomplete", "rankio datagen"]);
+    finish_and_compare(&lab, 2);
+}
+
+#[test]
+fn a_terminated_generation_leaves_no_half_files_and_is_finished_later() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let running = start_long(&lab, 2);
+    running.signal(Signal::SIGTERM);
+    let ended = running.end();
+    assert!(!ended.status.success(), "{ended}");
+    assert_eq!(ended.errors(), [""; 0], "{ended}");
+    let left = fingerprint(&lab.path("data"));
+    assert!(left.keys().all(|name| !name.ends_with(".partial")), "{left:#?}");
+    let result = lab.result("killed");
+    assert_eq!(result["run"]["partial"], true);
+    assert_eq!(result["verdict"]["status"], "INVALID");
+    finish_and_compare(&lab, 3);
+}
+
+#[test]
+fn a_folder_of_another_configuration_is_kept_until_overwrite() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let before = fingerprint(&lab.path("data"));
+    let other = ["--set", "dataset.num_files_train=7", "--set", "dataset.format=npy"];
+    for command in ["datagen", "run"] {
+        let ended = lab.job(2, command, "refused", &other).fail_with(1);
+        ended.one_error(&["data", "another dataset", "dataset.format", "npz", "--overwrite"]);
+        assert_eq!(before, fingerprint(&lab.path("data")));
+    }
+    lab.job(2, "datagen", "o", &[&other[..], &["--overwrite"]].concat()).succeed();
+    let after = fingerprint(&lab.path("data"));
+    assert_eq!(after.len(), 8, "{after:#?}");
+    assert!(after.keys().all(|name| !name.ends_with(".npz")), "{after:#?}");
+}
+
+#[test]
+fn somebody_elses_folder_is_refused_untouched() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("data/train")).unwrap();
+    std::fs::write(lab.path("data/train/thesis.txt"), "years of work").unwrap();
+    let before = fingerprint(&lab.path("data"));
+    for extra in [&[][..], &["--overwrite"]] {
+        let ended = lab.job(2, "datagen", "g", extra).fail_with(1);
+        ended.one_error(&["data", "train", "did not make"]);
+        assert_eq!(before, fingerprint(&lab.path("data")));
+    }
+    let ended = lab.command(1, &["clean", &lab.arg("data")]).fail_with(1);
+    ended.one_error(&["nothing was removed"]);
+    assert_eq!(before, fingerprint(&lab.path("data")));
+}
+
+#[test]
+fn folders_of_the_system_are_refused() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    for folder in ["/", "/etc/rankio-test", "/usr/share"] {
+        let ended = lab.job(2, "datagen", "g", &["--data-dir", folder]).fail_with(1);
+        ended.one_error(
+            &[folder, "--data-dir"].map(|p| if p == "--data-dir" { "folder" } else { p }),
+        );
+        assert!(!Path::new("/etc/rankio-test").exists());
+        lab.command(1, &["clean", folder]).fail_with(1).one_error(&[folder]);
+    }
+}
+
+#[test]
+fn clean_removes_only_what_is_ours() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = shapes("tfrecord");
+    lab.job(2, "datagen", "g", &sets(&settings)).succeed();
+    let planted = lab.path("data/train/0/notes.txt");
+    std::fs::write(&planted, "mine").unwrap();
+    let before = fingerprint(&lab.path("data"));
+    let ended = lab.command(2, &["clean", &lab.arg("data"), "--dry-run"]).succeed();
+    assert_eq!(ended.out.matches("would remove 32 files").count(), 1, "{ended}");
+    assert_eq!(before, fingerprint(&lab.path("data")));
+    lab.command(2, &["clean", &lab.arg("data")]).succeed();
+    let after = fingerprint(&lab.path("data"));
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["train/0/notes.txt"]);
+    let folders: Vec<_> = std::fs::read_dir(lab.path("data")).unwrap().flatten().collect();
+    assert_eq!(folders.len(), 1, "emptied folders are gone: {folders:?}");
+}
