@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rankio::config::{Engine, Io};
-use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
+use rankio::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreSpec, connect};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -177,21 +177,18 @@ fn run(store: &mut dyn Storage, name: &str, options: &Options) -> (Tally, f64, i
     let (start, cpu_start) = (Instant::now(), cpu_us());
     let mut running = true;
     let mut check = CLOCK_EVERY;
-    while let Some(buffer) = store.take_buffer() {
-        submit(store, buffer);
-    }
-    while store.reap(options.reap, None, &mut out).expect("reap") > 0 {
+    refill(store, &mut submit, options.batch, &mut out);
+    while !out.is_empty() || store.reap(options.reap, None, &mut out).expect("reap") > 0 {
         for completion in out.drain(..) {
             assert!(completion.error.is_none(), "{:?}", completion.error);
             tally.ops += 1;
             tally.bytes += completion.bytes as u64;
             tally.latency.saturating_record(completion.latency_ns.max(1));
             let buffer = completion.buffer.expect("reads and writes bring their buffer back");
-            if running {
-                submit(store, buffer);
-            } else {
-                store.give_buffer(buffer);
-            }
+            store.give_buffer(buffer);
+        }
+        if running {
+            refill(store, &mut submit, options.batch, &mut out);
         }
         if tally.ops >= check {
             running = start.elapsed() < limit;
@@ -204,6 +201,25 @@ fn run(store: &mut dyn Storage, name: &str, options: &Options) -> (Tally, f64, i
         store.remove(&format!("{name}.write")).ok();
     }
     (tally, seconds, cpu)
+}
+
+/// Keeps the queue full, and looks for completions after each batch: where the target completes at
+/// once, the same warm buffer goes out again.
+fn refill(
+    store: &mut dyn Storage,
+    submit: &mut impl FnMut(&mut dyn Storage, IoBuffer),
+    batch: u64,
+    out: &mut Vec<Completion>,
+) {
+    let mut submitted = 0;
+    while let Some(buffer) = store.take_buffer() {
+        submit(store, buffer);
+        submitted += 1;
+        if submitted == batch && store.reap(0, None, out).expect("reap") > 0 {
+            return;
+        }
+        submitted %= batch;
+    }
 }
 
 fn main() {

@@ -12,7 +12,7 @@ use super::transfer::{Kind, Step, Transfer};
 use super::{Engine, finished, prepare};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{BufferPool, Completion, Handle, IoBuffer, Op, StorageError, StoreFacts};
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -243,6 +243,13 @@ impl UringEngine {
         }
         let submitter = self.ring.submitter();
         let result = match timeout.filter(|_| wait > 0) {
+            None if wait == 0 => {
+                let flags = EnterFlags::GETEVENTS.bits();
+                // With the flag the same call also posts what has completed by now, which deferred
+                // task work would otherwise leave for another call.
+                // SAFETY: the entries in the ring are valid (see `push`), and there is no argument.
+                unsafe { submitter.enter::<libc::sigset_t>(self.queued, 0, flags, None) }
+            }
             None => submitter.submit_and_wait(wait),
             Some(limit) => {
                 let limit = types::Timespec::from(limit);
