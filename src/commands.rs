@@ -9,32 +9,45 @@ use crate::config::{self, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
-use crate::world::{World, launcher_rank};
+use crate::world::{World, launcher_rank, say};
 use std::process::ExitCode;
+use std::time::Duration;
 
 const USAGE: u8 = 2;
 const NOT_VALID: u8 = 3;
 const INTERRUPTED: u8 = 130;
+const LET_RANK_0_SPEAK: Duration = Duration::from_millis(500);
 
 /// Prints clap's message once, whatever the number of ranks; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    if launcher_rank() == 0 {
-        // Nothing is left to be done where even this cannot be printed.
-        let _ = error.print();
+    if !error.use_stderr() {
+        if launcher_rank() == 0 {
+            // Nothing is left to be done where even this cannot be printed.
+            let _ = error.print();
+        }
+        return ExitCode::SUCCESS;
     }
-    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+    refuse_with(|| {
+        let _ = error.print();
+    })
 }
 
 /// Prints an error of the user's making.
 fn refuse(message: &str) -> ExitCode {
-    if launcher_rank() == 0 {
-        eprintln!("rankio: error: {message}");
+    refuse_with(|| say(&format!("rankio: error: {message}")))
+}
+
+/// Lets rank 0 speak. A launcher ends all ranks as soon as one fails, so the others fail a little later.
+fn refuse_with(speak: impl FnOnce()) -> ExitCode {
+    match launcher_rank() {
+        0 => speak(),
+        _ => std::thread::sleep(LET_RANK_0_SPEAK),
     }
     ExitCode::from(USAGE)
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("rankio: error: {message}");
+    say(&format!("rankio: error: {message}"));
     ExitCode::FAILURE
 }
 
@@ -96,7 +109,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
-                eprintln!("rankio: error: {message}");
+                say(&format!("rankio: error: {message}"));
             }
             return ExitCode::from(USAGE);
         }
@@ -209,6 +222,8 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
-    crate::report::screen::print(text.trim_end());
+    if launcher_rank() == 0 {
+        crate::report::screen::print(text.trim_end());
+    }
     ExitCode::SUCCESS
 }

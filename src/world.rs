@@ -225,7 +225,7 @@ impl World {
 
     /// Says what went wrong on this rank and ends the whole job at once, whatever the others are doing.
     pub fn fail(&self, message: &str) -> ! {
-        eprintln!("rankio: error: {}{message}", self.label());
+        say(&format!("rankio: error: {}{message}", self.label()));
         self.abort(EXIT_FAILED)
     }
 
@@ -238,13 +238,23 @@ impl World {
         let label = self.label();
         let solo = matches!(self.link, Link::Solo);
         std::panic::set_hook(Box::new(move |info| {
-            eprintln!("rankio: error: {label}internal error, please report: {info}");
+            // One line, as all errors: the place, then what was said there.
+            let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
+            let what = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
+            say(&format!("rankio: error: {label}internal error{place}, please report: {what}"));
             if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v == "full") {
-                eprintln!("{}", std::backtrace::Backtrace::force_capture());
+                say(&format!("{}", std::backtrace::Backtrace::force_capture()));
             }
             abort_all(EXIT_FAILED, solo)
         }));
     }
+}
+
+/// The last words of a rank; a standard error that is closed must not keep it from ending the job.
+pub fn say(words: &str) {
+    use std::io::Write;
+    // One write, so that the launcher does not mix the lines of several ranks.
+    let _ = std::io::stderr().write_all(format!("{words}\n").as_bytes());
 }
 
 fn abort_all(code: i32, solo: bool) -> ! {

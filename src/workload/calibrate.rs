@@ -62,7 +62,10 @@ fn null_epochs(session: &Session<'_>, job: &ReadJob<'_>, control: &Control) -> R
         let task: EpochTask = task_of(job, order, session.config.reader.batch_size, nominal);
         control.begin(task, rank);
         for step in 0..task.steps {
-            control.wait_batch(step)?;
+            if !control.wait_batch(step)? {
+                // Interrupted: samples of this batch are still on their way, so its place is not free.
+                break;
+            }
             control.consume(step, &task, rank);
             if now_ns() - start > LIMIT_NS {
                 break;

@@ -14,6 +14,8 @@ use rand_pcg::rand_core::SeedableRng;
 
 /// Steps longer than this are not spun for: the wake-up error is far below a thousandth of them.
 const SPIN_BELOW_NS: u64 = 50_000_000;
+/// A long wait looks this often whether there is still a reason for it.
+const LOOK_EVERY_NS: u64 = 250_000_000;
 const SPIN_MIN_NS: u64 = 5_000;
 const SPIN_MAX_NS: u64 = 150_000;
 
@@ -51,14 +53,30 @@ impl Pacer {
 
     /// Waits from `start_ns` for `duration_ns`; returns the time at the end. Ends early when the run is interrupted.
     pub fn wait(&mut self, start_ns: u64, duration_ns: u64) -> u64 {
-        let deadline = start_ns + duration_ns;
+        self.wait_unless(start_ns, duration_ns, || false)
+    }
+
+    /// The same, but a long wait looks at `give_up` now and then and ends when it holds.
+    pub fn wait_unless(
+        &mut self,
+        start_ns: u64,
+        duration_ns: u64,
+        give_up: impl Fn() -> bool,
+    ) -> u64 {
+        let deadline = start_ns.saturating_add(duration_ns);
         let spin = if duration_ns < SPIN_BELOW_NS { self.spin_ns } else { 0 };
         let wake = deadline.saturating_sub(spin);
         let mut now = now_ns();
-        if wake > now {
-            sleep_until(wake);
+        while wake > now {
+            let next = wake.min(now + LOOK_EVERY_NS);
+            sleep_until(next);
             now = now_ns();
-            self.learn(now.saturating_sub(wake));
+            if next == wake {
+                self.learn(now.saturating_sub(wake));
+            }
+            if interrupted() || give_up() {
+                return now;
+            }
         }
         while now < deadline && !interrupted() {
             std::hint::spin_loop();
@@ -89,6 +107,16 @@ fn sleep_until(deadline_ns: u64) {
         == Err(nix::errno::Errno::EINTR)
         && !interrupted()
     {}
+}
+
+/// Sleeps for `duration_ns`, or until the run is interrupted or `give_up` holds. For I/O threads: signals go to the main one.
+pub fn rest_unless(duration_ns: u64, give_up: impl Fn() -> bool) {
+    let mut now = now_ns();
+    let deadline = now.saturating_add(duration_ns);
+    while now < deadline && !interrupted() && !give_up() {
+        sleep_until(deadline.min(now + LOOK_EVERY_NS));
+        now = now_ns();
+    }
 }
 
 /// Draws durations of a [`Distribution`]; the same seed draws the same ones.
@@ -197,6 +225,19 @@ mod tests {
             let start = now_ns();
             assert!(pacer.wait(start, duration_ns) >= start + duration_ns);
         }
+    }
+
+    #[test]
+    fn a_long_wait_ends_when_there_is_no_reason_for_it() {
+        let (start, hour_ns) = (now_ns(), 3_600_000_000_000);
+        let looks = std::cell::Cell::new(0);
+        let third = || {
+            looks.set(looks.get() + 1);
+            looks.get() % 3 == 0
+        };
+        assert!(Pacer::new().wait_unless(start, hour_ns, third) < start + hour_ns);
+        rest_unless(hour_ns, third);
+        assert!(now_ns() < start + hour_ns);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One I/O thread: claims units, opens files, cuts extents into requests, reaps, checks, counts.
 
-use super::compute::Draw;
+use super::compute::{Draw, rest_unless};
 use super::open_files::{FileSlot, OpenFiles};
 use super::reader::{Claim, Control, EpochTask, ReadJob, ThreadReport};
 use crate::config::VerifyMode;
@@ -266,7 +266,7 @@ impl<'a> Worker<'a> {
     fn finish_run(&mut self, run: Run) -> Result<(), String> {
         if !self.preprocess.is_zero() {
             let total = (0..run.samples).map(|_| self.preprocess.next_ns()).sum();
-            std::thread::sleep(std::time::Duration::from_nanos(total));
+            rest_unless(total, || self.control.stop.load(Ordering::Relaxed));
         }
         self.files.release(run.file, self.store.as_mut())?;
         self.live.on_samples(run.samples);

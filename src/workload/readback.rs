@@ -6,7 +6,7 @@ use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use crate::data::Generator;
 use crate::format::content::Checker;
-use crate::metrics::{LiveCounters, Recorder, Series};
+use crate::metrics::{LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::FileSet;
 use crate::report::progress::Progress;
 use crate::storage::{IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec, connect};
@@ -31,9 +31,19 @@ struct Arrived {
     bytes: usize,
 }
 
+/// What happened.
+pub struct Checked {
+    /// Result on rank 0.
+    pub reduced: Option<Reduced>,
+    /// Bytes over time on this rank.
+    pub series: Series,
+    /// Interrupted: some files were not looked at.
+    pub partial: bool,
+}
+
 /// Checks every file of the dataset, spread over ranks and threads. Collective; the first damage found is an error that names
 /// file and offset.
-pub fn run(session: &Session<'_>) -> Result<(Option<Reduced>, Series), String> {
+pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     let threads = session.config.reader.read_threads.max(1) as usize;
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let clock = PhaseClock::start(session, Direction::Read);
@@ -57,6 +67,9 @@ pub fn run(session: &Session<'_>) -> Result<(Option<Reduced>, Series), String> {
     let ((outcome, window_ns), series) =
         with_ticker(&live, &steps, progress, || timed(|| check_all(&job, &live)));
     let reports = outcome?;
+    let mut sums = [u64::from(interrupted()), LiveTotals::sum(&live).samples];
+    session.world.sum(&mut sums);
+    let [interruptions, files_checked] = sums;
     let mut recorder = Recorder::new();
     for (report, _) in &reports {
         recorder.add(report);
@@ -75,10 +88,10 @@ pub fn run(session: &Session<'_>) -> Result<(Option<Reduced>, Series), String> {
         verify_mode: "full".into(),
     };
     let reduced = clock.finish(session, &outcome).map(|mut reduced| {
-        reduced.phase.metrics = json!({ "files_checked": files });
+        reduced.phase.metrics = json!({ "files_checked": files_checked });
         reduced
     });
-    Ok((reduced, series))
+    Ok(Checked { reduced, series, partial: interruptions > 0 })
 }
 
 type ThreadOutcome = Result<(Recorder, StoreFacts), String>;

@@ -212,9 +212,14 @@ impl Control {
         self.wake_sleepers();
     }
 
+    /// True once a thread failed.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// The first failure of a thread, if there was one.
     pub fn check(&self) -> Result<(), String> {
-        if !self.failed.load(Ordering::Acquire) {
+        if !self.failed() {
             return Ok(());
         }
         let failure = self.failure.lock().expect("no thread panics while it holds this lock");

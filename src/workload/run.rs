@@ -51,6 +51,8 @@ pub(super) struct Phases {
     pub calibration: Option<Calibration>,
     pub trained: Option<Trained>,
     pub partial: bool,
+    /// The dataset was not made by rankio.
+    pub foreign: bool,
 }
 
 /// Runs everything. Collective. An error is this rank's own: the caller ends the job with it.
@@ -61,11 +63,11 @@ pub fn execute(
     request: &Request,
 ) -> Result<Finished, String> {
     let started_unix_ns = super::compute::unix_ns();
-    same_plan(world, plan)?;
+    unanimous(world, same_plan(world, loaded, plan, request));
     let (run_id, seed) = name_run(world, request, started_unix_ns);
     let folder = make_folder(world, &loaded.config, request, &run_id)?;
     let session = Session::new(world, &loaded.config, plan, seed, request.quiet);
-    check_verification(&session)?;
+    unanimous(world, check_verification(&session));
     let hosts = gather_hosts(&session);
     session.note(&format!("run {run_id}: {}", headline(&session)));
     for note in &loaded.notes {
@@ -99,11 +101,13 @@ pub fn execute(
         started_unix_ns,
         hosts: &hosts,
     };
-    let status = write_results(&session, &collected, phases)?;
-    if !loaded.config.dataset.keep_files && !request.datagen_only {
-        remove_dataset(&session)?;
+    let foreign = phases.foreign;
+    let finished = write_results(&session, &collected, phases)?;
+    let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
+    if !keep {
+        remove_dataset(&session, foreign)?;
     }
-    Ok(status)
+    Ok(finished)
 }
 
 fn headline(session: &Session<'_>) -> String {
@@ -117,17 +121,30 @@ fn headline(session: &Session<'_>) -> String {
     )
 }
 
-/// All ranks must have made the same plan from the same file.
-fn same_plan(world: &World, plan: &Plan) -> Result<(), String> {
-    let hash = u64::from_str_radix(&plan.hash(), 16).unwrap_or(0);
-    let (mut lowest, mut highest) = ([hash], [hash]);
-    world.min(&mut lowest);
-    world.max(&mut highest);
-    if lowest == highest {
+/// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.
+fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
+    match world.agree(outcome) {
+        Ok(value) => value,
+        Err((message, true)) => world.fail(&message),
+        Err((_, false)) => loop {
+            // The rank that speaks ends this one too.
+            world.barrier();
+        },
+    }
+}
+
+/// All ranks must have made the plan of rank 0, from the same settings. Collective.
+fn same_plan(world: &World, loaded: &Loaded, plan: &Plan, request: &Request) -> Result<(), String> {
+    let own = format!("{} {} {}", plan.hash(), request.datagen_only, loaded.effective_yaml);
+    let first = world.broadcast(own.clone().into_bytes());
+    if own.as_bytes() == first {
         return Ok(());
     }
+    let first = String::from_utf8_lossy(&first);
+    let first = first.split(' ').next().unwrap_or_default();
     Err(format!(
-        "this rank's plan ({}) is not that of all others: the ranks read different workload files or run different versions",
+        "this rank's settings (plan {}) are not those of rank 0 (plan {first}): the ranks read different workload \
+         files or run different versions",
         plan.hash()
     ))
 }
@@ -206,9 +223,10 @@ fn generate(session: &Session<'_>, request: &Request, phases: &mut Phases) -> Re
     phases.series.push(("datagen", generated.series));
     let full = session.config.verify.mode == VerifyMode::Full;
     if full && request.datagen_only && !phases.partial {
-        let (reduced, series) = readback::run(session)?;
-        phases.reduced.extend(reduced);
-        phases.series.push(("verify", series));
+        let checked = readback::run(session)?;
+        phases.partial |= checked.partial;
+        phases.reduced.extend(checked.reduced);
+        phases.series.push(("verify", checked.series));
     }
     Ok(())
 }
@@ -216,11 +234,15 @@ fn generate(session: &Session<'_>, request: &Request, phases: &mut Phases) -> Re
 fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
+        phases.foreign = true;
         if session.config.verify.mode != VerifyMode::None {
-            return Err(format!(
-                "verify: {} was not made by rankio, so its content is unknown; use --verify none",
-                session.root
-            ));
+            unanimous::<()>(
+                session.world,
+                Err(format!(
+                    "verify: {} was not made by rankio, so its content is unknown; use --verify none",
+                    session.root
+                )),
+            );
         }
         session.note("note: the dataset was not made by rankio: sizes are looked up, content cannot be checked");
     }
@@ -251,8 +273,13 @@ fn agree_on_dataset(session: &Session<'_>) -> Result<Standing, String> {
     Ok(if own { Standing::Own } else { Standing::Foreign })
 }
 
-/// `dataset.keep_files: False`.
-fn remove_dataset(session: &Session<'_>) -> Result<(), String> {
+/// `dataset.keep_files: False`; an interrupted run keeps them, so that it can be started again.
+fn remove_dataset(session: &Session<'_>, foreign: bool) -> Result<(), String> {
+    if foreign {
+        session
+            .note("note: rankio did not make the dataset, so dataset.keep_files False leaves it");
+        return Ok(());
+    }
     if session.is_null() || !session.world.is_root() {
         return Ok(());
     }

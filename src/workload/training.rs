@@ -77,7 +77,9 @@ impl StepLoop<'_> {
             let loaded = now_ns();
             control.consume(step, task, rank);
             let wanted = compute.next_ns();
-            let computed = pacer.wait(loaded, wanted);
+            // A long step must not hide that an I/O thread failed meanwhile.
+            let computed = pacer.wait_unless(loaded, wanted, || control.failed());
+            control.check()?;
             let flag = u64::from(interrupted());
             let stop = if self.step_barrier { world.step_barrier(flag) } else { flag };
             let met = now_ns();

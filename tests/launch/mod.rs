@@ -200,6 +200,11 @@ impl Job {
         self
     }
 
+    /// The whole command line, to be wrapped into another one.
+    pub fn words(self) -> Vec<String> {
+        self.words
+    }
+
     /// Starts it. Its folder is the working folder.
     pub fn start(self) -> Running {
         let mut command = Command::new(&self.words[0]);

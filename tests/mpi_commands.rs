@@ -1,0 +1,107 @@
+//! Commands that need no data, alone and under mpirun: printed once, refused with one line.
+
+mod launch;
+
+use launch::{Lab, mpirun_is_there};
+
+#[test]
+fn plan_needs_neither_mpirun_nor_data() {
+    let lab = Lab::new();
+    let shape = ["--ranks", "4", "--hosts", "2", "--memory-per-host", "256GiB"];
+    let workload = lab.arg("tiny.yaml");
+    let words = [&["plan", &workload], &shape[..]].concat();
+    let ended = lab.command(1, &words).plain().succeed();
+    assert!(ended.out.contains("13"), "{ended}");
+    let ended = lab.command(1, &[&words[..], &["--json"]].concat()).plain().succeed();
+    let plan: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    for key in ["dataset", "training", "memory", "hash"] {
+        assert!(!plan[key].is_null(), "{plan:#}");
+    }
+    assert!(!lab.path("data").exists() && !lab.path("results").exists());
+}
+
+#[test]
+fn what_is_printed_is_printed_once() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let workload = lab.arg("tiny.yaml");
+    let plan = ["plan", &workload, "--json"];
+    let alone = lab.command(1, &plan).plain().succeed().out;
+    assert_eq!(lab.command(3, &plan).succeed().out, alone);
+    for words in [&["--help"][..], &["--version"], &["completions", "bash"], &["run", "--help"]] {
+        let alone = lab.command(1, words).plain().succeed().out;
+        let together = lab.command(3, words).succeed().out;
+        assert!(!alone.is_empty() && together == alone, "{words:?} differ in output");
+    }
+}
+
+#[test]
+fn wrong_input_ends_with_2_and_one_line_of_one_rank() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let wrong = launch::TINY.replace("batch_size", "batchsize");
+    std::fs::write(lab.path("wrong.yaml"), wrong).unwrap();
+    let file = lab.arg("wrong.yaml");
+    for command in ["plan", "run", "datagen"] {
+        let ended = lab.command(3, &[command, &file]).fail_with(2);
+        ended.one_error(&["wrong.yaml", "reader.batchsize", "batch_size"]);
+    }
+    let good = lab.arg("tiny.yaml");
+    for (words, parts) in [
+        (vec!["run", &good, "--set", "train.epochs=many"], ["train.epochs", "many"]),
+        (vec!["run", &good, "--set", "train.epoch=2"], ["train.epoch", "train.epochs"]),
+        (vec!["datagen", "missing.yaml"], ["missing.yaml", "No such file"]),
+        (vec!["run", &good, "--set", "workflow.evaluation=True"], ["evaluation", "num_files_eval"]),
+    ] {
+        let ended = lab.command(2, &words).fail_with(2);
+        ended.one_error(&parts);
+    }
+    for words in [&["run"][..], &["frobnicate"], &["run", &good, "--direct", "--buffered"]] {
+        let ended = lab.command(2, words).fail_with(2);
+        assert_eq!(ended.err.matches("error: ").count(), 1, "{ended}");
+    }
+    assert!(!lab.path("results").exists(), "nothing was made");
+}
+
+#[test]
+fn completions_know_the_commands_and_the_manual_its_name() {
+    let lab = Lab::new();
+    for shell in ["bash", "zsh", "fish", "man"] {
+        let ended = lab.command(1, &["completions", shell]).plain().succeed();
+        assert!(ended.out.contains("rankio") && ended.out.contains("datagen"), "{shell}");
+    }
+}
+
+#[test]
+fn doctor_looks_at_a_folder_and_leaves_nothing_there() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path("empty")).unwrap();
+    let ended = lab.command(2, &["doctor", &lab.arg("empty"), "--json"]).end();
+    let found: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let findings = found["findings"].as_array().unwrap();
+    let bad = findings.iter().any(|finding| finding["level"] == "bad");
+    assert_eq!(ended.status.code(), Some(i32::from(bad)), "{ended}");
+    for name in ["mpi", "engine", "direct I/O", "sleep", "content"] {
+        let count = findings.iter().filter(|finding| finding["name"] == name).count();
+        assert_eq!(count, 1, "{name} once for one host: {found:#}");
+    }
+    assert_eq!(std::fs::read_dir(lab.path("empty")).unwrap().count(), 0);
+    let ended = lab.command(2, &["doctor", &lab.arg("missing")]).fail_with(1);
+    assert!(ended.out.contains("bad"), "{ended}");
+}
+
+#[test]
+fn a_plain_start_is_a_run_with_one_rank() {
+    let lab = Lab::new();
+    lab.job(1, "datagen", "g", &[]).plain().succeed();
+    lab.job(1, "run", "t", &[]).plain().succeed();
+    assert_eq!(lab.result("t")["run"]["ranks"], 1);
+    assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24);
+}

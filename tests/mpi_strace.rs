@@ -1,0 +1,77 @@
+//! What the kernel sees of a run: O_DIRECT on every data file, io_uring for their bytes, and no
+//! read() or pread() of them.
+
+mod launch;
+
+use launch::{Lab, is_there, mpirun_is_there};
+use std::collections::BTreeSet;
+
+#[test]
+fn data_moves_through_io_uring_and_o_direct_only() {
+    if !mpirun_is_there() {
+        return;
+    }
+    if !is_there("strace") {
+        return eprintln!("skipped: no strace on this machine");
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let calls =
+        "trace=openat,openat2,open,read,pread64,readv,preadv,preadv2,mmap,mincore,io_uring_enter";
+    // -y: file descriptors with their paths. One file for each rank and thread.
+    let trace = ["strace", "-f", "-ff", "-y", "-qq", "-e", calls, "-o", "trace"];
+    let run = lab.job(2, "run", "t", &[]).words();
+    let program = run.iter().position(|word| word == env!("CARGO_BIN_EXE_rankio")).unwrap();
+    let (launcher, command) = run.split_at(program);
+    let trace = trace.map(String::from);
+    let ended = lab.raw([launcher, &trace, command].concat()).end();
+    if ended.err.contains("strace: ") {
+        return eprintln!("skipped: strace may not trace here\n{ended}");
+    }
+    assert!(ended.status.success(), "{ended}");
+    let phase = lab.phase("t", "training");
+    if !phase["storage"]["engine"].as_str().unwrap().contains("uring") {
+        return eprintln!("skipped: no io_uring here: {}", phase["storage"]);
+    }
+    let mut seen = Seen::default();
+    for entry in std::fs::read_dir(lab.path("")).unwrap().flatten() {
+        if entry.file_name().to_str().unwrap().starts_with("trace.") {
+            let text = std::fs::read(entry.path()).unwrap();
+            seen.thread(&String::from_utf8_lossy(&text));
+        }
+    }
+    assert!(seen.rings > 0, "no io_uring_enter was seen");
+    // Two ranks read 12 of 13 files in each of two epochs.
+    assert!(seen.direct.len() >= 12, "opened with O_DIRECT: {:?}", seen.direct);
+    // Looking which pages are in memory maps a file and asks, but touches no page.
+    assert_eq!(seen.mapped, seen.looks, "mapped for more than a look at residency");
+    assert_eq!(seen.mapped, seen.cached, "opened without O_DIRECT for more than such a look");
+}
+
+#[derive(Default)]
+struct Seen {
+    rings: usize,
+    direct: BTreeSet<String>,
+    cached: usize,
+    mapped: usize,
+    looks: usize,
+}
+
+impl Seen {
+    /// The calls of one thread; descriptors are shown with their paths.
+    fn thread(&mut self, text: &str) {
+        for line in text.lines() {
+            self.rings += usize::from(line.starts_with("io_uring_enter("));
+            self.looks += usize::from(line.starts_with("mincore("));
+            let Some(at) = line.find("img_") else { continue };
+            if line.starts_with("mmap(") {
+                self.mapped += 1;
+            } else if line.starts_with("open") && line.contains("O_DIRECT") {
+                self.direct.insert(line[at..].split('"').next().unwrap().to_string());
+            } else {
+                assert!(line.starts_with("open"), "bytes of a data file by another way: {line}");
+                self.cached += 1;
+            }
+        }
+    }
+}

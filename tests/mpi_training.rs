@@ -1,0 +1,373 @@
+//! Training under mpirun: what a run must leave behind, that every sample is read once in every
+//! epoch, and that each setting does what it says.
+
+mod launch;
+
+use launch::{Lab, is_root, mpirun_is_there, shared};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn set<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    settings.iter().flat_map(|text| ["--set", text]).collect()
+}
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A training checks content in any order, so it leaves out the few bytes of a sample that hold a
+/// checksum over the others; `datagen --verify full` checks those too.
+fn checked_in_full(phase: &Value) {
+    let (checked, requested) = (&phase["verify"]["bytes_checked"], &phase["bytes"]["requested"]);
+    let left_out = number(requested) - number(checked);
+    let most = 8.0 * number(&phase["metrics"]["samples"]);
+    assert!((0.0..=most).contains(&left_out), "{checked} of {requested}");
+}
+
+#[test]
+fn a_run_leaves_everything_that_the_design_names() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(3, "datagen", "g", &[]).succeed();
+    let ended = lab.job(3, "run", "t", &["--verify", "full"]).succeed();
+    for name in ["result.json", "summary.txt", "ranks.csv", "series.csv", "histograms.hlog"] {
+        let length = std::fs::metadata(lab.path("results/t").join(name)).unwrap().len();
+        assert!(length > 0, "{name} is empty");
+    }
+    assert!(ended.out.contains("verdict: "), "{ended}");
+    let result = lab.result("t");
+    let wanted = ["schema", "tool", "run", "config", "environment", "calibration", "phases"];
+    for key in wanted.into_iter().chain(["verdict"]) {
+        assert!(!result[key].is_null(), "{key} is missing: {result:#}");
+    }
+    assert_eq!((&result["run"]["ranks"], &result["run"]["hosts"]), (&3.into(), &1.into()));
+    let phase = lab.phase("t", "training");
+    let sections = "window_s bytes ops rate client storage proof latency_ns ranks verify metrics";
+    for key in sections.split(' ') {
+        assert!(!phase[key].is_null(), "{key} is missing: {phase:#}");
+    }
+    let metrics = &phase["metrics"];
+    // 13 samples for 3 ranks in batches of 2: two steps, and two epochs of them.
+    assert_eq!(metrics["steps"], 4);
+    assert_eq!(metrics["samples"], 24);
+    checked_in_full(&phase);
+    let wanted = "au_percent_mean au_percent_per_epoch au_pass samples_per_s_mean \
+                  samples_per_s_per_epoch load_wait_ns compute_ns barrier_ns";
+    for key in wanted.split_whitespace() {
+        assert!(!metrics[key].is_null(), "{key} is missing: {metrics:#}");
+    }
+    let ranks = std::fs::read_to_string(lab.path("results/t/ranks.csv")).unwrap();
+    assert_eq!(ranks.lines().count(), 4, "{ranks}");
+}
+
+#[test]
+fn reads_are_direct_and_the_kernel_counted_them() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let larger = set(&["dataset.record_length_bytes=4MB", "dataset.num_files_train=16"]);
+    lab.job(2, "datagen", "g", &larger).succeed();
+    lab.job(2, "run", "t", &larger).succeed();
+    let phase = lab.phase("t", "training");
+    if phase["proof"]["alignment_probe"].as_str().unwrap().contains("enforces") {
+        assert_eq!(phase["storage"]["direct"], true);
+        let claimed = number(&phase["bytes"]["transferred"]);
+        let counted = number(&phase["proof"]["process_io_bytes"]);
+        assert!((claimed / counted - 1.0).abs() < 0.01, "claimed {claimed}, counted {counted}");
+        assert_eq!(number(&phase["proof"]["resident_after"]), 0.0);
+        assert_eq!(phase["storage"]["fallbacks"], serde_json::json!([]));
+    } else {
+        eprintln!("skipped in part: {}", phase["proof"]["alignment_probe"]);
+    }
+    assert_eq!(lab.result("t")["verdict"]["status"], "VALID", "{:#}", lab.result("t")["verdict"]);
+}
+
+/// Trains on `samples` samples in all and expects each of them once in each of two epochs.
+fn every_sample_once(lab: &Lab, ranks: usize, id: &str, samples: u64, settings: &[&str]) {
+    let mut settings = set(settings);
+    settings.extend(["--set", "io.drop_last=False", "--verify", "full"]);
+    lab.job(ranks, "datagen", &format!("{id}-g"), &settings).succeed();
+    lab.job(ranks, "run", id, &settings).succeed();
+    let phase = lab.phase(id, "training");
+    assert_eq!(phase["metrics"]["samples"], 2 * samples, "{id}: {:#}", phase["metrics"]);
+    checked_in_full(&phase);
+    let blocks = phase["metrics"]["blocks"].as_array().unwrap();
+    assert_eq!(blocks[0]["requested_bytes"], blocks[1]["requested_bytes"], "{id}");
+}
+
+#[test]
+fn every_format_trains_with_every_sample_once() {
+    if !mpirun_is_there() {
+        return;
+    }
+    for (format, ranks) in [("npz", 1), ("npy", 2), ("tfrecord", 3), ("jpeg", 5), ("png", 2)] {
+        let lab = Lab::new();
+        let format_is = format!("dataset.format={format}");
+        let per_file = if matches!(format, "npy" | "tfrecord") { 7 } else { 1 };
+        let samples = format!("dataset.num_samples_per_file={per_file}");
+        let settings = [&*format_is, &*samples, "dataset.record_length_bytes=60000"];
+        let settings = [&settings[..], &["dataset.record_length_bytes_stdev=0"]].concat();
+        every_sample_once(&lab, ranks, format, 13 * per_file, &settings);
+    }
+    let lab = Lab::new();
+    let synthetic = set(&["dataset.format=synthetic"]);
+    lab.job(2, "run", "s", &[&synthetic[..], &["--data-dir", "null://"]].concat()).succeed();
+}
+
+#[test]
+fn shuffles_and_engines_read_the_same_samples() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let shape = ["dataset.format=tfrecord", "dataset.num_samples_per_file=5"];
+    for (id, files, samples, engine) in [
+        ("a", "off", "off", "uring"),
+        ("b", "seed", "off", "sync"),
+        ("c", "random", "seed", "mmap"),
+        ("d", "off", "random", "auto"),
+    ] {
+        let (files, samples) =
+            (format!("reader.file_shuffle={files}"), format!("reader.sample_shuffle={samples}"));
+        let engine = format!("io.engine={engine}");
+        let settings = [&shape[..], &[&*files, &*samples, &*engine]].concat();
+        every_sample_once(&lab, 3, id, 65, &settings);
+    }
+}
+
+#[test]
+fn an_evaluation_runs_where_it_is_due() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = set(&[
+        "dataset.num_files_eval=6",
+        "workflow.evaluation=True",
+        "train.epochs=4",
+        "evaluation.eval_after_epoch=2",
+        "evaluation.epochs_between_evals=2",
+        "evaluation.eval_time=0.001",
+        "reader.batch_size_eval=3",
+    ]);
+    lab.job(2, "datagen", "g", &settings).succeed();
+    lab.job(2, "run", "t", &settings).succeed();
+    let evaluation = lab.phase("t", "evaluation");
+    assert_eq!(evaluation["metrics"]["epochs"], 2);
+    assert_eq!(evaluation["metrics"]["samples"], 12);
+    assert_eq!(evaluation["storage"]["direct"], lab.phase("t", "training")["storage"]["direct"]);
+    let epochs = json(&lab.path("results/t/mlperf/0_per_epoch_stats.json"));
+    assert!(epochs["2"].get("eval").is_some() && epochs["3"].get("eval").is_none(), "{epochs:#}");
+}
+
+#[test]
+fn total_training_steps_caps_each_epoch() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    lab.job(2, "run", "t", &set(&["train.total_training_steps=2"])).succeed();
+    let metrics = lab.phase("t", "training")["metrics"].clone();
+    assert_eq!(metrics["steps"], 4, "{metrics:#}");
+    assert_eq!(metrics["samples"], 16);
+}
+
+#[test]
+fn every_distribution_of_compute_time_is_slept_as_drawn() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    for (id, time) in [
+        ("normal", "{mean: 0.004, stdev: 0.001}"),
+        ("uniform", "{type: uniform, min: 0.002, max: 0.004}"),
+        ("gamma", "{type: gamma, shape: 2, scale: 0.001}"),
+        ("exponential", "{type: exponential, scale: 0.002}"),
+        ("poisson", "{type: poisson, lam: 0.001}"),
+    ] {
+        let time = format!("train.computation_time={time}");
+        lab.job(2, "run", id, &[&set(&[&time])[..], &["--engine", "null"]].concat()).succeed();
+        let metrics = lab.phase(id, "training")["metrics"].clone();
+        let ratio = number(&metrics["compute_measured_over_configured"]);
+        assert!((1.0..1.5).contains(&ratio), "{id}: {metrics:#}");
+    }
+}
+
+#[test]
+fn a_buffered_run_is_called_cached_and_strict_says_so() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let ended = lab.job(2, "run", "b", &["--buffered"]).succeed();
+    assert!(ended.out.contains("CACHED"), "{ended}");
+    assert_eq!(lab.result("b")["verdict"]["status"], "CACHED");
+    assert_eq!(lab.phase("b", "training")["storage"]["direct"], false);
+    lab.job(2, "run", "s", &["--buffered", "--strict"]).fail_with(3);
+}
+
+#[test]
+fn memory_is_not_called_direct() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        return eprintln!("skipped: no /dev/shm");
+    };
+    let lab = Lab::new();
+    let folder = memory.path().join("data").to_str().unwrap().to_string();
+    lab.job(2, "datagen", "g", &["--data-dir", &folder]).succeed();
+    let ended = lab.job(2, "run", "t", &["--data-dir", &folder]).succeed();
+    let phase = lab.phase("t", "training");
+    assert_eq!(phase["storage"]["direct"], false);
+    let fallback = phase["storage"]["fallbacks"][0].as_str().unwrap();
+    assert!(fallback.contains("O_DIRECT") && fallback.contains("tmpfs"), "{fallback}");
+    assert_eq!(lab.result("t")["verdict"]["status"], "CACHED");
+    assert!(ended.out.contains("tmpfs"), "{ended}");
+}
+
+#[test]
+fn datasets_of_the_reference_train() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    for format in ["npz", "npy", "tfrecord", "jpeg", "png"] {
+        let lab = Lab::new();
+        let folder = shared.join("fixtures/dlio-2.0.0/data").join(format);
+        let before = launch::fingerprint(&folder);
+        let format_is = format!("dataset.format={format}");
+        let subfolders = if format == "tfrecord" { 0 } else { 2 };
+        let subfolders = format!("dataset.num_subfolders_train={subfolders}");
+        let mut settings = set(&[
+            &format_is,
+            &subfolders,
+            "dataset.num_files_train=4",
+            "dataset.num_files_eval=2",
+            "dataset.num_samples_per_file=3",
+            "dataset.record_length_bytes=1600",
+            "dataset.record_length_bytes_stdev=0",
+            "dataset.keep_files=False",
+            "workflow.evaluation=True",
+            "reader.batch_size=3",
+        ]);
+        settings.extend(["--data-dir", folder.to_str().unwrap()]);
+        let ended = lab.job(2, "run", "t", &settings).succeed();
+        assert!(ended.err.contains("not made by rankio"), "{ended}");
+        assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24, "{format}");
+        assert_eq!(lab.phase("t", "evaluation")["metrics"]["samples"], 12, "{format}");
+        assert_eq!(before, launch::fingerprint(&folder), "{format}: it is somebody else's");
+        settings.extend(["--verify", "full"]);
+        let ended = lab.job(2, "run", "v", &settings).fail_with(1);
+        ended.one_error(&["was not made by rankio", "--verify none"]);
+    }
+}
+
+#[test]
+fn the_mlperf_files_have_the_keys_of_the_reference() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    let lab = Lab::new();
+    let settings = set(&["dataset.num_files_eval=4", "workflow.evaluation=True"]);
+    lab.job(2, "datagen", "g", &settings).succeed();
+    lab.job(2, "run", "t", &settings).succeed();
+    let theirs = shared.join("fixtures/dlio-2.0.0/output");
+    let ours = lab.path("results/t/mlperf");
+    for (name, their_name) in [
+        ("summary.json", "summary.json"),
+        ("0_output.json", "0_output.json"),
+        ("1_output.json", "1_output.json"),
+        ("0_per_epoch_stats.json", "per_epoch_stats.json"),
+        ("1_per_epoch_stats.json", "per_epoch_stats.json"),
+    ] {
+        let (found, wanted) = (json(&ours.join(name)), json(&theirs.join(their_name)));
+        assert_eq!(keys(&found), keys(&wanted), "{name}");
+        for key in ["metric", "1", "2"] {
+            if wanted.get(key).is_some_and(Value::is_object) {
+                assert_eq!(keys(&found[key]), keys(&wanted[key]), "{name}: {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_effective_configuration_runs_again() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = [
+        "--set",
+        "dataset.format=npy",
+        "--set",
+        "train.computation_time={mean: 0.002, stdev: 0.001}",
+    ];
+    lab.job(2, "datagen", "g", &settings).succeed();
+    lab.job(2, "run", "first", &settings).succeed();
+    let (effective, results) = (lab.arg("results/first/config.yaml"), lab.arg("results"));
+    let again = ["run", &effective, "--results-dir", &results, "--run-id", "second"];
+    lab.command(2, &again).succeed();
+    let (first, second) = (lab.result("first"), lab.result("second"));
+    assert_eq!(first["run"]["plan_hash"], second["run"]["plan_hash"]);
+    assert_eq!(first["config"], second["config"]);
+    let ended = lab.command(2, &again).fail_with(1);
+    ended.one_error(&["second", "already holds a result", "--run-id"]);
+}
+
+#[test]
+fn ranks_with_different_files_are_refused_with_one_line() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let program = env!("CARGO_BIN_EXE_rankio");
+    for change in ["train.epochs=3", "verify.mode=full", "io.engine=null"] {
+        let part = ["-n", "1", program, "run", "tiny.yaml", "--data-dir", "data"];
+        let other = [&part[..], &["--set", change]].concat();
+        let launcher = ["mpirun", "--bind-to", "none"];
+        let words = [&launcher, &part[..], &[":"], &other, &[":"], &other].concat();
+        let words = words.into_iter().map(String::from).collect();
+        let ended = lab.raw(words).fail_with(1);
+        ended.one_error(&["rank 1", "rank 0", "different workload files"]);
+    }
+}
+
+#[test]
+fn files_that_are_not_to_be_kept_go_with_the_run() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "run", "t", &set(&["workflow.generate_data=True", "dataset.keep_files=False"]))
+        .succeed();
+    assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24);
+    assert_eq!(launch::fingerprint(&lab.path("data")).len(), 0);
+}
+
+#[test]
+fn a_dataset_that_may_not_be_written_trains() {
+    if !mpirun_is_there() || !is_root() {
+        return eprintln!("skipped: mounts need root");
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let data = lab.arg("data");
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let mut words: Vec<String> =
+        ["unshare", "--mount", "sh", "-c", script, "sh", &data].map(String::from).into();
+    words.extend(lab.job(2, "run", "t", &[]).words());
+    lab.raw(words).succeed();
+    assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24);
+}
