@@ -240,7 +240,10 @@ impl World {
         std::panic::set_hook(Box::new(move |info| {
             // One line, as all errors: the place, then what was said there.
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-            let what = info.payload_as_str().unwrap_or("no message").replace('\n', " ");
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            let what = text.unwrap_or("no message").replace('\n', " ");
             say(&format!("rankio: error: {label}internal error{place}, please report: {what}"));
             if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v == "full") {
                 say(&format!("{}", std::backtrace::Backtrace::force_capture()));

@@ -363,6 +363,21 @@ impl Ended {
     }
 }
 
+/// Expects that none of these processes is still at work soon after their launcher ended.
+pub fn all_gone(processes: &[i32]) {
+    let start = Instant::now();
+    let at_work = |process: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
+        // A zombie waits for its parent only.
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    };
+    while processes.iter().any(at_work) {
+        assert!(start.elapsed() < PROMPT, "ranks are left behind: {processes:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Every file under `root` with the SHA-256 of its content, by relative path.
 pub fn fingerprint(root: &Path) -> std::collections::BTreeMap<String, String> {
     use sha2::Digest;

@@ -1,0 +1,70 @@
+//! The benchmark's own files, unmodified but for sizes on the command line: generate, then train.
+
+mod launch;
+
+use launch::{Lab, mpirun_is_there, shared};
+
+struct Workload {
+    model: &'static str,
+    accelerator: &'static str,
+    sizes: &'static [&'static str],
+    samples: u64,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload {
+        model: "unet3d",
+        accelerator: "h100",
+        sizes: &[
+            "dataset.num_files_train=14",
+            "dataset.record_length_bytes=2MiB",
+            "dataset.record_length_bytes_stdev=512KiB",
+        ],
+        samples: 14,
+    },
+    Workload {
+        model: "resnet50",
+        accelerator: "h100",
+        sizes: &["dataset.num_files_train=4", "dataset.num_samples_per_file=250"],
+        samples: 800,
+    },
+    Workload {
+        model: "cosmoflow",
+        accelerator: "h100",
+        sizes: &["dataset.num_files_train=12"],
+        samples: 12,
+    },
+    Workload {
+        model: "retinanet",
+        accelerator: "b200",
+        sizes: &["dataset.num_files_train=100"],
+        samples: 96,
+    },
+];
+
+#[test]
+fn the_files_of_the_benchmark_generate_and_train() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    for workload in WORKLOADS {
+        let lab = Lab::new();
+        let Workload { model, accelerator, sizes, samples } = workload;
+        let (data, results) = (lab.arg("data"), lab.arg("results"));
+        let file = |kind: &str| {
+            let path = shared.join(format!("mlperf-configs/training/{model}_{kind}.yaml"));
+            path.to_str().unwrap().to_string()
+        };
+        let mut options = vec!["--data-dir", &data, "--results-dir", &results, "--run-id"];
+        let mut set: Vec<&str> = sizes.iter().flat_map(|text| ["--set", text]).collect();
+        options.push("g");
+        lab.command(2, &[&["datagen", &file("datagen")], &options[..], &set].concat()).succeed();
+        options.pop();
+        options.push("t");
+        // Two of the epochs are enough here.
+        set.extend(["--set", "train.epochs=2", "--verify", "full"]);
+        lab.command(2, &[&["run", &file(accelerator)], &options[..], &set].concat()).succeed();
+        let phase = lab.phase("t", "training");
+        assert_eq!(phase["metrics"]["samples"], 2 * samples, "{model}: {phase:#}");
+        let probe = phase["proof"]["alignment_probe"].as_str().unwrap();
+        assert_eq!(phase["storage"]["direct"], probe.contains("enforces"), "{model}: {probe}");
+    }
+}
