@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   mpirun -n 2 --bind-to none rankio run workloads/quick.yaml --data-dir /mnt/fast/quick
   srun --mpi=pmix rankio run unet3d_h100.yaml --data-dir /mnt/fast/unet3d --set train.epochs=3
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done but not VALID (with --strict), 130 interrupted.";
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done but not VALID (with --strict),
+130 interrupted.";
 
 /// Commands.
 #[derive(Debug, Subcommand)]

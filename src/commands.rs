@@ -37,7 +37,8 @@ fn refuse(message: &str) -> ExitCode {
     refuse_with(|| say(&format!("rankio: error: {message}")))
 }
 
-/// Lets rank 0 speak. A launcher ends all ranks as soon as one fails, so the others fail a little later.
+/// Lets rank 0 speak. A launcher ends all ranks as soon as one fails, so the others fail a little
+/// later.
 fn refuse_with(speak: impl FnOnce()) -> ExitCode {
     match launcher_rank() {
         0 => speak(),

@@ -1,8 +1,9 @@
 //! The ranks of a run: the only file that names MPI.
 //!
-//! Everything else sees ranks, barriers and reductions. Without the `mpi` feature, and in unit tests, the world is one rank.
-//! MPI stays on the main thread (funneled). Every wait that can last polls a non-blocking collective with short sleeps: a rank
-//! that spins takes the CPU away from its own I/O threads, and its CPU seconds would then be lies.
+//! Everything else sees ranks, barriers and reductions. Without the `mpi` feature, and in unit
+//! tests, the world is one rank. MPI stays on the main thread (funneled). Every wait that can last
+//! polls a non-blocking collective with short sleeps: a rank that spins takes the CPU away from its
+//! own I/O threads, and its CPU seconds would then be lies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,8 +27,8 @@ extern "C" fn on_signal(_: libc::c_int) {
     }
 }
 
-/// Where the launcher says this process stands, without starting MPI: for commands that need no other rank,
-/// so that `mpirun -n 8 rankio plan` prints once.
+/// Where the launcher says this process stands, without starting MPI: for commands that need no
+/// other rank, so that `mpirun -n 8 rankio plan` prints once.
 pub fn launcher_rank() -> u64 {
     ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"]
         .iter()
@@ -54,7 +55,8 @@ enum Link {
 }
 
 impl World {
-    /// Joins the world: starts MPI if this build has it, installs the panic hook and the signal handlers.
+    /// Joins the world: starts MPI if this build has it, installs the panic hook and the signal
+    /// handlers.
     pub fn start() -> Result<World, String> {
         install_signal_handlers()?;
         let host = nix::unistd::gethostname()
@@ -140,7 +142,8 @@ impl World {
         }
     }
 
-    /// The barrier of a training step, and with it the largest `flag` of all ranks (for "stop after this step").
+    /// The barrier of a training step, and with it the largest `flag` of all ranks (for "stop after
+    /// this step").
     pub fn step_barrier(&self, flag: u64) -> u64 {
         if self.size == 1 {
             return flag;
@@ -206,8 +209,9 @@ impl World {
         }
     }
 
-    /// Either every rank is well and keeps its value, or every rank gets the message of the lowest rank that is not.
-    /// Collective. The second part of the error is true on the one rank that has to speak.
+    /// Either every rank is well and keeps its value, or every rank gets the message of the lowest
+    /// rank that is not. Collective. The second part of the error is true on the one rank that has
+    /// to speak.
     pub fn agree<T>(&self, outcome: Result<T, String>) -> Result<T, (String, bool)> {
         let mut lowest = [if outcome.is_err() { self.rank } else { u64::MAX }];
         self.min(&mut lowest);
@@ -223,7 +227,8 @@ impl World {
         if self.size == 1 { String::new() } else { format!("rank {} ({}): ", self.rank, self.host) }
     }
 
-    /// Says what went wrong on this rank and ends the whole job at once, whatever the others are doing.
+    /// Says what went wrong on this rank and ends the whole job at once, whatever the others are
+    /// doing.
     pub fn fail(&self, message: &str) -> ! {
         say(&format!("rankio: error: {}{message}", self.label()));
         self.abort(EXIT_FAILED)
@@ -284,7 +289,8 @@ fn install_signal_handlers() -> Result<(), String> {
     Ok(())
 }
 
-/// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap, then longer.
+/// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap,
+/// then longer.
 fn poll_pause(polls: u32) {
     match polls {
         0..=200 => std::hint::spin_loop(),
@@ -327,7 +333,8 @@ mod mpi_link {
     }
 
     pub fn abort(code: i32) {
-        // SAFETY: MPI is initialized for as long as a world with an MPI link exists, and the call does not return.
+        // SAFETY: MPI is initialized for as long as a world with an MPI link exists, and the call
+        // does not return.
         unsafe {
             mpi::ffi::MPI_Abort(mpi::ffi::RSMPI_COMM_WORLD, code);
         }
@@ -338,7 +345,8 @@ mod mpi_link {
             .ok_or("MPI is already initialized")?;
         if level < mpi::Threading::Funneled {
             return Err(format!(
-                "the MPI library grants thread level {level:?} only; rankio needs MPI_THREAD_FUNNELED"
+                "the MPI library grants thread level {level:?} only; rankio needs \
+                 MPI_THREAD_FUNNELED"
             ));
         }
         let world = universe.world();
@@ -402,7 +410,8 @@ mod mpi_link {
         pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
             self.barrier();
             let root = self.world.process_at_rank(0);
-            // An empty slice points at address 1, which Open MPI takes for MPI_IN_PLACE: never send one.
+            // An empty slice points at address 1, which Open MPI takes for MPI_IN_PLACE: never send
+            // one.
             let mut row = Vec::with_capacity(bytes.len() + 1);
             row.extend_from_slice(bytes);
             row.push(0);

@@ -25,13 +25,6 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
         );
     }
     let io = &config.io;
-    if io.submit_batch > io.queue_depth {
-        let text = format!(
-            "`{}` is above io.queue_depth ({}); give at most that",
-            io.submit_batch, io.queue_depth
-        );
-        return refuse("io.submit_batch", &text);
-    }
     if io.max_buffer_bytes < io.block_size {
         let text = format!(
             "{} bytes hold no request of io.block_size ({} bytes); give more",

@@ -96,7 +96,7 @@ impl Default for Io {
             direct: true,
             queue_depth: 8,
             block_size: 1 << 20,
-            submit_batch: 1,
+            submit_batch: 4,
             registered: true,
             huge_pages: true,
             max_buffer_bytes: 1 << 30,

@@ -238,7 +238,8 @@ fn datagen(metrics: &DatagenMetrics) -> String {
     let rate = metrics.generator_gib_per_s_per_thread;
     let size = bytes(metrics.file_bytes);
     format!(
-        "{files_written} written ({size}), {files_kept} kept; generator {rate:.2} GiB/s in a thread, \
+        "{files_written} written ({size}), {files_kept} kept; generator {rate:.2} GiB/s in \
+         a thread, \
          {:.0} % of the threads' time",
         100.0 * generator_share
     )

@@ -77,7 +77,8 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
     let excluded = metrics.excluded_start_steps + metrics.excluded_end_steps;
     if metrics.steps <= excluded * metrics.epochs {
         let text = format!(
-            "{name}: AU cannot be judged: {} steps in {} epoch(s), and the metric window leaves {excluded} \
+            "{name}: AU cannot be judged: {} steps in {} epoch(s), and the metric window \
+             leaves {excluded} \
              of each epoch out; give more files, fewer ranks or a smaller batch.",
             metrics.steps, metrics.epochs
         );

@@ -1,4 +1,5 @@
-//! The ceiling of the client on this machine: the same read pipeline against the null store, and the generator's speed.
+//! The ceiling of the client on this machine: the same read pipeline against the null store, and
+//! the generator's speed.
 //!
 //! All ranks measure at the same time, since they share CPUs in the run too.
 
@@ -63,7 +64,8 @@ fn null_epochs(session: &Session<'_>, job: &ReadJob<'_>, control: &Control) -> R
         control.begin(task, rank);
         for step in 0..task.steps {
             if !control.wait_batch(step)? {
-                // Interrupted: samples of this batch are still on their way, so its place is not free.
+                // Interrupted: samples of this batch are still on their way, so its place is not
+                // free.
                 break;
             }
             control.consume(step, &task, rank);

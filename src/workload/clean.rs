@@ -1,4 +1,5 @@
-//! Removes a dataset: exactly the files that its marker's configuration names, then the marker, then folders that became empty.
+//! Removes a dataset: exactly the files that its marker's configuration names, then the marker,
+//! then folders that became empty.
 
 use super::dataset::{MARKER, Marker};
 use super::session::local_path;

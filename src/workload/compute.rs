@@ -1,8 +1,9 @@
 //! The emulated accelerator: how long a step computes, and a sleep that keeps to it.
 //!
-//! AU divides measured compute time by wall time, so a slow timer would raise AU and lower the offered load: Python's sleep of
-//! 0.375 ms takes a third longer. Here the kernel sleeps towards an absolute deadline and a short spin covers the rest of
-//! short steps; timer slack is 1 ns instead of 50 us.
+//! AU divides measured compute time by wall time, so a slow timer would raise AU and lower the
+//! offered load: Python's sleep of
+//! 0.375 ms takes a third longer. Here the kernel sleeps towards an absolute deadline and a short
+//! spin covers the rest of short steps; timer slack is 1 ns instead of 50 us.
 
 use crate::config::Distribution;
 use crate::world::interrupted;
@@ -51,7 +52,8 @@ impl Pacer {
         Pacer { spin_ns: 60_000 }
     }
 
-    /// Waits from `start_ns` for `duration_ns`; returns the time at the end. Ends early when the run is interrupted.
+    /// Waits from `start_ns` for `duration_ns`; returns the time at the end. Ends early when the
+    /// run is interrupted.
     pub fn wait(&mut self, start_ns: u64, duration_ns: u64) -> u64 {
         self.wait_unless(start_ns, duration_ns, || false)
     }
@@ -109,7 +111,8 @@ fn sleep_until(deadline_ns: u64) {
     {}
 }
 
-/// Sleeps for `duration_ns`, or until the run is interrupted or `give_up` holds. For I/O threads: signals go to the main one.
+/// Sleeps for `duration_ns`, or until the run is interrupted or `give_up` holds. For I/O threads:
+/// signals go to the main one.
 pub fn rest_unless(duration_ns: u64, give_up: impl Fn() -> bool) {
     let mut now = now_ns();
     let deadline = now.saturating_add(duration_ns);

@@ -1,4 +1,5 @@
-//! Generates a dataset: parallel over ranks and threads, resumable, and never over somebody else's files.
+//! Generates a dataset: parallel over ranks and threads, resumable, and never over somebody else's
+//! files.
 
 use super::clean;
 use super::dataset::{MARKER, Marker, Progress as State};
@@ -68,7 +69,8 @@ fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
         Some(marker) if marker.dataset_hash == wanted.dataset_hash => true,
         Some(marker) if !overwrite => {
             return Err(format!(
-                "{root}: holds another dataset of rankio ({}); give another --data-dir, or --overwrite to remove it",
+                "{root}: holds another dataset of rankio ({}); give another --data-dir, or \
+                 --overwrite to remove it",
                 marker.difference(&wanted)
             ));
         }
@@ -88,7 +90,8 @@ fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
     Ok(resume)
 }
 
-/// The reference lists both splits' folders, so an evaluation folder must be there even without files.
+/// The reference lists both splits' folders, so an evaluation folder must be there even without
+/// files.
 fn make_empty_folders(root: &Path) -> Result<(), String> {
     for split in [Split::Train, Split::Valid] {
         let folder = root.join(split.folder());
@@ -110,7 +113,8 @@ fn refuse_foreign(session: &Session<'_>) -> Result<(), String> {
         let name = name.to_string_lossy();
         if name != "lost+found" && name != format!("{MARKER}.partial") {
             return Err(format!(
-                "{}: holds {name}, which rankio did not make; give an empty or new folder as --data-dir",
+                "{}: holds {name}, which rankio did not make; give an empty or new folder \
+                 as --data-dir",
                 path.display()
             ));
         }

@@ -1,8 +1,9 @@
-//! Whose dataset lies in a folder: the marker file that proves it is ours, and of which configuration.
+//! Whose dataset lies in a folder: the marker file that proves it is ours, and of which
+//! configuration.
 //!
-//! The marker is the manifest: it fixes names and sizes of all files. A file appears under its final name only after it was
-//! written whole and synced, so "there, with the planned size" means complete, and an interrupted generation can go on
-//! on any number of ranks.
+//! The marker is the manifest: it fixes names and sizes of all files. A file appears under its
+//! final name only after it was written whole and synced, so "there, with the planned size" means
+//! complete, and an interrupted generation can go on on any number of ranks.
 
 use super::small;
 use crate::config::{Config, Dataset, IoMode};
@@ -78,7 +79,8 @@ impl Marker {
         small::write_text(store, MARKER, text.as_bytes())
     }
 
-    /// The first setting in which this dataset differs from the one wanted, as `key is A, wanted B`.
+    /// The first setting in which this dataset differs from the one wanted, as `key is A, wanted
+    /// B`.
     pub fn difference(&self, wanted: &Marker) -> String {
         let (Ok(have), Ok(want)) =
             (serde_json::to_value(&self.dataset), serde_json::to_value(&wanted.dataset))
@@ -123,14 +125,16 @@ pub fn standing(
     };
     if marker.dataset_hash != wanted.dataset_hash {
         return Err(format!(
-            "{root}: holds another dataset ({}); give another --data-dir, or generate this one there with \
+            "{root}: holds another dataset ({}); give another --data-dir, or generate this \
+             one there with \
              datagen --overwrite",
             marker.difference(&wanted)
         ));
     }
     if marker.state != Progress::Complete {
         return Err(format!(
-            "{root}: the dataset is incomplete (its generation was interrupted); run rankio datagen again to finish it"
+            "{root}: the dataset is incomplete (its generation was interrupted); run rankio \
+             datagen again to finish it"
         ));
     }
     check_names(store, root, config, plan)?;
@@ -156,7 +160,8 @@ fn check_names(
             files.name(index, &mut name);
             if store.stat(&name).map_err(|error| error.to_string())?.is_none() {
                 return Err(format!(
-                    "{}/{name}: not found; run rankio datagen first, or check dataset.num_files_train ({}), \
+                    "{}/{name}: not found; run rankio datagen first, or check \
+                     dataset.num_files_train ({}), \
                      num_subfolders and file_prefix",
                     root.trim_end_matches('/'),
                     plan.train.files(),

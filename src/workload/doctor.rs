@@ -12,7 +12,8 @@ use std::path::Path;
 
 const SAMPLE_BYTES: usize = 8 << 20;
 
-/// Looks at every host's first rank, prints what was found on rank 0. False if something is bad. Collective.
+/// Looks at every host's first rank, prints what was found on rank 0. False if something is bad.
+/// Collective.
 pub fn run(world: &World, path: &Path, as_json: bool) -> Result<bool, String> {
     let findings = if world.rank_on_host() == 0 { look(world, path) } else { Vec::new() };
     let rows: Vec<_> = findings

@@ -36,7 +36,8 @@ pub struct OpenFiles<'a> {
     kept: usize,
     clock: u64,
     name: String,
-    /// For index files and headers of foreign datasets; apart, because the main store has requests in flight.
+    /// For index files and headers of foreign datasets; apart, because the main store has requests
+    /// in flight.
     side: Option<Box<dyn Storage>>,
 }
 
@@ -57,7 +58,8 @@ impl<'a> OpenFiles<'a> {
         }
     }
 
-    /// Opens file `index` or takes another share of it; checks its size against the plan where rankio made it.
+    /// Opens file `index` or takes another share of it; checks its size against the plan where
+    /// rankio made it.
     pub fn open(
         &mut self,
         index: u64,
@@ -102,7 +104,8 @@ impl<'a> OpenFiles<'a> {
         recorder.on_open(super::compute::now_ns() - start);
         if self.job.own && opened.size_bytes != planned {
             return Err(format!(
-                "open {}: {} bytes, the plan says {planned}: truncated or of another configuration; \
+                "open {}: {} bytes, the plan says {planned}: truncated or of another \
+                 configuration; \
                  run rankio datagen again",
                 self.full_path(),
                 opened.size_bytes,
@@ -145,7 +148,8 @@ impl<'a> OpenFiles<'a> {
             None => Ok(self.job.files.format().extent(&entry.shape, sample)),
             Some(extents) => extents.extent(sample).ok_or_else(|| {
                 format!(
-                    "{}: has no sample {sample}; dataset.num_samples_per_file is larger than the file",
+                    "{}: has no sample {sample}; dataset.num_samples_per_file is larger \
+                     than the file",
                     self.path(slot)
                 )
             }),

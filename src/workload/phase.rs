@@ -1,4 +1,5 @@
-//! The frame of every phase: counters before and after, and one reduction of all ranks to a result on rank 0.
+//! The frame of every phase: counters before and after, and one reduction of all ranks to a result
+//! on rank 0.
 
 use super::compute::now_ns;
 use super::session::Session;
@@ -54,7 +55,8 @@ impl Residency {
         (self.files > 0.0).then(|| self.share / self.files)
     }
 
-    /// Looks at a few of this rank's files; keyed by `salt`, so that other files are seen at other times.
+    /// Looks at a few of this rank's files; keyed by `salt`, so that other files are seen at other
+    /// times.
     pub fn sample(session: &Session<'_>, salt: u64) -> Residency {
         let mut seen = Residency::default();
         let Some(root) = &session.data_path else { return seen };

@@ -107,12 +107,21 @@ impl<'a> Worker<'a> {
     }
 
     fn epoch(&mut self, index: usize, task: &EpochTask) -> Result<(), String> {
+        let batch = self.job.store.io.submit_batch.max(1);
+        let mut submitted = 0u64;
         loop {
             let mut next = Next::Finished;
             while let Some(buffer) = self.store.take_buffer() {
                 next = self.next_request(task)?;
                 match next {
-                    Next::Request { run, offset, len } => self.submit(run, offset, len, buffer)?,
+                    Next::Request { run, offset, len } => {
+                        self.submit(run, offset, len, buffer)?;
+                        submitted += 1;
+                        // Where the target completes at once, the same warm buffer goes out again.
+                        if submitted % batch == 0 {
+                            self.reap(0)?;
+                        }
+                    }
                     _ => {
                         self.store.give_buffer(buffer);
                         break;
@@ -120,7 +129,7 @@ impl<'a> Worker<'a> {
                 }
             }
             if self.in_flight > 0 {
-                self.reap()?;
+                self.reap(1)?;
                 continue;
             }
             match next {
@@ -209,7 +218,8 @@ impl<'a> Worker<'a> {
         buffer: IoBuffer,
     ) -> Result<(), String> {
         let handle = self.files.handle(self.runs[run].file);
-        // The tag carries what the completion has to know: run, and block-relative place of the request.
+        // The tag carries what the completion has to know: run, and block-relative place of the
+        // request.
         let tag = (run as u64) << 48 | offset;
         debug_assert!(offset < 1 << 48, "offsets fit into 48 bits");
         self.in_flight += 1;
@@ -217,9 +227,9 @@ impl<'a> Worker<'a> {
         self.store.submit(handle, op, tag).map_err(|error| error.to_string())
     }
 
-    fn reap(&mut self) -> Result<(), String> {
+    fn reap(&mut self, min: usize) -> Result<(), String> {
         let mut completions = std::mem::take(&mut self.completions);
-        self.store.reap(1, None, &mut completions).map_err(|error| error.to_string())?;
+        self.store.reap(min, None, &mut completions).map_err(|error| error.to_string())?;
         for completion in completions.drain(..) {
             self.complete(completion)?;
         }
@@ -239,7 +249,8 @@ impl<'a> Worker<'a> {
         let wanted = (block - offset % block).min(run.end - offset) as usize;
         if completion.bytes < wanted {
             return Err(format!(
-                "read {}: {} of {wanted} bytes at offset {offset}: the file is truncated; run rankio datagen again",
+                "read {}: {} of {wanted} bytes at offset {offset}: the file is truncated; \
+                 run rankio datagen again",
                 self.files.path(run.file),
                 completion.bytes,
             ));
@@ -274,7 +285,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Whether this request is one of those that are checked; the same on every run, whoever reads it.
+    /// Whether this request is one of those that are checked; the same on every run, whoever reads
+    /// it.
     fn checked(&self, file: FileSlot, offset: u64) -> bool {
         match self.job.verify {
             VerifyMode::None => false,

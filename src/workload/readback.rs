@@ -41,8 +41,8 @@ pub struct Checked {
     pub partial: bool,
 }
 
-/// Checks every file of the dataset, spread over ranks and threads. Collective; the first damage found is an error that names
-/// file and offset.
+/// Checks every file of the dataset, spread over ranks and threads. Collective; the first damage
+/// found is an error that names file and offset.
 pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     let threads = session.config.reader.read_threads.max(1) as usize;
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
@@ -168,7 +168,8 @@ fn check_file(
     recorder.on_open(now_ns() - start);
     if opened.size_bytes != planned {
         return Err(format!(
-            "verify {path}: {} bytes, the plan says {planned}: truncated or damaged; remove it and run rankio datagen again",
+            "verify {path}: {} bytes, the plan says {planned}: truncated or damaged; remove \
+             it and run rankio datagen again",
             opened.size_bytes
         ));
     }

@@ -1,9 +1,11 @@
-//! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches ahead of the step loop.
+//! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches
+//! ahead of the step loop.
 //!
-//! The threads claim units (runs of samples of one batch) from one atomic cursor, so that a slow file holds up one thread and
-//! not its batch mates. Batches complete by an atomic count of missing samples; the step loop waits for that count only. No
-//! locks and no allocation inside an epoch: mutexes are touched when an epoch begins and when something failed. Sample
-//! bytes are dropped as soon as they are read (and checked), so memory is threads x queue depth x block size.
+//! The threads claim units (runs of samples of one batch) from one atomic cursor, so that a slow
+//! file holds up one thread and not its batch mates. Batches complete by an atomic count of missing
+//! samples; the step loop waits for that count only. No locks and no allocation inside an epoch:
+//! mutexes are touched when an epoch begins and when something failed. Sample bytes are dropped as
+//! soon as they are read (and checked), so memory is threads x queue depth x block size.
 
 use crate::config::{Distribution, FormatKind, VerifyMode};
 use crate::data::Generator;
@@ -63,13 +65,14 @@ impl EpochTask {
     }
 }
 
-/// Units are near one block, so that small samples which lie together are read together and large ones one by one.
+/// Units are near one block, so that small samples which lie together are read together and large
+/// ones one by one.
 pub fn unit_samples(block_bytes: u64, sample_bytes: u64, batch: u64) -> u64 {
     (block_bytes / sample_bytes.max(1)).clamp(1, batch.max(1))
 }
 
-/// Batches in the window: as many as the reference's loader keeps outstanding, `threads x ceil(prefetch / threads)`, where a
-/// prefetch of 0 means 2 for each thread.
+/// Batches in the window: as many as the reference's loader keeps outstanding, `threads x
+/// ceil(prefetch / threads)`, where a prefetch of 0 means 2 for each thread.
 pub fn window_batches(threads: u64, prefetch: u64) -> u64 {
     let factor = if prefetch == 0 { 2 } else { prefetch.div_ceil(threads) };
     threads * factor
@@ -113,7 +116,8 @@ pub struct ThreadReport {
 }
 
 impl Control {
-    /// Shared state for `threads` I/O threads and a window of `window` batches; the caller is the step loop.
+    /// Shared state for `threads` I/O threads and a window of `window` batches; the caller is the
+    /// step loop.
     pub fn new(threads: usize, window: u64) -> Control {
         Control {
             cursor: Padded(AtomicU64::new(0)),
@@ -143,7 +147,8 @@ impl Control {
         self.check()
     }
 
-    /// Starts an epoch: from here on the threads read. The caller's clock for the epoch starts before this call.
+    /// Starts an epoch: from here on the threads read. The caller's clock for the epoch starts
+    /// before this call.
     pub fn begin(&self, task: EpochTask, rank: u64) {
         self.cursor.0.store(0, Ordering::SeqCst);
         self.consumed.0.store(0, Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! From the phases of a run to `result.json` and everything around it. Rank 0 writes; the others learn the verdict.
+//! From the phases of a run to `result.json` and everything around it. Rank 0 writes; the others
+//! learn the verdict.
 
 use super::phase::{RankRow, Reduced};
 use super::run::{Finished, Phases, Request};

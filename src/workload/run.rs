@@ -143,7 +143,8 @@ fn same_plan(world: &World, loaded: &Loaded, plan: &Plan, request: &Request) -> 
     let first = String::from_utf8_lossy(&first);
     let first = first.split(' ').next().unwrap_or_default();
     Err(format!(
-        "this rank's settings (plan {}) are not those of rank 0 (plan {first}): the ranks read different workload \
+        "this rank's settings (plan {}) are not those of rank 0 (plan {first}): the ranks \
+         read different workload \
          files or run different versions",
         plan.hash()
     ))
@@ -239,12 +240,16 @@ fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result
             unanimous::<()>(
                 session.world,
                 Err(format!(
-                    "verify: {} was not made by rankio, so its content is unknown; use --verify none",
+                    "verify: {} was not made by rankio, so its content is unknown; use \
+                     --verify none",
                     session.root
                 )),
             );
         }
-        session.note("note: the dataset was not made by rankio: sizes are looked up, content cannot be checked");
+        session.note(
+            "note: the dataset was not made by rankio: sizes are looked up, \
+        content cannot be checked",
+        );
     }
     phases.calibration = Some(calibrate::run(session)?);
     let trained = train_phase::run(session, &standing, &mut log)?;

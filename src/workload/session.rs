@@ -58,7 +58,8 @@ impl<'a> Session<'a> {
         self.store(io, buffers, buffer_bytes)
     }
 
-    /// How an I/O thread that writes reaches the store: the first block of a file is held back, the next one is being made.
+    /// How an I/O thread that writes reaches the store: the first block of a file is held back, the
+    /// next one is being made.
     pub fn write_store(&self) -> StoreSpec {
         let io = self.config.io.clone();
         let buffers = io.queue_depth as usize + WRITE_BUFFERS_EXTRA;
@@ -71,13 +72,15 @@ impl<'a> Session<'a> {
         StoreSpec { root: self.root.clone(), io, rank, buffers, buffer_bytes }
     }
 
-    /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's share.
+    /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's
+    /// share.
     pub fn write_threads(&self) -> usize {
         let asked = self.config.reader.write_threads as usize;
         if asked > 1 {
             return asked;
         }
-        // The reference's default of 1 means "unset". More threads than CPUs hide create and sync latency.
+        // The reference's default of 1 means "unset". More threads than CPUs hide create and sync
+        // latency.
         let cpus = crate::host::cpus_allowed().div_ceil(self.world.ranks_on_host()) as usize;
         let per_thread = (self.config.io.queue_depth as usize + WRITE_BUFFERS_EXTRA)
             * (self.config.io.block_size as usize + 8192);

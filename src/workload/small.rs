@@ -18,7 +18,8 @@ pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
     connect(&spec).map_err(|error| error.to_string())
 }
 
-/// Reads a whole small file as text; None if it does not exist. Nothing else may be in flight on `store`.
+/// Reads a whole small file as text; None if it does not exist. Nothing else may be in flight on
+/// `store`.
 pub fn read_text(store: &mut dyn Storage, name: &str) -> Result<Option<String>, String> {
     let Some(stat) = store.stat(name).map_err(text_of)? else { return Ok(None) };
     if stat.size_bytes > TEXT_BYTES_MAX {

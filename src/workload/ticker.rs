@@ -1,5 +1,5 @@
-//! A thread that looks at the counters a few times a second: for the time series of every rank and the progress line of rank 0.
-//! The step loop and the I/O threads never format or print.
+//! A thread that looks at the counters a few times a second: for the time series of every rank and
+//! the progress line of rank 0. The step loop and the I/O threads never format or print.
 
 use super::compute::now_ns;
 use crate::metrics::{BinCounts, LiveCounters, LiveTotals, Series};
@@ -18,7 +18,8 @@ pub enum Unit {
     Samples,
 }
 
-/// Runs `body` beside a ticker over `live`; returns what it returned and the series from the start of `body`.
+/// Runs `body` beside a ticker over `live`; returns what it returned and the series from the start
+/// of `body`.
 pub fn with_ticker<R>(
     live: &[LiveCounters],
     steps: &AtomicU64,

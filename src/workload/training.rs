@@ -1,8 +1,10 @@
-//! The training loop: one rank is one accelerator that waits for a batch, computes, and meets the others at a barrier.
+//! The training loop: one rank is one accelerator that waits for a batch, computes, and meets the
+//! others at a barrier.
 //!
-//! Three times are kept apart for every step: load (wait for the batch), compute (the sleep as it was) and barrier. The
-//! official formulas take load and compute; the barrier lowers AU there without being named, here it has its own bucket.
-//! Epoch figures are reduced at once, so a rank never holds more than the step lists of one epoch.
+//! Three times are kept apart for every step: load (wait for the batch), compute (the sleep as it
+//! was) and barrier. The official formulas take load and compute; the barrier lowers AU there
+//! without being named, here it has its own bucket. Epoch figures are reduced at once, so a rank
+//! never holds more than the step lists of one epoch.
 
 use super::compute::{Draw, Pacer, now_ns, unix_ns};
 use super::reader::{Control, EpochTask, ReadJob};
@@ -67,7 +69,8 @@ impl StepLoop<'_> {
         for step in 0..task.steps {
             let start = now_ns();
             if !control.wait_batch(step)? {
-                // Interrupted while waiting: the others meet us at this step's barrier and learn of it.
+                // Interrupted while waiting: the others meet us at this step's barrier and learn of
+                // it.
                 if self.step_barrier {
                     world.step_barrier(1);
                 }
@@ -154,7 +157,8 @@ pub struct EpochTable {
 }
 
 impl EpochTable {
-    /// Adds an epoch; the official figures of an evaluation (`!training`) exclude no step from throughput. Collective.
+    /// Adds an epoch; the official figures of an evaluation (`!training`) exclude no step from
+    /// throughput. Collective.
     pub fn add(&mut self, session: &Session<'_>, figures: &EpochFigures, training: bool) {
         let official = if training { &figures.official } else { &figures.v1 };
         for (list, value) in [

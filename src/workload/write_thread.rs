@@ -1,4 +1,5 @@
-//! One thread that generates files: content is made straight into the I/O buffers while earlier blocks are on their way.
+//! One thread that generates files: content is made straight into the I/O buffers while earlier
+//! blocks are on their way.
 
 use super::compute::now_ns;
 use crate::data::Generator;
@@ -230,7 +231,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Once at the end, not for each file: until then a crash loses names, and the files are made again.
+    /// Once at the end, not for each file: until then a crash loses names, and the files are made
+    /// again.
     fn sync_folders(&mut self) -> Result<(), String> {
         let folders = std::mem::take(&mut self.folders);
         folders
