@@ -4,7 +4,7 @@
 //! line and key. A later file or override replaces an earlier one key by key.
 
 use super::ConfigError;
-use super::catalogue::{self, Key, OPTIONAL_SECTIONS, SECTION_ALIASES};
+use super::catalogue::{self, Key, OPTIONAL_SECTIONS, SECTION_ALIASES, Treatment};
 use super::coerce::quoted;
 use super::locate::{Unreadable, line_of, read};
 use serde_yaml::Value;
@@ -155,6 +155,10 @@ impl Sources {
             return self.put(Entry { key, value, origin, spelled });
         }
         if !path.is_empty() && !catalogue::is_section(&path) {
+            // A file of another benchmark is better told by the section that makes it one.
+            if let Some((entry, reason)) = self.entries.iter().find_map(refused_section) {
+                return Err(self.error(entry, &[], reason));
+            }
             let text = format!("unknown key; {}", catalogue::advice(&path));
             return Err(self.error_at(origin, &spelled, &text));
         }
@@ -257,4 +261,12 @@ fn override_value(path: &str, text: &str) -> Result<Value, String> {
             format!("{}: {text}", dotted(&path))
         }
     })
+}
+
+/// A whole section that is refused, with the reason.
+fn refused_section(entry: &Entry) -> Option<(&Entry, &'static str)> {
+    match entry.key.treatment {
+        Treatment::Refused(reason) if !entry.key.path.contains('.') => Some((entry, reason)),
+        _ => None,
+    }
 }

@@ -118,7 +118,7 @@ impl<'a> Worker<'a> {
                         self.submit(run, offset, len, buffer)?;
                         submitted += 1;
                         // Where the target completes at once, the same warm buffer goes out again.
-                        if submitted % batch == 0 {
+                        if submitted.is_multiple_of(batch) {
                             self.reap(0)?;
                         }
                     }
