@@ -54,7 +54,7 @@ fn fail(message: &str) -> ExitCode {
 
 /// `rankio plan`.
 pub fn plan(args: &PlanArgs) -> ExitCode {
-    let outcome = load(&args.workload, None).and_then(|loaded| {
+    let outcome = load(&args.workload, |_| {}).and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
             Some(text) => config::units::parse_bytes(text)
                 .map_err(|what| format!("--memory-per-host {text}: {what}"))?,
@@ -89,7 +89,12 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
-    let prepared = load(files, Some(io));
+    let prepared = load(files, |config| {
+        lay_over(config, io);
+        if datagen_only {
+            only_generate(config);
+        }
+    });
     let world = match World::start() {
         Ok(world) => world,
         Err(message) => return fail(&message),
@@ -145,8 +150,8 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
     }
 }
 
-/// The workload files with the command line laid over them.
-fn load(files: &WorkloadArgs, io: Option<&IoArgs>) -> Result<Loaded, String> {
+/// The workload files with the command line laid over them, `options` last.
+fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loaded, String> {
     let mut loaded =
         config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
@@ -156,12 +161,17 @@ fn load(files: &WorkloadArgs, io: Option<&IoArgs>) -> Result<Loaded, String> {
     if config.dataset.data_folder.starts_with("null://") {
         config.io.engine = Engine::Null;
     }
-    if let Some(io) = io {
-        lay_over(config, io);
-    }
+    options(config);
     loaded.effective_yaml =
         config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)
+}
+
+/// `rankio datagen` of a training file: what training needs of the dataset does not matter.
+fn only_generate(config: &mut Config) {
+    config.workflow.generate_data = true;
+    config.workflow.train = false;
+    config.workflow.evaluation = false;
 }
 
 fn lay_over(config: &mut Config, args: &IoArgs) {

@@ -288,3 +288,37 @@ fn clean_removes_only_what_is_ours() {
     let folders: Vec<_> = std::fs::read_dir(lab.path("data")).unwrap().flatten().collect();
     assert_eq!(folders.len(), 1, "emptied folders are gone: {folders:?}");
 }
+
+#[test]
+fn more_ranks_than_files_generate() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let few = ["--set", "dataset.num_files_train=3", "--verify", "full"];
+    lab.job(5, "datagen", "g", &few).succeed();
+    assert_eq!(lab.phase("g", "datagen")["metrics"]["files_written"], 3);
+    assert_eq!(lab.phase("g", "verify")["metrics"]["files_checked"], 3);
+    // What was generated trains on fewer ranks.
+    lab.job(1, "run", "t", &few).succeed();
+}
+
+#[test]
+fn an_interrupted_read_back_is_called_partial() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let slowly = ["--verify", "full", "--set", "io.delay={latency: 0.2, bandwidth: 0}"];
+    let slowly = [&slowly[..], &["--set", "io.queue_depth=1"]].concat();
+    let running = lab.job(2, "datagen", "t", &slowly).start();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    kill(Pid::from_raw(running.ranks()[1]), Signal::SIGTERM).unwrap();
+    let ended = running.end();
+    assert_eq!(ended.status.code(), Some(130), "{ended}");
+    assert_eq!(lab.result("t")["run"]["partial"], true, "{ended}");
+    assert_eq!(lab.result("t")["verdict"]["status"], "INVALID");
+    let checked = lab.phase("t", "verify")["metrics"]["files_checked"].as_u64().unwrap();
+    assert!(checked < 13, "{checked}");
+}

@@ -300,3 +300,19 @@ fn an_interruption_finds_its_way_at_any_moment() {
         assert!(!ended.err.contains("internal error"), "{extra:?}\n{ended}");
     }
 }
+
+#[test]
+fn a_second_signal_ends_a_rank_at_once() {
+    let lab = Lab::new();
+    lab.job(1, "datagen", "g", &[]).plain().succeed();
+    // One request of ten minutes is in flight: the first signal has to wait for it.
+    let stuck = set(&["io.delay={latency: 600, bandwidth: 0}"]);
+    let running = lab.job(1, "run", "t", &stuck).plain().start();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    running.signal(Signal::SIGINT);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    assert_eq!(ended.status.code(), Some(130), "{ended}");
+    assert!(ended.elapsed < PROMPT, "{ended}");
+}

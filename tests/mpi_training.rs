@@ -371,3 +371,26 @@ fn a_dataset_that_may_not_be_written_trains() {
     lab.raw(words).succeed();
     assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24);
 }
+
+#[test]
+fn runs_of_the_same_second_have_folders_of_their_own() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let results = lab.arg("results");
+    let workload = lab.arg("tiny.yaml");
+    let unnamed = ["run", &workload, "--engine", "null", "--results-dir", &results];
+    let running: Vec<_> = (0..4).map(|_| lab.command(1, &unnamed).plain().start()).collect();
+    for job in running {
+        let ended = job.end();
+        assert!(ended.status.success(), "{ended}");
+    }
+    let folders = || std::fs::read_dir(lab.path("results")).unwrap().flatten();
+    assert_eq!(folders().count(), 4);
+    assert!(folders().all(|folder| folder.path().join("result.json").exists()));
+    for name in ["", "../elsewhere", ".hidden"] {
+        let ended = lab.job(2, "run", name, &["--engine", "null"]).fail_with(1);
+        ended.one_error(&["--run-id", name]);
+    }
+}

@@ -64,8 +64,7 @@ pub fn execute(
 ) -> Result<Finished, String> {
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
-    let (run_id, seed) = name_run(world, request, started_unix_ns);
-    let folder = make_folder(world, &loaded.config, request, &run_id)?;
+    let (run_id, seed, folder) = claim_run(world, &loaded.config, request, started_unix_ns)?;
     let session = Session::new(world, &loaded.config, plan, seed, request.quiet);
     unanimous(world, check_verification(&session));
     let hosts = gather_hosts(&session);
@@ -150,47 +149,72 @@ fn same_plan(world: &World, loaded: &Loaded, plan: &Plan, request: &Request) -> 
     ))
 }
 
-/// Name and seed of the run, chosen by rank 0.
-fn name_run(world: &World, request: &Request, unix_ns: u64) -> (String, u64) {
-    let stamp = timestamp::iso_utc(unix_ns);
-    let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
-    let name =
-        request.run_id.clone().unwrap_or_else(|| format!("{}_{}", &digits[..8], &digits[8..]));
-    let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
-    let mut bytes = seed.to_le_bytes().to_vec();
-    bytes.extend(name.into_bytes());
-    let bytes = world.broadcast(bytes);
-    let seed = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes were sent"));
-    (String::from_utf8_lossy(&bytes[8..]).into_owned(), seed)
-}
-
-/// Makes the results folder on rank 0; an existing result is never overwritten.
-fn make_folder(
+/// Name and seed of the run and its results folder, chosen and made by rank 0. Collective.
+fn claim_run(
     world: &World,
     config: &Config,
     request: &Request,
-    run_id: &str,
-) -> Result<PathBuf, String> {
+    unix_ns: u64,
+) -> Result<(String, u64, PathBuf), String> {
     let from_file = config.output.folder.as_ref().map(PathBuf::from);
     let root = request.results_root.clone().or(from_file).unwrap_or_else(|| "results".into());
-    let folder = root.join(run_id);
-    let made = if world.is_root() { claim_folder(&folder) } else { Ok(()) };
-    if let Err(message) = made {
-        world.fail(&message);
+    let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
+    let mut bytes = seed.to_le_bytes().to_vec();
+    if world.is_root() {
+        let claimed = match &request.run_id {
+            Some(name) => claim_folder(&root, name),
+            None => claim_new_folder(&root, unix_ns),
+        };
+        match claimed {
+            Ok(name) => bytes.extend(name.into_bytes()),
+            Err(message) => world.fail(&message),
+        }
     }
-    world.barrier();
+    let bytes = world.broadcast(bytes);
+    let seed = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes were sent"));
+    let name = String::from_utf8_lossy(&bytes[8..]).into_owned();
+    let folder = root.join(&name);
     // On a second host the folder may be another one; each rank writes its own step log there.
     std::fs::create_dir_all(folder.join("mlperf"))
         .map_err(|error| format!("{}: {error}", folder.display()))?;
-    Ok(folder)
+    Ok((name, seed, folder))
 }
 
-fn claim_folder(folder: &Path) -> Result<(), String> {
+/// A folder of the user's choice; an existing result is never overwritten.
+fn claim_folder(root: &Path, name: &str) -> Result<String, String> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
+    }
+    let folder = root.join(name);
     if folder.join("result.json").exists() {
         return Err(format!("{}: already holds a result; give another --run-id", folder.display()));
     }
-    std::fs::create_dir_all(folder)
-        .map_err(|error| format!("{}: {error}; give a writable --results-dir", folder.display()))
+    std::fs::create_dir_all(&folder).map_err(|error| cannot_make(&folder, &error))?;
+    Ok(name.to_string())
+}
+
+/// A folder by date and time; a number follows where another run began in the same second.
+fn claim_new_folder(root: &Path, unix_ns: u64) -> Result<String, String> {
+    std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
+    let stamp = timestamp::iso_utc(unix_ns);
+    let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
+    let first = format!("{}_{}", &digits[..8], &digits[8..]);
+    let mut name = first.clone();
+    for number in 2.. {
+        let folder = root.join(&name);
+        match std::fs::create_dir(&folder) {
+            Ok(()) => break,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                name = format!("{first}_{number}");
+            }
+            Err(error) => return Err(cannot_make(&folder, &error)),
+        }
+    }
+    Ok(name)
+}
+
+fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}; give a writable --results-dir", folder.display())
 }
 
 fn check_verification(session: &Session<'_>) -> Result<(), String> {
@@ -222,8 +246,11 @@ fn generate(session: &Session<'_>, request: &Request, phases: &mut Phases) -> Re
     phases.partial |= generated.partial;
     phases.reduced.extend(generated.reduced);
     phases.series.push(("datagen", generated.series));
-    let full = session.config.verify.mode == VerifyMode::Full;
-    if full && request.datagen_only && !phases.partial {
+    let verify = session.config.verify.mode;
+    if verify == VerifyMode::Sample && request.datagen_only {
+        session.note("note: datagen reads back with --verify full only; nothing was checked");
+    }
+    if verify == VerifyMode::Full && request.datagen_only && !phases.partial {
         let checked = readback::run(session)?;
         phases.partial |= checked.partial;
         phases.reduced.extend(checked.reduced);
