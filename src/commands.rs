@@ -115,7 +115,9 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
-                say(&format!("rankio: error: {message}"));
+                // The file may be wrong on one host only.
+                let label = if world.is_root() { String::new() } else { world.label() };
+                say(&format!("rankio: error: {label}{message}"));
             }
             return ExitCode::from(USAGE);
         }

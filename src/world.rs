@@ -242,7 +242,12 @@ impl World {
     fn install_panic_hook(&self) {
         let label = self.label();
         let solo = matches!(self.link, Link::Solo);
+        let spoken = AtomicBool::new(false);
         std::panic::set_hook(Box::new(move |info| {
+            while spoken.swap(true, Ordering::SeqCst) {
+                // Another thread panicked first and is ending this process; one line is enough.
+                std::thread::sleep(Duration::from_secs(1));
+            }
             // One line, as all errors: the place, then what was said there.
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let payload = info.payload();

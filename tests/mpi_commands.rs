@@ -105,3 +105,16 @@ fn a_plain_start_is_a_run_with_one_rank() {
     assert_eq!(lab.result("t")["run"]["ranks"], 1);
     assert_eq!(lab.phase("t", "training")["metrics"]["samples"], 24);
 }
+
+#[test]
+fn a_file_that_is_wrong_for_one_rank_is_named_with_it() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let program = env!("CARGO_BIN_EXE_rankio");
+    let words = ["mpirun", "-n", "2", program, "run", "tiny.yaml", ":"];
+    let words = [&words[..], &["-n", "1", program, "run", "missing.yaml"]].concat();
+    let ended = lab.raw(words.into_iter().map(String::from).collect()).fail_with(2);
+    ended.one_error(&["rank 2 (", "missing.yaml", "No such file"]);
+}

@@ -316,3 +316,22 @@ fn a_second_signal_ends_a_rank_at_once() {
     assert_eq!(ended.status.code(), Some(130), "{ended}");
     assert!(ended.elapsed < PROMPT, "{ended}");
 }
+
+#[test]
+fn an_interruption_during_the_calibration_is_no_error() {
+    let lab = Lab::new();
+    let mut many = set(&["dataset.num_files_train=200000", "reader.batch_size=8"]);
+    many.extend(["--engine", "null"]);
+    for id in ["a", "b", "c"] {
+        let mut running = lab.job(1, "run", id, &many).plain().start();
+        // The step log is made just before the calibration, which lasts a fifth of a second.
+        let log = lab.path("results").join(id).join("mlperf/0_output.json");
+        running.wait_until("the step log is there", || log.exists());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        running.signal(Signal::SIGINT);
+        let ended = running.end();
+        assert_eq!(ended.errors(), [""; 0], "{ended}");
+        assert_eq!(ended.status.code(), Some(130), "{ended}");
+        assert_eq!(lab.result(id)["run"]["partial"], true, "{ended}");
+    }
+}

@@ -19,13 +19,17 @@ fn rank_with_a_panic_in_its_main_thread() {
     wait_for_the_end(&world);
 }
 
-/// The same, from an I/O thread.
+/// The same, from several I/O threads at once.
 #[test]
 #[ignore = "is a rank of the tests in this file"]
 fn rank_with_a_panic_in_an_io_thread() {
     let world = World::start().unwrap();
     if world.rank() == 2 {
-        std::thread::spawn(|| panic!("read past the end")).join().ok();
+        let threads: Vec<_> =
+            (0..4).map(|_| std::thread::spawn(|| panic!("read past the end"))).collect();
+        for thread in threads {
+            thread.join().ok();
+        }
     }
     wait_for_the_end(&world);
 }

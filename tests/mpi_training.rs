@@ -394,3 +394,31 @@ fn runs_of_the_same_second_have_folders_of_their_own() {
         ended.one_error(&["--run-id", name]);
     }
 }
+
+#[test]
+fn settings_of_the_engine_and_of_content_are_honoured_together() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    for (id, settings) in [
+        ("plain", &["io.registered=False", "io.huge_pages=False", "io.fallocate=False"][..]),
+        ("batched", &["io.submit_batch=4", "io.queue_depth=4", "dataset.format=npy"]),
+        ("single", &["io.queue_depth=1", "io.block_size=4KiB", "io.engine=sync"]),
+        ("pcg", &["dataset.pattern=pcg", "dataset.format=tfrecord"]),
+        ("ratios", &["dataset.compress_ratio=2", "dataset.dedup_ratio=2"]),
+        ("raw", &["dataset.format=jpeg", "dataset.image_content=raw"]),
+        ("floats", &["dataset.format=npy", "dataset.record_element_type=float32"]),
+        ("windows", &["reader.prefetch_size=0", "reader.read_threads=5", "reader.batch_size=1"]),
+        ("reference", &["io.mode=reference", "reader.file_shuffle=random"]),
+    ] {
+        let folder = lab.arg(&format!("data-{id}"));
+        let mut settings = set(settings);
+        settings.extend(["--data-dir", &folder, "--verify", "full"]);
+        lab.job(3, "datagen", &format!("{id}-g"), &settings).succeed();
+        lab.job(2, "run", id, &settings).succeed();
+        checked_in_full(&lab.phase(id, "training"));
+    }
+    assert_eq!(lab.phase("plain", "training")["storage"]["registered_buffers"], false);
+    assert_eq!(lab.phase("plain", "training")["storage"]["page_size"], "4KiB");
+}
