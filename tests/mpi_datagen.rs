@@ -1,6 +1,8 @@
 //! Generation under mpirun: the bytes do not depend on the rank count, damage is found, an
 //! interrupted generation goes on, and nobody else's folder is touched.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, fingerprint, mpirun_is_there};

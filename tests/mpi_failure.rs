@@ -1,6 +1,8 @@
 //! What goes wrong on one rank ends the whole job soon, with a status that is not zero and a line
 //! that names rank, host, path and, where there is one, the offset.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Ended, Job, Lab, PROMPT, is_root, is_there, mpirun_is_there};
@@ -253,6 +255,9 @@ fn is_partial(lab: &Lab, id: &str, ended: &Ended) {
 
 #[test]
 fn an_interrupted_rank_without_a_launcher_ends_with_130() {
+    if !mpirun_is_there() {
+        return;
+    }
     let lab = Lab::new();
     lab.job(1, "datagen", "g", &[]).plain().succeed();
     let settings = set(&["train.epochs=1000", "train.computation_time=0.05"]);
@@ -303,6 +308,9 @@ fn an_interruption_finds_its_way_at_any_moment() {
 
 #[test]
 fn a_second_signal_ends_a_rank_at_once() {
+    if !mpirun_is_there() {
+        return;
+    }
     let lab = Lab::new();
     lab.job(1, "datagen", "g", &[]).plain().succeed();
     // One request of ten minutes is in flight: the first signal has to wait for it.
@@ -319,6 +327,9 @@ fn a_second_signal_ends_a_rank_at_once() {
 
 #[test]
 fn an_interruption_during_the_calibration_is_no_error() {
+    if !mpirun_is_there() {
+        return;
+    }
     let lab = Lab::new();
     let mut many = set(&["dataset.num_files_train=200000", "reader.batch_size=8"]);
     many.extend(["--engine", "null"]);

@@ -2,6 +2,8 @@
 //! network namespaces of this machine, made by a script beside the project; without it or without
 //! root the test is left out.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, is_root, mpirun_is_there, shared};
@@ -67,4 +69,31 @@ fn a_failure_names_the_host_of_its_rank() {
     }
     assert!(!ended.status.success(), "{ended}");
     ended.one_error(&["rank 3 (node2): read ", "img_", "at offset "]);
+}
+
+#[test]
+fn an_interruption_reaches_both_hosts() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    let script = shared.join("tools/netns-mpirun");
+    if !is_root() || !script.exists() {
+        return eprintln!("skipped: needs root and {}", script.display());
+    }
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &[]).succeed();
+    let mut words = vec![script.to_str().unwrap().to_string()];
+    words.extend(["-H", "2", "-s", "1", "--", "-n", "2"].map(String::from));
+    let long = ["--set", "train.epochs=1000", "--set", "train.computation_time=0.05"];
+    words.extend(lab.job(1, "run", "t", &long).plain().words());
+    let mut running = lab.raw(words).start();
+    let log = lab.path("results/t/mlperf/1_output.json");
+    running.wait_until("the training started", || log.exists());
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    // One rank gets the signal and tells the others at the next step.
+    let rank = running.descendant("rankio").expect("a rank runs");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(rank), nix::sys::signal::Signal::SIGINT)
+        .unwrap();
+    let ended = running.end();
+    assert_eq!(ended.status.code(), Some(130), "{ended}");
+    assert_eq!(lab.result("t")["run"]["partial"], true, "{ended}");
+    assert_eq!(lab.result("t")["run"]["hosts"], 2);
 }

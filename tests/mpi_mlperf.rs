@@ -1,5 +1,7 @@
 //! The benchmark's own files, unmodified but for sizes on the command line: generate, then train.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, mpirun_is_there, shared};

@@ -4,6 +4,8 @@
 //! The machine that runs tests has other things to do, so a figure may be missed twice; a client
 //! that is too slow misses it every time.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, mpirun_is_there};

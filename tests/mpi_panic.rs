@@ -3,6 +3,8 @@
 //! The program has no switch that makes it panic, so this test program plays the ranks itself: it
 //! starts itself under mpirun, and each copy joins the world as the real program does.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, PROMPT, mpirun_is_there};

@@ -1,6 +1,8 @@
 //! What the kernel sees of a run: O_DIRECT on every data file, io_uring for their bytes, and no
 //! read() or pread() of them.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, is_there, mpirun_is_there};

@@ -1,6 +1,8 @@
 //! Training under mpirun: what a run must leave behind, that every sample is read once in every
 //! epoch, and that each setting does what it says.
 
+#![cfg(feature = "mpi")]
+
 mod launch;
 
 use launch::{Lab, is_root, mpirun_is_there, shared};
@@ -421,4 +423,23 @@ fn settings_of_the_engine_and_of_content_are_honoured_together() {
     }
     assert_eq!(lab.phase("plain", "training")["storage"]["registered_buffers"], false);
     assert_eq!(lab.phase("plain", "training")["storage"]["page_size"], "4KiB");
+}
+
+#[test]
+fn the_rank_with_the_slow_store_is_named() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(3, "datagen", "g", &[]).succeed();
+    let slow = set(&["io.delay={latency: 0.05, bandwidth: 0, rank: 1}", "io.drop_last=False"]);
+    lab.job(3, "run", "t", &slow).succeed();
+    let phase = lab.phase("t", "training");
+    let slowest = &phase["ranks"]["slowest"];
+    assert_eq!(slowest["rank"], 1, "{:#}", phase["ranks"]);
+    assert!(number(&slowest["ratio_to_median"]) > 1.5, "{slowest}");
+    // The others wait for it: that time is the barrier's, not theirs.
+    let metrics = &phase["metrics"];
+    assert!(number(&metrics["barrier_ns"]["max"]) > 20e6, "{metrics:#}");
+    assert!(phase["storage"]["engine"].as_str().unwrap().contains("delay"), "{phase:#}");
 }

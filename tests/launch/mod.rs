@@ -288,6 +288,23 @@ impl Running {
         ranks.into_iter().map(|(_, pid)| pid).collect()
     }
 
+    /// Some process below the launcher, at any depth, whose command is `name`.
+    pub fn descendant(&self, name: &str) -> Option<i32> {
+        let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let parent = |pid: i32| -> Option<i32> {
+            stat(pid)?.rsplit(')').next()?.split(' ').nth(2)?.parse().ok()
+        };
+        let below = |pid: i32| {
+            let mut ancestors = std::iter::successors(Some(pid), |pid| parent(*pid));
+            ancestors.any(|ancestor| ancestor == self.launcher())
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find(|pid: &i32| {
+            stat(*pid).is_some_and(|text| text.contains(&format!("({name})"))) && below(*pid)
+        })
+    }
+
     /// Waits for the end; a job that hangs is ended and fails the test.
     pub fn end(mut self) -> Ended {
         loop {
