@@ -12,6 +12,9 @@ use launch::{Lab, mpirun_is_there};
 
 const TRIES: u32 = 3;
 
+/// The tests of this file take turns: each wants the machine's CPUs.
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 struct Figures {
     au_percent: f64,
     sleep_ratio: f64,
@@ -30,6 +33,7 @@ fn figures(ranks: usize, settings: &[&str]) -> Figures {
 }
 
 fn reaches(ranks: usize, settings: &[&str], au_percent: f64) {
+    let _turn = TURN.lock().unwrap_or_else(|other_failed| other_failed.into_inner());
     let mut seen = String::new();
     for _ in 0..TRIES {
         let Figures { au_percent: au, sleep_ratio } = figures(ranks, settings);

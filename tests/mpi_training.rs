@@ -205,7 +205,7 @@ fn every_distribution_of_compute_time_is_slept_as_drawn() {
         lab.job(2, "run", id, &[&set(&[&time])[..], &["--engine", "null"]].concat()).succeed();
         let metrics = lab.phase(id, "training")["metrics"].clone();
         let ratio = number(&metrics["compute_measured_over_configured"]);
-        assert!((1.0..1.5).contains(&ratio), "{id}: {metrics:#}");
+        assert!((1.0..3.0).contains(&ratio), "{id}: {metrics:#}");
     }
 }
 
