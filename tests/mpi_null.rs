@@ -1,9 +1,9 @@
 //! The emulated accelerator against the null store: where no storage is, AU must be near 100 % and
 //! the compute time that of the file, or the benchmark's own figures would be those of its client.
 //!
-//! Only a try that has the CPUs for itself can judge the client: one during which other programs took
-//! a fifth of a CPU or more is not counted. Of those that count, two may miss, for what a counter does
-//! not show; a client that is too slow misses every time.
+//! Only a try that has the CPUs for itself can judge the client: one during which other programs
+//! took a fifth of a CPU or more is not counted. Of those that count, two may miss, for what a
+//! counter does not show; a client that is too slow misses every time.
 
 #![cfg(feature = "mpi")]
 
