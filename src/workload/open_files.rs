@@ -141,19 +141,30 @@ impl<'a> OpenFiles<'a> {
             .map_err(|what| format!("{}: {what}", self.full_path()))
     }
 
-    /// Bytes to read for a sample.
-    pub fn extent(&self, slot: FileSlot, sample: u64) -> Result<Range<u64>, String> {
+    /// Appends the ranges to read for samples `first .. first + count`.
+    pub fn extents(
+        &self,
+        slot: FileSlot,
+        first: u64,
+        count: u64,
+        out: &mut Vec<Range<u64>>,
+    ) -> Result<(), String> {
         let entry = self.entry(slot);
-        match &entry.foreign {
-            None => Ok(self.job.files.format().extent(&entry.shape, sample)),
-            Some(extents) => extents.extent(sample).ok_or_else(|| {
-                format!(
-                    "{}: has no sample {sample}; dataset.num_samples_per_file is larger \
-                     than the file",
-                    self.path(slot)
-                )
-            }),
+        let Some(foreign) = &entry.foreign else {
+            self.job.files.format().extents(&entry.shape, first, count, out);
+            return Ok(());
+        };
+        let last = first + count - 1;
+        let (Some(begin), Some(end)) = (foreign.extent(first), foreign.extent(last)) else {
+            return Err(format!(
+                "{}: has no sample {last}; dataset.num_samples_per_file is larger than the file",
+                self.path(slot)
+            ));
+        };
+        if begin.start < end.end {
+            out.push(begin.start..end.end);
         }
+        Ok(())
     }
 
     /// The store's handle.

@@ -1,8 +1,9 @@
 //! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches
 //! ahead of the step loop.
 //!
-//! The threads claim units (runs of samples of one batch) from one atomic cursor, so that a slow
-//! file holds up one thread and not its batch mates. Batches complete by an atomic count of missing
+//! The threads claim units (stretches of the rank's samples) from one atomic cursor, so that a slow
+//! file holds up one thread and not its batch mates. Where a format has groups (row groups, undivided
+//! files) a unit is a group, which may serve several batches and is read once for all of them. Batches complete by an atomic count of missing
 //! samples; the step loop waits for that count only. No locks and no allocation inside an epoch:
 //! mutexes are touched when an epoch begins and when something failed. Sample bytes are dropped as
 //! soon as they are read (and checked), so memory is threads x queue depth x block size.
@@ -41,6 +42,8 @@ pub struct ReadJob<'a> {
     pub threads: usize,
     /// Batches that may be read or wait to be used at one time.
     pub window: u64,
+    /// Samples that are read together, see [`crate::format::Format::group_samples`].
+    pub group: u64,
     /// Sleep for each sample.
     pub preprocess: Distribution,
 }
@@ -59,10 +62,28 @@ pub struct EpochTask {
 }
 
 impl EpochTask {
-    /// Units of a batch.
-    pub fn units_per_batch(&self) -> u64 {
-        self.batch.div_ceil(self.unit)
+    /// Samples of `rank` in the epoch.
+    pub fn samples(&self, rank: u64) -> u64 {
+        self.order.positions(rank).min(self.steps * self.batch)
     }
+
+    /// Length of the unit that starts at `position` of `rank`: to the end of the group, or a part of
+    /// one batch. At least 1.
+    #[inline]
+    pub fn unit_at(&self, rank: u64, position: u64, group: u64) -> u64 {
+        let left = self.samples(rank) - position;
+        if group > 1 {
+            let in_group = self.order.at(rank, position).sample % group;
+            return self.order.run_at(rank, position).min(group - in_group).min(left);
+        }
+        let slot = position % self.batch;
+        (self.unit - slot % self.unit).min(self.batch - slot).min(left)
+    }
+}
+
+/// Batches beyond the window that a unit which starts inside it can reach into.
+pub fn reach_batches(group: u64, batch: u64) -> u64 {
+    (group + batch - 2) / batch
 }
 
 /// Units are near one block, so that small samples which lie together are read together and large
@@ -97,6 +118,7 @@ pub struct Control {
     threads: Mutex<Vec<Option<Thread>>>,
     main: Thread,
     window: u64,
+    slots: u64,
 }
 
 struct Stage {
@@ -116,13 +138,14 @@ pub struct ThreadReport {
 }
 
 impl Control {
-    /// Shared state for `threads` I/O threads and a window of `window` batches; the caller is the
-    /// step loop.
-    pub fn new(threads: usize, window: u64) -> Control {
+    /// Shared state for the I/O threads of `job` and batches of `batch`; the caller is the step loop.
+    pub fn new(job: &ReadJob<'_>, batch: u64) -> Control {
+        let (threads, window) = (job.threads, job.window);
+        let slots = window + reach_batches(job.group, batch);
         Control {
             cursor: Padded(AtomicU64::new(0)),
             consumed: Padded(AtomicU64::new(0)),
-            missing: (0..window).map(|_| Padded(AtomicU64::new(0))).collect(),
+            missing: (0..slots).map(|_| Padded(AtomicU64::new(0))).collect(),
             awaited: Padded(AtomicU64::new(0)),
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -133,6 +156,7 @@ impl Control {
             threads: Mutex::new(vec![None; threads]),
             main: std::thread::current(),
             window,
+            slots,
         }
     }
 
@@ -152,7 +176,7 @@ impl Control {
     pub fn begin(&self, task: EpochTask, rank: u64) {
         self.cursor.0.store(0, Ordering::SeqCst);
         self.consumed.0.store(0, Ordering::SeqCst);
-        for batch in 0..self.window.min(task.steps) {
+        for batch in 0..self.slots.min(task.steps) {
             self.slot(batch).store(task.order.batch_len(rank, batch), Ordering::SeqCst);
         }
         let mut stage = self.lock_stage();
@@ -186,7 +210,7 @@ impl Control {
 
     /// `batch` was taken by the step loop: its place in the window is free for a later one.
     pub fn consume(&self, batch: u64, task: &EpochTask, rank: u64) {
-        let next = batch + self.window;
+        let next = batch + self.slots;
         if next < task.steps {
             self.slot(next).store(task.order.batch_len(rank, next), Ordering::SeqCst);
         }
@@ -232,7 +256,7 @@ impl Control {
     }
 
     fn slot(&self, batch: u64) -> &AtomicU64 {
-        &self.missing[(batch % self.window) as usize].0
+        &self.missing[(batch % self.slots) as usize].0
     }
 
     fn lock_stage(&self) -> std::sync::MutexGuard<'_, Stage> {
@@ -322,26 +346,28 @@ impl Control {
         self.asleep[index].0.store(false, Ordering::SeqCst);
     }
 
-    /// Claims the next unit: its number, or why there is none.
+    /// Claims the next unit of `rank`, or says why there is none.
     #[inline]
-    pub(super) fn claim(&self, total: u64, units_per_batch: u64) -> Claim {
-        let mut unit = self.cursor.0.load(Ordering::Relaxed);
+    pub(super) fn claim(&self, task: &EpochTask, rank: u64, group: u64) -> Claim {
+        let total = task.samples(rank);
+        let mut position = self.cursor.0.load(Ordering::Relaxed);
         loop {
-            if unit >= total || self.stop.load(Ordering::Relaxed) {
+            if position >= total || self.stop.load(Ordering::Relaxed) {
                 return Claim::Finished;
             }
-            let batch = unit / units_per_batch;
+            let batch = position / task.batch;
             if batch >= self.consumed.0.load(Ordering::Acquire) + self.window {
                 return Claim::WindowFull { batch };
             }
+            let end = position + task.unit_at(rank, position, group);
             match self.cursor.0.compare_exchange_weak(
-                unit,
-                unit + 1,
+                position,
+                end,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claim::Unit { batch, part: unit % units_per_batch },
-                Err(current) => unit = current,
+                Ok(_) => return Claim::Unit { position, end },
+                Err(current) => position = current,
             }
         }
     }
@@ -349,7 +375,7 @@ impl Control {
 
 /// Outcome of [`Control::claim`].
 pub(super) enum Claim {
-    Unit { batch: u64, part: u64 },
+    Unit { position: u64, end: u64 },
     WindowFull { batch: u64 },
     Finished,
 }
@@ -388,3 +414,7 @@ pub fn with_readers<R>(
         outcome.map(|value| (value, reports))
     })
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
