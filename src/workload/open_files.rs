@@ -88,6 +88,11 @@ impl<'a> OpenFiles<'a> {
         Ok(FileSlot(place as u32))
     }
 
+    /// Whether file `index` is open already.
+    pub fn is_open(&self, index: u64) -> bool {
+        self.entries.iter().flatten().any(|entry| entry.index == index)
+    }
+
     fn open_new(
         &mut self,
         index: u64,

@@ -223,6 +223,10 @@ impl<'a> Worker<'a> {
         let samples = task.order.run_at(rank, unit.position).min(unit.end - unit.position);
         let position = unit.position + samples;
         self.unit = (position < unit.end).then_some(Unit { position, ..unit });
+        if self.in_flight > 0 && !self.files.is_open(first.file) {
+            // Opening blocks: what is queued must not wait for it, nor its latency.
+            self.reap(0)?;
+        }
         let file = self.files.open(first.file, self.store.as_mut(), &mut self.recorder)?;
         let index = self.free_runs.pop().expect("there are more runs than buffers");
         let run = &mut self.runs[index];

@@ -13,8 +13,9 @@ use crate::data::Generator;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
 use crate::storage::{StoreFacts, StoreSpec};
+use crate::world::LastWords;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct ReadJob<'a> {
     pub group: u64,
     /// Sleep for each sample.
     pub preprocess: Distribution,
+    /// Ends the job when a thread failed; None: the error is returned after all threads ended.
+    pub last_words: Option<LastWords>,
 }
 
 /// One epoch of reading.
@@ -115,7 +118,7 @@ pub struct Control {
     stage: Mutex<Stage>,
     stage_changed: Condvar,
     asleep: Box<[Padded<AtomicBool>]>,
-    threads: Mutex<Vec<Option<Thread>>>,
+    threads: Box<[OnceLock<Thread>]>,
     main: Thread,
     window: u64,
     slots: u64,
@@ -153,7 +156,7 @@ impl Control {
             stage: Mutex::new(Stage { number: 0, task: None, ready: 0, busy: 0, leave: false }),
             stage_changed: Condvar::new(),
             asleep: (0..threads).map(|_| Padded(AtomicBool::new(false))).collect(),
-            threads: Mutex::new(vec![None; threads]),
+            threads: (0..threads).map(|_| OnceLock::new()).collect(),
             main: std::thread::current(),
             window,
             slots,
@@ -275,10 +278,9 @@ impl Control {
         if !self.asleep.iter().any(|flag| flag.0.load(Ordering::SeqCst)) {
             return;
         }
-        let threads = self.threads.lock().expect("no thread panics while it holds this lock");
-        for (flag, thread) in self.asleep.iter().zip(threads.iter()) {
+        for (flag, thread) in self.asleep.iter().zip(&self.threads) {
             if flag.0.load(Ordering::SeqCst)
-                && let Some(thread) = thread
+                && let Some(thread) = thread.get()
             {
                 thread.unpark();
             }
@@ -289,8 +291,7 @@ impl Control {
 
     /// A thread has its store open and can be woken.
     pub(super) fn thread_ready(&self, index: usize) {
-        self.threads.lock().expect("no thread panics while it holds this lock")[index] =
-            Some(std::thread::current());
+        self.threads[index].get_or_init(std::thread::current);
         self.lock_stage().ready += 1;
         self.stage_changed.notify_all();
     }
@@ -401,6 +402,10 @@ pub fn with_readers<R>(
             handles.push(handle);
         }
         let outcome = control.wait_ready().and_then(|()| body());
+        if let (Err(message), Some(last_words)) = (&outcome, &job.last_words) {
+            // Not after joining: another thread may wait for a store that never answers.
+            last_words.fail(message);
+        }
         control.leave();
         let mut reports = Vec::with_capacity(handles.len());
         for handle in handles {

@@ -79,6 +79,7 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
         window: window_batches(case.threads, case.prefetch),
         group: files.format().group_samples(&files.shape(0)),
         preprocess: Distribution::default(),
+        last_words: None,
     };
     let order = plan.train_order(1, 0);
     let unit = unit_samples(8192, case.sample_bytes, case.batch);

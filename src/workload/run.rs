@@ -69,6 +69,9 @@ pub fn execute(
     unanimous(world, check_verification(&session));
     let hosts = gather_hosts(&session);
     session.note(&format!("run {run_id}: {}", headline(&session)));
+    if let Some(note) = affinity_note(&session) {
+        session.note(&note);
+    }
     for note in &loaded.notes {
         session.note(&format!("note: {note}"));
     }
@@ -225,6 +228,20 @@ fn check_verification(session: &Session<'_>) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// The binding trap: mpirun ties a rank, and so all its threads, to one core unless told otherwise.
+fn affinity_note(session: &Session<'_>) -> Option<String> {
+    let mut fewest = [crate::host::cpus_allowed()];
+    session.world.min(&mut fewest);
+    let threads = session.config.reader.read_threads + 1;
+    (fewest[0] < threads.min(crate::host::cpus_online())).then(|| {
+        format!(
+            "note: a rank may use {} CPU(s) for {threads} threads; start with mpirun --bind-to none \
+             (srun: --cpus-per-task)",
+            fewest[0]
+        )
+    })
 }
 
 /// One record for each host, on rank 0.

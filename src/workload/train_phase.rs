@@ -156,6 +156,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         window: window_batches(threads, config.reader.prefetch_size),
         group: group_samples(session, files),
         preprocess: config.reader.preprocess_time,
+        last_words: Some(session.world.last_words()),
     }
 }
 
