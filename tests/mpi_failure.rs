@@ -83,8 +83,12 @@ fn damage_is_named_while_training() {
 #[test]
 fn an_error_does_not_wait_for_requests_of_a_store_that_hangs() {
     let Some(lab) = generated() else { return };
-    let settings =
-        set(&["io.delay.latency=60", "io.fault=[{op: open, kind: eio, at: 3, rank: 1}]"]);
+    let settings = set(&[
+        "io.delay.latency=60",
+        "io.fault=[{op: open, kind: eio, at: 2, rank: 1}]",
+        "reader.prefetch_size=16",
+        "io.queue_depth=64",
+    ]);
     let ended = train_all(&lab, 2, &settings).fail_with(1);
     ended.one_error(&["rank 1 (", "open ", "img_"]);
     assert!(ended.elapsed.as_secs() < 60, "the error came only when the store answered");

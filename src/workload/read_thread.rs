@@ -272,8 +272,8 @@ impl<'a> Worker<'a> {
         }
         if completion.bytes < wanted {
             return Err(format!(
-                "read {}: {} of {wanted} bytes at offset {offset}: the file is truncated; \
-                 run rankio datagen again",
+                "read {}: {} of {wanted} bytes at offset {offset} came: the file is truncated, or \
+                 the store ends reads early; run rankio datagen again",
                 self.files.path(file),
                 completion.bytes,
             ));
