@@ -18,7 +18,7 @@ pub const CONTENT_VERSION: u32 = 1;
 pub fn dataset(config: &Config) -> Value {
     let dataset = &config.dataset;
     let subfolders = |count: u64| if count > 1 { count } else { 0 };
-    json!({
+    let mut identity = json!({
         "content_version": CONTENT_VERSION,
         "format": dataset.format,
         "num_files_train": dataset.num_files_train,
@@ -37,7 +37,25 @@ pub fn dataset(config: &Config) -> Value {
         "dedup_ratio": dataset.dedup_ratio,
         "pattern": dataset.pattern,
         "mode": config.io.mode,
-    })
+    });
+    if let (Some(shape), Some(settings)) = (hdf5_shape(dataset), identity.as_object_mut()) {
+        settings.insert("hdf5".into(), shape);
+    }
+    identity
+}
+
+/// What shapes HDF5 files, in the spelling that decides: `chunk_dims` go before `chunk_size`.
+fn hdf5_shape(dataset: &Dataset) -> Option<Value> {
+    if !matches!(dataset.format, FormatKind::Hdf5 | FormatKind::Hdf5Opt) {
+        return None;
+    }
+    let chunk_dims = &dataset.hdf5.chunk_dims;
+    let by_size = dataset.enable_chunking && chunk_dims.is_empty();
+    Some(json!({
+        "chunk_dims": chunk_dims,
+        "chunk_size": if by_size { dataset.chunk_size } else { 0 },
+        "num_dset_per_record": dataset.hdf5.num_dset_per_record,
+    }))
 }
 
 fn image_content(dataset: &Dataset) -> Value {
