@@ -2,16 +2,24 @@
 //! the rest of the run.
 
 use super::source::Sources;
-use super::{Config, ConfigError, Engine, FormatKind};
+use super::{Config, ConfigError, Dataset, Engine, FormatKind};
 
-/// Keys that shape HDF5 files.
-const HDF5_KEYS: [&str; 5] = [
-    "dataset.enable_chunking",
-    "dataset.chunk_size",
-    "dataset.hdf5.chunk_dims",
-    "dataset.hdf5.num_dset_per_record",
-    "dataset.hdf5.max_shape",
-];
+/// Keys that shape HDF5 files and say something else than their default.
+fn hdf5_keys(dataset: &Dataset) -> impl Iterator<Item = &'static str> {
+    let plain = Dataset::default();
+    [
+        ("dataset.enable_chunking", dataset.enable_chunking != plain.enable_chunking),
+        ("dataset.chunk_size", dataset.chunk_size != plain.chunk_size),
+        ("dataset.hdf5.chunk_dims", dataset.hdf5.chunk_dims != plain.hdf5.chunk_dims),
+        (
+            "dataset.hdf5.num_dset_per_record",
+            dataset.hdf5.num_dset_per_record != plain.hdf5.num_dset_per_record,
+        ),
+        ("dataset.hdf5.max_shape", dataset.hdf5.max_shape != plain.hdf5.max_shape),
+    ]
+    .into_iter()
+    .filter_map(|(path, given)| given.then_some(path))
+}
 
 /// Whether the container is HDF5.
 fn is_hdf5(config: &Config) -> bool {
@@ -20,18 +28,14 @@ fn is_hdf5(config: &Config) -> bool {
 
 /// Applies what the container implies and notes the keys that it does not read.
 pub(super) fn fold(sources: &Sources, config: &mut Config, notes: &mut Vec<String>) {
-    let given = |path: &&&str| sources.get(path).is_some();
+    let dataset = &config.dataset;
     if !is_hdf5(config) {
-        let unread = HDF5_KEYS.iter().filter(given);
+        let unread = hdf5_keys(dataset);
         notes.extend(unread.map(|path| format!("{path}: no effect: it only shapes hdf5 files")));
-    } else if sources.get("dataset.chunk_size").is_some() {
-        if !config.dataset.hdf5.chunk_dims.is_empty() {
-            let why = "dataset.hdf5.chunk_dims gives the chunks";
-            notes.push(format!("dataset.chunk_size: no effect: {why}"));
-        } else if !config.dataset.enable_chunking {
-            let why = "dataset.enable_chunking is False";
-            notes.push(format!("dataset.chunk_size: no effect: {why}"));
-        }
+    } else if dataset.chunk_size > 0 && !dataset.hdf5.chunk_dims.is_empty() {
+        notes.push("dataset.chunk_size: no effect: dataset.hdf5.chunk_dims is given".into());
+    } else if dataset.chunk_size > 0 && !dataset.enable_chunking {
+        notes.push("dataset.chunk_size: no effect: dataset.enable_chunking is False".into());
     }
     let mapped = config.dataset.format == FormatKind::MmapIndexedBinary;
     if mapped && sources.get("io.engine").is_none() {

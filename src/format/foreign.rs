@@ -2,8 +2,8 @@
 //!
 //! Names and sample counts come from the configuration, lengths from the file system; only
 //! TFRecord needs a look inside, at its index file or at the first record's length, and indexed
-//! binary one at its indexes ([`SizeIndex`]). Where samples lie in a foreign HDF5 or CSV file is not
-//! looked up: the whole file is read, as the reference does.
+//! binary one at its indexes ([`SizeIndex`]). Where samples lie in a foreign HDF5 or CSV file is
+//! not looked up: the whole file is read, as the reference does.
 
 use super::FileShape;
 use super::tfrecord;

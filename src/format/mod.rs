@@ -143,13 +143,15 @@ pub trait Format: Send + Sync {
     fn file_bytes(&self, shape: &FileShape) -> u64;
     /// Bytes that must be read for one sample. Allocates nothing.
     fn extent(&self, shape: &FileShape, sample: u64) -> Range<u64>;
-    /// Samples that can only be read together: a row group of columns, a whole undivided file. Groups
-    /// start at multiples of this number. 1: each sample has bytes of its own. Allocates nothing.
+    /// Samples that can only be read together: a row group of columns, a whole undivided file.
+    /// Groups start at multiples of this number. 1: each sample has bytes of its own. Allocates
+    /// nothing.
     fn group_samples(&self, _shape: &FileShape) -> u64 {
         1
     }
-    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in one
-    /// group), in file order, without overlap. Allocates only if `out` has to grow.
+    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in
+    /// one group, or any number where groups are of 1), in file order, without overlap. Allocates
+    /// only if `out` has to grow.
     fn extents(&self, shape: &FileShape, first: u64, count: u64, out: &mut Vec<Range<u64>>) {
         let begin = self.extent(shape, first);
         let end = self.extent(shape, first + count - 1);
