@@ -104,6 +104,29 @@ fn files_are_pinned() {
     }
 }
 
+/// With chunks and with several datasets too, every byte counts and every sample can be checked by
+/// itself.
+#[test]
+fn every_byte_is_checked() {
+    for Golden { name, dataset, .. } in goldens() {
+        let (format, shape) = (format(&dataset), shape_of(&dataset));
+        let layout = format.layout(&shape);
+        let mut file = make(&*format, &shape);
+        let whole = file.len() as u64;
+        assert_eq!(check_range(&*layout, Ramp, 0, &file), Ok(whole), "{name}");
+        for at in 0..file.len() {
+            file[at] ^= 1 << (at % 8);
+            let found = check_range(&*layout, Ramp, 0, &file).unwrap_err();
+            assert_eq!(found.offset, at as u64, "{name}");
+            file[at] ^= 1 << (at % 8);
+        }
+        for range in (0..shape.samples).flat_map(|at| extents(&*format, &shape, at, 1)) {
+            let found = &file[range.start as usize..range.end as usize];
+            assert_eq!(check_range(&*layout, Ramp, range.start, found), Ok(found.len() as u64));
+        }
+    }
+}
+
 #[test]
 fn rows_of_csv_are_content_in_decimal() {
     let dataset = dataset(FormatKind::Csv, 2, &[1, 3], U8);

@@ -151,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn only_hdf5_files_depend_on_its_settings() {
+        let of = |format, change: fn(&mut Dataset)| {
+            let mut config = Config::default();
+            config.dataset.format = format;
+            change(&mut config.dataset);
+            digest(&dataset(&config))
+        };
+        let changes: [fn(&mut Dataset); 3] = [
+            |dataset| (dataset.enable_chunking, dataset.chunk_size) = (true, 4096),
+            |dataset| dataset.hdf5.chunk_dims = vec![1, 2, 2],
+            |dataset| dataset.hdf5.num_dset_per_record = 2,
+        ];
+        for change in changes {
+            assert_ne!(of(FormatKind::Hdf5, change), of(FormatKind::Hdf5, |_| {}));
+            assert_eq!(of(FormatKind::Npz, change), of(FormatKind::Npz, |_| {}));
+        }
+        let unused: fn(&mut Dataset) = |dataset| dataset.chunk_size = 4096;
+        assert_eq!(of(FormatKind::Hdf5, unused), of(FormatKind::Hdf5, |_| {}));
+    }
+
+    #[test]
     fn digest_is_sha256() {
         // SHA-256 of "[]" begins with 4f53cda18c2baa0c.
         assert_eq!(digest(&json!([])), "4f53cda18c2baa0c");
