@@ -313,9 +313,9 @@ fn install_signal_handlers() -> Result<(), String> {
     Ok(())
 }
 
-/// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap, then
-/// up to `last`. A step barrier counts in AU, so its last sleep must be short however late the others
-/// are.
+/// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap,
+/// then up to `last`. A step barrier counts in AU, so its last sleep must be short however late the
+/// others are.
 fn poll_pause(polls: u32, last: Duration) {
     match polls {
         0..=200 => std::hint::spin_loop(),

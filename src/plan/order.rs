@@ -148,8 +148,8 @@ impl EpochOrder {
         self.dealing.share(rank).min(self.dealing.steps.saturating_mul(self.dealing.batch))
     }
 
-    /// The sample at `local`, below [`EpochOrder::positions`], of `rank`: batch `local / batch`, slot
-    /// `local % batch`. Constant time, allocates nothing.
+    /// The sample at `local`, below [`EpochOrder::positions`], of `rank`: batch `local / batch`,
+    /// slot `local % batch`. Constant time, allocates nothing.
     #[inline]
     pub fn at(&self, rank: u64, local: u64) -> SampleId {
         debug_assert!(local < self.positions(rank));

@@ -2,11 +2,12 @@
 //! ahead of the step loop.
 //!
 //! The threads claim units (stretches of the rank's samples) from one atomic cursor, so that a slow
-//! file holds up one thread and not its batch mates. Where a format has groups (row groups, undivided
-//! files) a unit is a group, which may serve several batches and is read once for all of them. Batches complete by an atomic count of missing
-//! samples; the step loop waits for that count only. No locks and no allocation inside an epoch:
-//! mutexes are touched when an epoch begins and when something failed. Sample bytes are dropped as
-//! soon as they are read (and checked), so memory is threads x queue depth x block size.
+//! file holds up one thread and not its batch mates. Where a format has groups (row groups,
+//! undivided files) a unit is a group, which may serve several batches and is read once for all of
+//! them. Batches complete by an atomic count of missing samples; the step loop waits for that count
+//! only. No locks and no allocation inside an epoch: mutexes are touched when an epoch begins and
+//! when something failed. Sample bytes are dropped as soon as they are read (and checked), so
+//! memory is threads x queue depth x block size.
 
 use crate::config::{Distribution, FormatKind, VerifyMode};
 use crate::data::Generator;
@@ -70,8 +71,8 @@ impl EpochTask {
         self.order.positions(rank).min(self.steps * self.batch)
     }
 
-    /// Length of the unit that starts at `position` of `rank`: to the end of the group, or a part of
-    /// one batch. At least 1.
+    /// Length of the unit that starts at `position` of `rank`: to the end of the group, or a part
+    /// of one batch. At least 1.
     #[inline]
     pub fn unit_at(&self, rank: u64, position: u64, group: u64) -> u64 {
         let left = self.samples(rank) - position;
@@ -141,7 +142,8 @@ pub struct ThreadReport {
 }
 
 impl Control {
-    /// Shared state for the I/O threads of `job` and batches of `batch`; the caller is the step loop.
+    /// Shared state for the I/O threads of `job` and batches of `batch`; the caller is the step
+    /// loop.
     pub fn new(job: &ReadJob<'_>, batch: u64) -> Control {
         let (threads, window) = (job.threads, job.window);
         let slots = window + reach_batches(job.group, batch);
