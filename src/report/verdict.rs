@@ -40,6 +40,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         errors(phase, &mut findings);
+        altered(phase, &mut findings);
         if phase.is_null_store() {
             let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
             findings.push((Status::ClientBound, text));
@@ -104,6 +105,17 @@ fn errors(phase: &Phase, findings: &mut Vec<(Status, String)>) {
     if phase.verify.errors > 0 {
         let (errors, checked) = (phase.verify.errors, phase.verify.bytes_checked);
         let text = format!("{name}: {errors} requests held wrong bytes ({checked} bytes checked).");
+        findings.push((Status::Invalid, text));
+    }
+}
+
+/// Faults and delays put in front of the store.
+fn altered(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let (name, engine) = (&phase.name, &phase.storage.engine);
+    if ["fault(", "delay("].iter().any(|wrapper| engine.contains(wrapper)) {
+        let text = format!(
+            "{name}: the store was altered on purpose (io.fault / io.delay; engine {engine})."
+        );
         findings.push((Status::Invalid, text));
     }
 }
@@ -215,6 +227,14 @@ mod tests {
             phase.verify.bytes_checked = 4096;
         });
         assert_one(&verdict, Status::Invalid, &["2 requests", "4096 bytes"]);
+    }
+
+    #[test]
+    fn injected_faults_and_delays_are_not_valid() {
+        for engine in ["delay(uring)", "fault(sync)", "uring+delay(uring)", "fault(delay(uring))"] {
+            let verdict = judged(|phase| phase.storage.engine = engine.into());
+            assert_one(&verdict, Status::Invalid, &["altered on purpose", engine]);
+        }
     }
 
     #[test]
