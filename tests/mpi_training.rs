@@ -443,3 +443,18 @@ fn the_rank_with_the_slow_store_is_named() {
     assert!(number(&metrics["barrier_ns"]["max"]) > 20e6, "{metrics:#}");
     assert!(phase["storage"]["engine"].as_str().unwrap().contains("delay"), "{phase:#}");
 }
+
+#[test]
+fn a_short_last_batch_does_not_count_as_a_full_one() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = ["dataset.num_files_train=9", "reader.batch_size=8", "io.drop_last=False"];
+    let settings = set(&[&settings[..], &["train.epochs=1"]].concat());
+    lab.job(1, "run", "t", &[&settings[..], &["--data-dir", "null://"]].concat()).succeed();
+    let metrics = &lab.phase("t", "training")["metrics"];
+    let samples =
+        number(&metrics["samples_per_s_whole"]) * number(&metrics["blocks"][0]["window_s"]);
+    assert!((samples - 9.0).abs() < 0.01, "{metrics:#}");
+}

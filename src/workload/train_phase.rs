@@ -322,7 +322,7 @@ impl Block<'_> {
         let moved = LiveTotals::sum(self.live).since(&before);
         tally.window_ns += (log.duration_s * 1e9) as u64;
         tally.samples += moved.samples;
-        let figures = figures(session, log, task.steps, tally.batch);
+        let figures = figures(session, log, task.steps);
         tally.table.add(session, &figures, step_barrier);
         let bytes = moved.read_bytes;
         tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, resident));
