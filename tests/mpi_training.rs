@@ -458,3 +458,28 @@ fn a_short_last_batch_does_not_count_as_a_full_one() {
         number(&metrics["samples_per_s_whole"]) * number(&metrics["blocks"][0]["window_s"]);
     assert!((samples - 9.0).abs() < 0.01, "{metrics:#}");
 }
+
+#[test]
+fn nominal_figures_of_a_dataset_with_dimensions_are_by_its_dimensions() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = ["dataset.record_dims=[1024, 64]", "dataset.record_element_type=float32"];
+    let settings = set(&[&settings[..], &["dataset.record_length_bytes_stdev=0"]].concat());
+    lab.job(2, "run", "t", &[&settings[..], &["--data-dir", "null://"]].concat()).succeed();
+    let phase = lab.phase("t", "training");
+    let sample_bytes = 1024.0 * 64.0 * 4.0;
+    let nominal = sample_bytes * number(&phase["metrics"]["samples"]);
+    assert_eq!(number(&phase["bytes"]["nominal"]), nominal, "{phase:#}");
+    let metrics = &phase["metrics"];
+    let expected = number(&metrics["samples_per_s_mean"]) * sample_bytes / f64::from(1 << 20);
+    let found = number(&metrics["nominal_mib_per_s_mean"]);
+    assert!((found / expected - 1.0).abs() < 1e-9, "{metrics:#}");
+    let summary = json(&lab.path("results/t/mlperf/summary.json"));
+    let found = number(&summary["metric"]["train_io_mean_MB_per_second"]);
+    assert!((found / expected - 1.0).abs() < 1e-9, "{summary:#}");
+    // Six whole files for each of two ranks.
+    let data_gib = 12.0 * sample_bytes / f64::from(1 << 30);
+    assert_eq!(number(&summary["data_size_per_host_GB"]), data_gib);
+}

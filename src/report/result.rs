@@ -318,10 +318,10 @@ impl TrainingMetrics {
         &mut self,
         by_formula: &FiguresByFormula,
         required_au: f64,
-        record_length_bytes: f64,
+        nominal_sample_bytes: f64,
     ) {
         let FiguresByFormula { official: figures, v2, whole } = by_formula;
-        let mib = figures.mib_per_s(record_length_bytes);
+        let mib = figures.mib_per_s(nominal_sample_bytes);
         self.au_percent_per_epoch.clone_from(&figures.au_percent_per_epoch);
         self.au_percent_mean = figures.au_percent.mean;
         self.au_percent_stdev = figures.au_percent.stdev;

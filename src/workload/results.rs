@@ -237,7 +237,7 @@ fn run_facts<'a>(
         files_train: config.dataset.num_files_train,
         files_eval: config.dataset.num_files_eval,
         samples_per_file: config.dataset.num_samples_per_file,
-        record_length_bytes: config.dataset.record_length_bytes,
+        record_length_bytes: crate::plan::nominal_sample_bytes(&config.dataset),
         epochs: config.train.epochs,
         required_au: config.metric.au,
         train: Some(&official.train),

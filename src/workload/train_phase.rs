@@ -10,7 +10,7 @@ use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
 use crate::config::{IoMode, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
-use crate::plan::{EpochOrder, FileSet};
+use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
 use crate::report::official::EpochValue;
 use crate::report::progress::Progress;
@@ -82,7 +82,7 @@ impl Tally {
         for report in &self.reports {
             recorder.add(&report.recorder);
         }
-        let nominal = self.samples as f64 * session.config.dataset.record_length_bytes;
+        let nominal = self.samples as f64 * nominal_sample_bytes(&session.config.dataset);
         recorder.on_nominal(nominal as u64);
         let times = &self.times;
         let mean = |histogram: &Histogram| histogram.summary().mean;
@@ -310,8 +310,7 @@ impl Block<'_> {
         log: &mut BlockLog,
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
-        let nominal = session.config.dataset.record_length_bytes as u64;
-        let task = task_of(self.job, *order, tally.batch, nominal);
+        let task = task_of(session, self.job, *order, tally.batch);
         let resident = Residency::sample(session, self.epoch).reduced(session).mean();
         let before = LiveTotals::sum(self.live);
         let control = self.control;

@@ -191,11 +191,12 @@ impl EpochTable {
 
 /// The tasks of one epoch.
 pub fn task_of(
+    session: &Session<'_>,
     job: &ReadJob<'_>,
     order: crate::plan::EpochOrder,
     batch: u64,
-    nominal_sample_bytes: u64,
 ) -> EpochTask {
-    let unit = super::reader::unit_samples(job.block_bytes, nominal_sample_bytes, batch);
+    let nominal = crate::plan::nominal_sample_bytes(&session.config.dataset) as u64;
+    let unit = super::reader::unit_samples(job.block_bytes, nominal, batch);
     EpochTask { order, steps: order.steps(), batch, unit }
 }
