@@ -210,7 +210,6 @@ fn csv_row(row: &RankRow) -> csv::RankRow {
         window_s,
         bytes: row.bytes,
         operations: row.operations,
-        errors: row.errors,
         samples_per_s: if window_s > 0.0 { row.samples as f64 / window_s } else { 0.0 },
         au_percent: row.columns.au_percent.unwrap_or(0.0),
         load_mean_s: seconds(row.columns.load_mean_ns),
