@@ -39,8 +39,8 @@ impl ByteCounts {
     }
 }
 
-/// Operations that ended, by kind; `retries` counts besides. One that fails ends the run, so there is
-/// no count of these.
+/// Operations that ended, by kind; `retries` counts besides. One that fails ends the run, so there
+/// is no count of these.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct OpCounts {

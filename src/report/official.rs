@@ -82,9 +82,9 @@ pub struct Spread {
 ///
 /// With s0 = excluded start steps and s1 = expected steps - 1 - excluded end steps, the window W is
 /// the list positions s0..=s1 and T = block - sum(proc\[..s0\]) - sum(proc\[s1+1..\]), where proc =
-/// load + compute. AU = 100 sum(compute\[W\]) / T. Throughput is samples\[W\] / T (v3), the samples of
-/// all steps but the first and the last / T (v2), or all samples / block (v1). An empty window or
-/// T <= 0 gives 0.
+/// load + compute. AU = 100 sum(compute\[W\]) / T. Throughput is samples\[W\] / T (v3), the samples
+/// of all steps but the first and the last / T (v2), or all samples / block (v1). An empty window
+/// or T <= 0 gives 0.
 ///
 /// Source: DLIO `statscounter.py`, `end_block`. It counts steps times the batch size, so |W| batch,
 /// (N - 2) batch and N batch: the same as long as every batch is full. A last batch that is not

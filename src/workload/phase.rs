@@ -57,8 +57,8 @@ impl Residency {
         (self.files > 0.0).then(|| self.share / self.files)
     }
 
-    /// Looks at a few of this rank's share of `files`; keyed by `salt`, so that other files are seen
-    /// at other times.
+    /// Looks at a few files of this rank's share; keyed by `salt`, so that other files are seen at
+    /// other times.
     pub fn sample(session: &Session<'_>, files: &FileSet, salt: u64) -> Residency {
         let mut seen = Residency::default();
         let Some(root) = &session.data_path else { return seen };

@@ -32,8 +32,8 @@ pub struct BlockLog {
     pub compute_s: Vec<f64>,
     /// Wait in the step barrier, for each step (not part of DLIO's files).
     pub barrier_s: Vec<f64>,
-    /// Samples of this rank in each step: the batch size, or less in a last step that `io.drop_last:
-    /// False` kept (not part of DLIO's files).
+    /// Samples of this rank in each step: the batch size, or less in a last step that
+    /// `io.drop_last: False` kept (not part of DLIO's files).
     pub samples: Vec<u64>,
 }
 

@@ -351,8 +351,8 @@ impl UringEngine {
 }
 
 impl Slots {
-    /// What the result of a completion means for its slot: None if the rest has to be asked for, else the end,
-    /// with an errno if it failed.
+    /// What the result of a completion means for its slot: None if the rest has to be asked for,
+    /// else the end, with an errno if it failed.
     fn judge(&mut self, index: u32, result: i32) -> Option<Option<i32>> {
         let slot = &mut self.all[index as usize];
         if result < 0 {
