@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod clean;
 pub mod compute;
+mod crew;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
