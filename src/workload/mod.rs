@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+mod claim;
 pub mod clean;
 pub mod compute;
 mod crew;
@@ -9,6 +10,7 @@ pub mod dataset;
 pub mod doctor;
 mod loop_metrics;
 mod open_files;
+mod partials;
 pub mod phase;
 mod read_thread;
 pub mod readback;
