@@ -398,7 +398,10 @@ fn an_abandoned_file_is_not_counted_and_has_no_index() {
         let names = names.map(|entry| entry.file_name().into_string().unwrap());
         names.filter(|name| name.ends_with(".tfrecord")).collect::<Vec<_>>()
     };
-    running.wait_until("some files are there", || finished().len() > 3);
+    // While an index is written, no file would be abandoned.
+    running.wait_until("some files are there and others are being written", || {
+        finished().len() > 3 && partials(&lab.path("data")) > 0
+    });
     running.signal(Signal::SIGTERM);
     let ended = running.end();
     assert_eq!(ended.status.code(), Some(130), "{ended}");
