@@ -42,7 +42,7 @@ fn two_hosts_are_told_apart_and_their_results_merged() {
     assert!(hosts.contains(&slowest), "{slowest}");
     // One step of batch 2 on each of four ranks, in each of two epochs.
     assert_eq!(phase["metrics"]["samples"], 16);
-    assert_eq!(phase["ops"]["errors"], 0);
+    assert_eq!(phase["ops"]["retries"], 0);
     let rows = std::fs::read_to_string(lab.path("results/t/ranks.csv")).unwrap();
     assert_eq!(rows.lines().count(), 5, "{rows}");
     for host in hosts {

@@ -324,7 +324,7 @@ fn the_effective_configuration_runs_again() {
     assert_eq!(first["run"]["plan_hash"], second["run"]["plan_hash"]);
     assert_eq!(first["config"], second["config"]);
     let ended = lab.command(2, &again).fail_with(1);
-    ended.one_error(&["second", "is there already", "--run-id"]);
+    ended.one_error(&["second", "already holds a result", "--run-id"]);
 }
 
 #[test]

@@ -113,8 +113,8 @@ fn is_own_folder(root: &Path, folder: &Path) -> bool {
     })
 }
 
-/// The files that the marker names. Refuses a marker whose settings are not those of its hash: it would
-/// name other files than those that lie there.
+/// The files that the marker names. Refuses a marker whose settings are not those of its hash: it
+/// would name other files than those that lie there.
 fn file_sets(marker: &Marker) -> Result<Vec<FileSet>, String> {
     let io = Io { mode: marker.mode, ..Io::default() };
     let config = Config { dataset: marker.dataset.clone(), io, ..Config::default() };

@@ -18,6 +18,7 @@ pub mod readback;
 pub mod reader;
 mod results;
 mod run;
+mod run_folder;
 pub mod session;
 mod small;
 mod ticker;

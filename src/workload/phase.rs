@@ -270,6 +270,11 @@ fn probe(session: &Session<'_>, direction: Direction) -> Result<proof::Alignment
     if direction == Direction::Write {
         return proof::alignment_probe(path).map_err(|error| error.to_string());
     }
+    // Our own marker is at hand and no data; other datasets have only their files.
+    let marker = path.join(super::dataset::MARKER);
+    if marker.exists() {
+        return proof::alignment_probe_of(&marker).map_err(|error| error.to_string());
+    }
     let sets = [Some(&session.plan.train), session.plan.valid.as_ref()];
     let file = sets.into_iter().flatten().filter(|set| set.files() > 0).find_map(|set| {
         let mut name = String::new();

@@ -3,19 +3,19 @@
 use super::dataset::{self, Standing};
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
+use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small;
 use super::train_phase::{self, Trained};
 use super::{calibrate, datagen, readback};
-use crate::config::{Config, Loaded, VerifyMode};
+use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
 use crate::plan::Plan;
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, Status};
-use crate::report::timestamp;
 use crate::world::World;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the command line adds to the workload file.
 #[derive(Debug, Clone)]
@@ -64,8 +64,9 @@ pub fn execute(
 ) -> Result<Finished, String> {
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
-    let (run_id, seed, folder) = claim_run(world, &loaded.config, request, started_unix_ns)?;
-    let session = Session::new(world, &loaded.config, plan, seed, request.quiet);
+    let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;
+    let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
+    let session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
     let hosts = gather_hosts(&session);
     session.note(&format!("run {run_id}: {}", headline(&session)));
     if let Some(note) = affinity_note(&session) {
@@ -149,75 +150,6 @@ fn same_plan(world: &World, loaded: &Loaded, plan: &Plan, request: &Request) -> 
          files or run different versions",
         plan.hash()
     ))
-}
-
-/// Name and seed of the run and its results folder, chosen and made by rank 0. Collective.
-fn claim_run(
-    world: &World,
-    config: &Config,
-    request: &Request,
-    unix_ns: u64,
-) -> Result<(String, u64, PathBuf), String> {
-    let from_file = config.output.folder.as_ref().map(PathBuf::from);
-    let root = request.results_root.clone().or(from_file).unwrap_or_else(|| "results".into());
-    let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
-    let mut bytes = seed.to_le_bytes().to_vec();
-    if world.is_root() {
-        let claimed = match &request.run_id {
-            Some(name) => claim_folder(&root, name),
-            None => claim_new_folder(&root, unix_ns),
-        };
-        match claimed {
-            Ok(name) => bytes.extend(name.into_bytes()),
-            Err(message) => world.fail(&message),
-        }
-    }
-    let bytes = world.broadcast(bytes);
-    let seed = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes were sent"));
-    let name = String::from_utf8_lossy(&bytes[8..]).into_owned();
-    let folder = root.join(&name);
-    // On a second host the folder may be another one; each rank writes its own step log there.
-    std::fs::create_dir_all(folder.join("mlperf"))
-        .map_err(|error| format!("{}: {error}", folder.display()))?;
-    Ok((name, seed, folder))
-}
-
-/// A folder of the user's choice; an existing result is never overwritten.
-fn claim_folder(root: &Path, name: &str) -> Result<String, String> {
-    let folder = root.join(name);
-    std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
-    // Making the folder is the claim: of two runs with one name, one gets it.
-    std::fs::create_dir(&folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            format!("{}: is there already; give another --run-id or remove it", folder.display())
-        }
-        _ => cannot_make(&folder, &error),
-    })?;
-    Ok(name.to_string())
-}
-
-/// A folder by date and time; a number follows where another run began in the same second.
-fn claim_new_folder(root: &Path, unix_ns: u64) -> Result<String, String> {
-    std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
-    let stamp = timestamp::iso_utc(unix_ns);
-    let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
-    let first = format!("{}_{}", &digits[..8], &digits[8..]);
-    let mut name = first.clone();
-    for number in 2.. {
-        let folder = root.join(&name);
-        match std::fs::create_dir(&folder) {
-            Ok(()) => break,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                name = format!("{first}_{number}");
-            }
-            Err(error) => return Err(cannot_make(&folder, &error)),
-        }
-    }
-    Ok(name)
-}
-
-fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}; give a writable --results-dir", folder.display())
 }
 
 /// The binding trap: mpirun ties a rank, and so all its threads, to one core unless told otherwise.
