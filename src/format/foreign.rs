@@ -3,12 +3,17 @@
 //! Names and sample counts come from the configuration, lengths from the file system; only
 //! TFRecord needs a look inside, at its index file or at the first record's length.
 
+use super::parquet::foreign::RowGroups;
 use super::tfrecord;
-use crate::config::FormatKind;
+use crate::config::{FormatKind, Parquet};
 use std::ops::Range;
 
 /// Bytes of a TFRecord file that [`ForeignExtents::detect`] wants to see.
 pub const HEAD_BYTES: u64 = 12;
+
+pub use super::parquet::foreign::{
+    TRAILER_BYTES as PARQUET_TRAILER_BYTES, tail_bytes as parquet_tail_bytes,
+};
 
 /// Where the samples of one foreign file lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub enum ForeignExtents {
     },
     /// One range for each sample.
     Table(Vec<Range<u64>>),
+    /// Several ranges for each row group of a parquet file.
+    RowGroups(RowGroups),
 }
 
 impl ForeignExtents {
@@ -49,8 +56,28 @@ impl ForeignExtents {
             | FormatKind::Hdf5Opt
             | FormatKind::Csv
             | FormatKind::IndexedBinary
-            | FormatKind::MmapIndexedBinary
-            | FormatKind::Parquet => Err("its format is not available in this version".to_string()),
+            | FormatKind::MmapIndexedBinary => {
+                Err("its format is not available in this version".to_string())
+            }
+            FormatKind::Parquet => {
+                Err("its end is needed to find its row groups, not its beginning".to_string())
+            }
+        }
+    }
+
+    /// Extents of a parquet file of `file_bytes` that ends with `tail`, for the columns that
+    /// `settings` selects. How long `tail` has to be, [`parquet_tail_bytes`] knows. The error is a
+    /// sentence about this file, without its name.
+    pub fn parquet(tail: &[u8], file_bytes: u64, settings: &Parquet) -> Result<Self, String> {
+        RowGroups::from_tail(tail, file_bytes, settings).map(ForeignExtents::RowGroups)
+    }
+
+    /// The row group of `sample`: its samples and the ranges to read for all of them, in file
+    /// order. `None` if the file has no such sample, or is not parquet. Allocates nothing.
+    pub fn row_group(&self, sample: u64) -> Option<(Range<u64>, &[Range<u64>])> {
+        match self {
+            ForeignExtents::RowGroups(groups) => groups.group(sample),
+            _ => None,
         }
     }
 
@@ -62,6 +89,7 @@ impl ForeignExtents {
                 (sample < *records).then(|| sample * record_bytes..(sample + 1) * record_bytes)
             }
             ForeignExtents::Table(ranges) => ranges.get(usize::try_from(sample).ok()?).cloned(),
+            ForeignExtents::RowGroups(groups) => groups.span(sample),
         }
     }
 
@@ -71,6 +99,7 @@ impl ForeignExtents {
             ForeignExtents::WholeFile(_) => None,
             ForeignExtents::Uniform { records, .. } => Some(*records),
             ForeignExtents::Table(ranges) => Some(ranges.len() as u64),
+            ForeignExtents::RowGroups(groups) => Some(groups.samples()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod foreign;
 mod jpeg;
 mod npy;
 mod npz;
+mod parquet;
 mod png;
 mod raw;
 mod sums;
@@ -158,7 +159,7 @@ pub trait Format: Send + Sync {
 }
 
 /// The formats of this version, as they are named in a workload file.
-const AVAILABLE: &str = "npz, npy, tfrecord, jpeg, png, synthetic";
+const AVAILABLE: &str = "npz, npy, tfrecord, jpeg, png, synthetic, parquet";
 
 /// The format of a dataset, or a sentence why it is not available.
 pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
@@ -180,6 +181,6 @@ pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
         FormatKind::Csv => missing("csv"),
         FormatKind::IndexedBinary => missing("indexed_binary"),
         FormatKind::MmapIndexedBinary => missing("mmap_indexed_binary"),
-        FormatKind::Parquet => missing("parquet"),
+        FormatKind::Parquet => Ok(Box::new(parquet::Parquet::new(dataset)?)),
     }
 }

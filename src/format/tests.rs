@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// Content for tests: bytes of a mixed counter, never zero, so that zeros are always wrong.
 #[derive(Clone, Copy)]
-struct Mixed;
+pub(super) struct Mixed;
 
 impl Mixed {
     fn byte(offset: u64) -> u8 {
@@ -44,6 +44,7 @@ fn formats() -> Vec<(&'static str, Box<dyn Format>)> {
         ("jpeg", of(FormatKind::Jpeg, real)),
         ("png", of(FormatKind::Png, real)),
         ("synthetic", of(FormatKind::Synthetic, real)),
+        ("parquet", of(FormatKind::Parquet, real)),
         ("raw jpeg", of(FormatKind::Jpeg, ImageContent::Raw)),
         ("raw png", of(FormatKind::Png, ImageContent::Raw)),
     ]
@@ -54,7 +55,7 @@ fn shape(rows: u64, columns: u64, samples: u64, element: ElementType) -> FileSha
 }
 
 /// A file made in chunks of the given sizes, over and over.
-fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
+pub(super) fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
     let mut file = vec![0; layout.file_bytes() as usize];
     let mut filler = Filler::new(layout, Mixed);
     let mut rest = &mut file[..];
@@ -72,7 +73,7 @@ fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
     file
 }
 
-fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch> {
+pub(super) fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch> {
     let mut checker = Checker::new(layout, Mixed);
     for piece in file.chunks(chunk) {
         checker.check_next(piece)?;
@@ -83,7 +84,7 @@ fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch
 }
 
 /// Walks all segments; every offset of a segment must yield the same one.
-fn assert_tiles(name: &str, layout: &dyn Layout) {
+pub(super) fn assert_tiles(name: &str, layout: &dyn Layout) {
     let mut offset = 0;
     while offset < layout.file_bytes() {
         let segment = layout.segment_at(offset);
@@ -315,13 +316,13 @@ fn missing_formats_say_what_there_is() {
     let dataset = Dataset { format: FormatKind::Hdf5, ..Dataset::default() };
     let error = for_dataset(&dataset).err().unwrap();
     let expected = "format hdf5 is not available in this version; \
-                    available: npz, npy, tfrecord, jpeg, png, synthetic";
+                    available: npz, npy, tfrecord, jpeg, png, synthetic, parquet";
     assert_eq!(error, expected);
 }
 
 #[test]
 fn suffixes_are_those_of_the_reference() {
     let suffixes: Vec<_> = formats().iter().map(|(_, format)| format.suffix()).collect();
-    let expected = ["npz", "npy", "tfrecord", "jpeg", "png", "synthetic", "jpeg", "png"];
+    let expected = ["npz", "npy", "tfrecord", "jpeg", "png", "synthetic", "parquet", "jpeg", "png"];
     assert_eq!(suffixes, expected);
 }

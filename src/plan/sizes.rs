@@ -17,7 +17,7 @@
 use super::normal;
 use super::permutation::{Permutation, key_of};
 use super::{PlanError, Split};
-use crate::config::{Config, Dataset, ElementType, IoMode};
+use crate::config::{Config, Dataset, ElementType, FormatKind, IoMode};
 use crate::format::{FileShape, Format};
 
 /// Strata of native mode, and pairs of reference mode.
@@ -57,8 +57,14 @@ impl SizeTable {
         let dataset = &config.dataset;
         check_lengths(dataset)?;
         let samples = dataset.num_samples_per_file;
-        let element = dataset.record_element_type;
-        let sides = if !dataset.record_dims.is_empty() {
+        let row_bytes = columns_bytes(dataset);
+        let element = match row_bytes {
+            Some(_) => ElementType::Uint8,
+            None => dataset.record_element_type,
+        };
+        let sides = if let Some(bytes) = row_bytes {
+            vec![(1, bytes)]
+        } else if !dataset.record_dims.is_empty() {
             vec![explicit_sides(&dataset.record_dims)]
         } else if config.io.mode == IoMode::Reference {
             reference_sides(dataset)
@@ -150,9 +156,19 @@ pub fn element_bytes(element: ElementType) -> u64 {
     }
 }
 
-/// Configured mean bytes of a sample: the product of `record_dims` where they are given, else
+/// Bytes of a row of a parquet file whose columns are listed: its shape is a row of so many bytes.
+fn columns_bytes(dataset: &Dataset) -> Option<u64> {
+    let listed = dataset.format == FormatKind::Parquet && !dataset.parquet.columns.is_empty();
+    listed.then(|| dataset.parquet.row_bytes())
+}
+
+/// Configured mean bytes of a sample: the sum of the columns of a parquet file, read or not, where
+/// they are listed; else the product of `record_dims` where they are given, else
 /// `record_length_bytes`.
 pub fn nominal_sample_bytes(dataset: &Dataset) -> f64 {
+    if let Some(bytes) = columns_bytes(dataset) {
+        return bytes as f64;
+    }
     if dataset.record_dims.is_empty() {
         return dataset.record_length_bytes;
     }
@@ -167,6 +183,15 @@ fn check_lengths(dataset: &Dataset) -> Result<(), PlanError> {
         return refuse(format!(
             "dataset.record_length_bytes_stdev is {stdev}; give 0 or a positive number of bytes"
         ));
+    }
+    if let Some(bytes) = columns_bytes(dataset) {
+        if stdev > 0.0 || bytes as f64 > MOST_BYTES {
+            return refuse(format!(
+                "dataset.parquet.columns add up to {bytes} bytes; they may have at most 2^52, and \
+                 no dataset.record_length_bytes_stdev"
+            ));
+        }
+        return Ok(());
     }
     if dataset.record_dims.is_empty() {
         let mean = dataset.record_length_bytes;
