@@ -36,6 +36,19 @@ impl Parquet {
         self.columns.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
+    /// Takes over how the files of a dataset that exists were made; which columns are read stays.
+    /// A run reads files as they are, and the benchmark's own files give row groups of 8192 rows to
+    /// the generator and 6144 to the run. Returns a note where that differs from what was asked.
+    pub fn take_row_groups(&mut self, made: &Parquet) -> Option<String> {
+        let asked = std::mem::replace(&mut self.row_group_size, made.row_group_size);
+        (asked != made.row_group_size).then(|| {
+            format!(
+                "dataset.parquet.row_group_size: no effect: the dataset has row groups of {} rows",
+                made.row_group_size
+            )
+        })
+    }
+
     /// Whether column `index` is read. Where a column says `read: true`, exactly those that do;
     /// else all but those that say `read: false`.
     pub fn is_read(&self, index: usize) -> bool {
@@ -126,6 +139,16 @@ mod tests {
         assert_eq!(read(&[None, None]), [true, true]);
         assert_eq!(read(&[None, Some(false)]), [true, false]);
         assert_eq!(read(&[None, Some(true), Some(false)]), [false, true, false]);
+    }
+
+    #[test]
+    fn row_groups_are_those_of_the_files() {
+        let made = Parquet { row_group_size: 8192, ..Parquet::default() };
+        let mut asked = Parquet { row_group_size: 6144, coalesce_gap: 7, ..Parquet::default() };
+        let note = asked.take_row_groups(&made).unwrap();
+        assert!(note.ends_with("row groups of 8192 rows"), "{note}");
+        assert_eq!((asked.row_group_size, asked.coalesce_gap), (8192, 7));
+        assert_eq!(asked.take_row_groups(&made), None);
     }
 
     #[test]

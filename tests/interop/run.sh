@@ -4,9 +4,9 @@
 #
 #   tests/interop/run.sh RANKIO_BINARY [SHARED_DIR]
 #
-# Makes a Python environment in a temporary folder (numpy, Pillow, protobuf, google-crc32c), so it
-# needs python3 with venv and a package index. SHARED_DIR holds fixtures/dlio-2.0.0/data; without
-# it that half is left out.
+# Makes a Python environment in a temporary folder (numpy, Pillow, protobuf, google-crc32c,
+# pyarrow), so it needs python3 with venv and a package index. SHARED_DIR holds
+# fixtures/dlio-2.0.0/data; without it that half is left out.
 set -eu
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
@@ -33,7 +33,7 @@ quietly python3 -m venv "$work/venv"
 quietly "$work/venv/bin/pip" install --disable-pip-version-check -r "$here/requirements.txt"
 
 # One dataset for each format; the second has odd sides, wide elements and files of many chunks.
-for format in npz npy tfrecord jpeg png; do
+for format in npz npy tfrecord jpeg png parquet; do
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
         --data-dir "$work/small/$format" --results-dir "$work/results"
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
@@ -41,9 +41,12 @@ for format in npz npy tfrecord jpeg png; do
         --set dataset.num_files_train=2 \
         --data-dir "$work/wide/$format" --results-dir "$work/results"
 done
+quietly "$rankio" datagen "$here/parquet.yaml" --data-dir "$work/columns" \
+    --results-dir "$work/results"
 echo "rankio's files in other readers:"
 "$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
 "$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
+"$work/venv/bin/python" "$here/readers.py" "$work/columns" --samples 5003
 
 if [ -z "$fixtures" ]; then
     echo "left out: DLIO's files in rankio (no SHARED_DIR given)"

@@ -206,14 +206,14 @@ impl Format for Parquet {
         let index = sample / rows.group;
         self.with_columns(shape, |columns| {
             let start = MAGIC.len() as u64 + index * group_bytes(columns, rows.group);
-            let mut span = u64::MAX..0;
+            let (mut first, mut end) = (None, start);
             walk(columns, rows.of_group(index), |column, offset, chunk| {
                 if column.selected {
-                    span.start = span.start.min(start + offset);
-                    span.end = start + offset + chunk.bytes;
+                    first = first.or(Some(start + offset));
+                    end = start + offset + chunk.bytes;
                 }
             });
-            span
+            first.unwrap_or(start)..end
         })
     }
 

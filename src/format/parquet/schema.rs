@@ -7,8 +7,8 @@
 //! Values have to be the generator's bytes, whatever these are. Wide types take any bits as they
 //! are. Integers of 8 and 16 bits would lie in 32 bits of which most are sign, so they go through a
 //! dictionary of 256 values instead, and the content is its 8-bit indexes: one byte for each value,
-//! as pyarrow's default writer has it for 8 bits. A dictionary of all 2^16 values would take 256 KiB
-//! in every chunk, so 16-bit columns have 256 distinct values, spread evenly.
+//! as pyarrow's default writer has it for 8 bits. A dictionary of all 2^16 values would take
+//! 256 KiB in every chunk, so 16-bit columns have 256 distinct values, spread evenly.
 
 use super::thrift::{Fields, Sink};
 use crate::config::{ColumnType, ElementType, Parquet};

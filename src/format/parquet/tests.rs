@@ -78,7 +78,7 @@ fn decode<T: DataType>(
     assert_eq!(read.unwrap(), (rows as usize, wanted, wanted), "{column:?}");
     assert!(definitions.iter().all(|level| *level == i16::from(column.definition())));
     for (index, level) in repetitions.iter().enumerate() {
-        let first = index as u64 % column.row_values() == 0;
+        let first = (index as u64).is_multiple_of(column.row_values());
         assert_eq!(*level, if first { 0 } else { 1 }, "{column:?} {index}");
     }
     let mut out = Vec::new();
@@ -216,6 +216,27 @@ proptest! {
         // The configuration refuses a dataset of which nothing is read.
         dataset.parquet.columns[0].read = Some(true);
         assert_holds(&dataset);
+    }
+}
+
+#[test]
+fn samples_without_columns_are_lists() {
+    for (elements, samples, group) in [(1, 9, 4), (35, 9, 3), (70_000, 40, 16)] {
+        let dataset = dataset(&[], samples, group, 0);
+        let format = Parquet::new(&dataset).unwrap();
+        let element = ElementType::Int64;
+        let shape = FileShape { rows: elements, columns: 1, samples, element };
+        let file = make(&*format.layout(&shape), &[usize::MAX]);
+        let foreign = foreign_of(&file, &dataset.parquet);
+        for sample in 0..samples {
+            let mut ranges = Vec::new();
+            format.extents(&shape, sample, 1, &mut ranges);
+            let first = sample / group * group;
+            let rows = first..samples.min(first + group);
+            assert_eq!(foreign.row_group(sample), Some((rows, &ranges[..])));
+        }
+        let values = open(&file).get_row_group(0).unwrap().metadata().column(0).num_values();
+        assert_eq!(values as u64, elements * group);
     }
 }
 
