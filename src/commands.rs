@@ -94,6 +94,10 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         if datagen_only {
             only_generate(config);
         }
+    })
+    .and_then(|loaded| {
+        check_request(&loaded.config, io)?;
+        Ok(loaded)
     });
     let world = match World::start() {
         Ok(world) => world,
@@ -109,6 +113,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         if !datagen_only {
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
+        check_world(&loaded.config, &plan, world.ranks_on_host())?;
         Ok((loaded, plan))
     });
     let (loaded, plan) = match world.agree(planned) {
@@ -134,6 +139,67 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         Ok(finished) => exit_code(finished, io.strict),
         Err(message) => world.fail(&message),
     }
+}
+
+/// What cannot be done, whatever the world.
+fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
+    if let Some(name) = &io.run_id
+        && (name.is_empty() || name.contains('/') || name.starts_with('.'))
+    {
+        return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
+    }
+    let root = &config.dataset.data_folder;
+    if root.is_empty() {
+        return Err(
+            "--data-dir is empty; give a path, file://PATH, direct://PATH or null://".into()
+        );
+    }
+    if let Some((scheme, _)) = root.split_once("://")
+        && !matches!(scheme, "file" | "direct" | "null")
+    {
+        return Err(format!(
+            "{root}: stores of kind {scheme}:// are not available in this version; give a path, \
+             file://PATH, direct://PATH or null://"
+        ));
+    }
+    let workflow = &config.workflow;
+    if !workflow.train && !workflow.generate_data {
+        return Err(
+            "workflow: neither train nor generate_data is True, so there is nothing to do; \
+                    set one of them"
+                .into(),
+        );
+    }
+    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+/// What cannot be done with this many ranks on these hosts.
+fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64) -> Result<(), String> {
+    let ranks = plan.world.ranks;
+    let delayed = config.io.delay.iter().filter_map(|delay| delay.rank);
+    let faulty = config.io.fault.iter().filter_map(|fault| fault.rank);
+    if let Some(rank) = delayed.chain(faulty).find(|rank| u64::from(*rank) >= ranks) {
+        return Err(format!(
+            "io.delay or io.fault names rank {rank}, but there are {ranks} ranks (0 to {})",
+            ranks - 1
+        ));
+    }
+    let need = plan.memory().bytes_per_rank().saturating_mul(ranks_on_host);
+    let have = plan.world.memory_per_host_bytes;
+    if have > 0 && need > have {
+        return Err(format!(
+            "the buffers of {ranks_on_host} rank(s) on a host need {}, and it has {}; lower \
+             io.block_size, io.queue_depth or reader.read_threads",
+            config::units::format_bytes_iec(need),
+            config::units::format_bytes_iec(have)
+        ));
+    }
+    Ok(())
 }
 
 /// All ranks must plan with the same figure, so the smallest host counts.

@@ -48,6 +48,21 @@ pub struct World {
     ranks_on_host: u64,
 }
 
+/// Ends the job with a message, see [`World::fail`]. Only the main thread may do so.
+#[derive(Debug, Clone)]
+pub struct LastWords {
+    label: String,
+    solo: bool,
+}
+
+impl LastWords {
+    /// Says what went wrong on this rank and ends the whole job at once.
+    pub fn fail(&self, message: &str) -> ! {
+        say(&format!("rankio: error: {}{message}", self.label));
+        abort_all(EXIT_FAILED, self.solo)
+    }
+}
+
 enum Link {
     Solo,
     #[cfg(feature = "mpi")]
@@ -230,8 +245,12 @@ impl World {
     /// Says what went wrong on this rank and ends the whole job at once, whatever the others are
     /// doing.
     pub fn fail(&self, message: &str) -> ! {
-        say(&format!("rankio: error: {}{message}", self.label()));
-        self.abort(EXIT_FAILED)
+        self.last_words().fail(message)
+    }
+
+    /// What is needed to do so from a place that has no world.
+    pub fn last_words(&self) -> LastWords {
+        LastWords { label: self.label(), solo: matches!(self.link, Link::Solo) }
     }
 
     /// Ends all ranks with this status.
@@ -295,13 +314,14 @@ fn install_signal_handlers() -> Result<(), String> {
 }
 
 /// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap,
-/// then longer.
-fn poll_pause(polls: u32) {
+/// then up to `last`. A step barrier counts in AU, so its last sleep must be short however late the
+/// others are.
+fn poll_pause(polls: u32, last: Duration) {
     match polls {
         0..=200 => std::hint::spin_loop(),
         201..=300 => std::thread::sleep(Duration::from_micros(10)),
         301..=2000 => std::thread::sleep(Duration::from_micros(50)),
-        _ => std::thread::sleep(Duration::from_millis(1)),
+        _ => std::thread::sleep(last),
     }
 }
 
@@ -313,6 +333,7 @@ mod mpi_link {
     use mpi::environment::Universe;
     use mpi::topology::SimpleCommunicator;
     use mpi::traits::*;
+    use std::time::Duration;
 
     pub struct MpiLink {
         // Dropped last: MPI_Finalize.
@@ -377,7 +398,7 @@ mod mpi_link {
             let mut polls = 0;
             while let Err(pending) = request.test() {
                 request = pending;
-                poll_pause(polls);
+                poll_pause(polls, Duration::from_millis(1));
                 polls = polls.saturating_add(1);
             }
         }
@@ -394,7 +415,7 @@ mod mpi_link {
                 let mut polls = 0;
                 while let Err(pending) = request.test() {
                     request = pending;
-                    poll_pause(polls);
+                    poll_pause(polls, Duration::from_micros(50));
                     polls = polls.saturating_add(1);
                 }
             });

@@ -3,38 +3,18 @@
 //! The pinned files stand in `tests/golden/format`; `write_golden` makes them anew, and
 //! `write_for_readers` makes a folder for `tests/interop/readers.py`.
 
+mod ramp;
+
+use ramp::{fixtures, golden_folder, hex, make};
 use rankio::config::{Dataset, ElementType, FormatKind, ImageContent};
-use rankio::data::{Damage, Mismatch};
+use rankio::data::Mismatch;
 use rankio::format::{
-    Bytes, FileShape, Filler, ForeignExtents, Format, Layout, Source, check_range, for_dataset,
+    Bytes, FileShape, Filler, ForeignExtents, Format, Layout, NoContent, Source, check_range,
+    for_dataset,
 };
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Content that is easy to make elsewhere: byte `offset` is the high byte of `offset * 40503`
-/// modulo 2^16.
-#[derive(Clone, Copy)]
-struct Ramp;
-
-fn ramp(offset: u64) -> u8 {
-    ((offset.wrapping_mul(40_503) >> 8) & 0xff) as u8
-}
-
-impl Source for Ramp {
-    fn fill(&self, offset: u64, out: &mut [u8]) {
-        for (byte, at) in out.iter_mut().zip(offset..) {
-            *byte = ramp(at);
-        }
-    }
-
-    fn verify(&self, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
-        match found.iter().zip(offset..).find(|(byte, at)| **byte != ramp(*at)) {
-            Some((_, offset)) => Err(Mismatch { offset, damage: Damage::Garbage }),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Name of a golden file, its format and shape, and the first half of its SHA-256.
 struct Golden {
@@ -109,37 +89,6 @@ fn format(kind: FormatKind, content: ImageContent) -> Box<dyn Format> {
     for_dataset(&dataset).unwrap()
 }
 
-fn make(format: &dyn Format, shape: &FileShape) -> Vec<u8> {
-    let layout = format.layout(shape);
-    let mut filler = Filler::new(&*layout, Ramp);
-    let mut file = vec![0; layout.file_bytes() as usize];
-    filler.fill(&mut file);
-    for (offset, bytes) in filler.patches() {
-        file[*offset as usize..][..4].copy_from_slice(bytes);
-    }
-    file
-}
-
-fn golden_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format")
-}
-
-/// The folder of fixtures, or None with a message.
-fn fixtures() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let shared = std::env::var_os("RANKIO_SHARED").map_or_else(beside, PathBuf::from);
-    let folder = shared.join("fixtures/dlio-2.0.0/data");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no fixtures at {}", folder.display());
-    None
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[test]
 fn files_are_pinned() {
     for golden in GOLDEN {
@@ -161,6 +110,7 @@ fn outline(layout: &dyn Layout) -> String {
             Bytes::Content => format!("[{}]", segment.len),
             Bytes::Fixed(bytes) => hex(bytes),
             Bytes::Sum { .. } => "sum".to_string(),
+            Bytes::Numbers | Bytes::Words { .. } => format!("({})", segment.len),
         });
         offset += segment.len;
     }
@@ -184,8 +134,10 @@ fn structures_can_be_read() {
 fn sidecar_is_an_index() {
     let format = format(FormatKind::Tfrecord, REAL);
     let shape = shape(6, 9, 3, U8);
-    let (name, text) = format.sidecar("train", "img_0_of_4.tfrecord", &shape).unwrap();
-    assert_eq!(name, "index/train/img_0_of_4.tfrecord.idx");
+    let sidecars = format.sidecars("train", "train/1/img_0_of_4.tfrecord", &shape);
+    assert_eq!(sidecars.len(), 1);
+    assert_eq!(sidecars[0].name, "index/train/img_0_of_4.tfrecord.idx");
+    let text = ramp::over(&*sidecars[0].layout, NoContent);
     let record = format.extent(&shape, 0).end;
     let expected = format!("0 {record}\n{record} {record}\n{} {record}\n", 2 * record);
     assert_eq!(String::from_utf8(text).unwrap(), expected);
@@ -243,7 +195,7 @@ fn zip64_forms_are_those_of_numpy() {
             match segment.bytes {
                 Bytes::Fixed(bytes) => assert_eq!(hex(bytes), hex(found), "{name} {offset}"),
                 Bytes::Sum { before, .. } => assert!(before),
-                Bytes::Content => panic!("no content in the tail"),
+                _ => panic!("no content in the tail"),
             }
             offset += segment.len;
         }
@@ -312,10 +264,10 @@ fn write_dataset(folder: &Path, format: &dyn Format, shapes: &[FileShape]) {
     for (index, shape) in shapes.iter().enumerate() {
         let file = format!("img_{index}_of_{}.{}", shapes.len(), format.suffix());
         fs::write(folder.join("train").join(&file), make(format, shape)).unwrap();
-        if let Some((name, text)) = format.sidecar("train", &file, shape) {
-            let path = folder.join(name);
+        for side in format.sidecars("train", &format!("train/{file}"), shape) {
+            let path = folder.join(side.name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            fs::write(path, ramp::over(&*side.layout, NoContent)).unwrap();
         }
     }
 }

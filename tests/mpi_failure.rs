@@ -79,6 +79,21 @@ fn damage_is_named_while_training() {
     train_all(&lab, 2, &["--verify", "none"]).succeed();
 }
 
+/// An error used to wait until every other thread's request had come back.
+#[test]
+fn an_error_does_not_wait_for_requests_of_a_store_that_hangs() {
+    let Some(lab) = generated() else { return };
+    let settings = set(&[
+        "io.delay.latency=60",
+        "io.fault=[{op: open, kind: eio, at: 2, rank: 1}]",
+        "reader.prefetch_size=16",
+        "io.queue_depth=64",
+    ]);
+    let ended = train_all(&lab, 2, &settings).fail_with(1);
+    ended.one_error(&["rank 1 (", "open ", "img_"]);
+    assert!(ended.elapsed.as_secs() < 60, "the error came only when the store answered");
+}
+
 #[test]
 fn an_io_error_of_one_rank_ends_all_with_one_line() {
     let Some(lab) = generated() else { return };

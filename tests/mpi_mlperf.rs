@@ -66,7 +66,7 @@ fn the_files_of_the_benchmark_generate_and_train() {
         lab.command(2, &[&["run", &file(accelerator)], &options[..], &set].concat()).succeed();
         let phase = lab.phase("t", "training");
         assert_eq!(phase["metrics"]["samples"], 2 * samples, "{model}: {phase:#}");
-        let probe = phase["proof"]["alignment_probe"].as_str().unwrap();
+        let probe = phase["proof"]["alignment_probe"]["verdict"].as_str().unwrap();
         assert_eq!(phase["storage"]["direct"], probe.contains("enforces"), "{model}: {probe}");
     }
 }

@@ -1,16 +1,26 @@
 //! The emulated accelerator against the null store: where no storage is, AU must be near 100 % and
 //! the compute time that of the file, or the benchmark's own figures would be those of its client.
 //!
-//! The machine that runs tests has other things to do, so a figure may be missed twice; a client
-//! that is too slow misses it every time.
+//! Only a try that has the CPUs for itself can judge the client: one during which other programs
+//! took a fifth of a CPU or more is not counted. Of those that count, two may miss, for what a
+//! counter does not show; a client that is too slow misses every time.
 
 #![cfg(feature = "mpi")]
 
 mod launch;
 
 use launch::{Lab, mpirun_is_there};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use nix::unistd::{SysconfVar, sysconf};
+use std::time::Instant;
 
-const TRIES: u32 = 3;
+/// Tries that count.
+const TRIES: usize = 3;
+/// Tries in all, before the machine is called too busy.
+const ATTEMPTS: u32 = 12;
+/// CPUs that others may use during a try.
+const OTHERS_CPUS: f64 = 0.2;
 
 /// The tests of this file take turns: each wants the machine's CPUs.
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -34,15 +44,52 @@ fn figures(ranks: usize, settings: &[&str]) -> Figures {
 
 fn reaches(ranks: usize, settings: &[&str], au_percent: f64) {
     let _turn = TURN.lock().unwrap_or_else(|other_failed| other_failed.into_inner());
-    let mut seen = String::new();
-    for _ in 0..TRIES {
+    let mut seen = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let before = CpuTime::now();
         let Figures { au_percent: au, sleep_ratio } = figures(ranks, settings);
+        let others = CpuTime::now().others_since(&before);
         if au >= au_percent && (0.99..=1.01).contains(&sleep_ratio) {
             return;
         }
-        seen += &format!("AU {au:.3} %, slept {sleep_ratio:.4} of what was configured; ");
+        let text = format!("AU {au:.3} %, slept {sleep_ratio:.4} of what was configured");
+        if others > OTHERS_CPUS {
+            eprintln!("not counted, others used {others:.2} CPUs: {text}");
+            continue;
+        }
+        seen.push(text);
+        assert!(seen.len() < TRIES, "AU of {au_percent} % and a sleep within 1 % never: {seen:#?}");
     }
-    panic!("AU of {au_percent} % and a sleep within 1 % in none of {TRIES} tries: {seen}");
+    eprintln!("skipped: this machine is too busy to judge by");
+}
+
+/// CPU seconds of everybody and of this process with its children, and when they were read.
+struct CpuTime {
+    all_s: f64,
+    own_s: f64,
+    at: Instant,
+}
+
+impl CpuTime {
+    fn now() -> CpuTime {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap();
+        let ticks = stat.lines().next().unwrap().split_whitespace().skip(1);
+        let ticks: Vec<f64> = ticks.map(|tick| tick.parse().unwrap()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
+        let busy = ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6] + ticks[7];
+        let per_s = sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64;
+        let own = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN].map(|who| {
+            let usage = getrusage(who).unwrap();
+            (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64
+        });
+        CpuTime { all_s: busy / per_s, own_s: (own[0] + own[1]) / 1e6, at: Instant::now() }
+    }
+
+    /// CPUs that others used, as a mean.
+    fn others_since(&self, before: &CpuTime) -> f64 {
+        let others_s = (self.all_s - before.all_s) - (self.own_s - before.own_s);
+        others_s / self.at.duration_since(before.at).as_secs_f64()
+    }
 }
 
 #[test]

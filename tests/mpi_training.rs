@@ -84,7 +84,7 @@ fn reads_are_direct_and_the_kernel_counted_them() {
     lab.job(2, "datagen", "g", &larger).succeed();
     lab.job(2, "run", "t", &larger).succeed();
     let phase = lab.phase("t", "training");
-    if phase["proof"]["alignment_probe"].as_str().unwrap().contains("enforces") {
+    if phase["proof"]["alignment_probe"]["verdict"].as_str().unwrap().contains("enforces") {
         assert_eq!(phase["storage"]["direct"], true);
         let claimed = number(&phase["bytes"]["transferred"]);
         let counted = number(&phase["proof"]["process_io_bytes"]);
@@ -92,7 +92,7 @@ fn reads_are_direct_and_the_kernel_counted_them() {
         assert_eq!(number(&phase["proof"]["resident_after"]), 0.0);
         assert_eq!(phase["storage"]["fallbacks"], serde_json::json!([]));
     } else {
-        eprintln!("skipped in part: {}", phase["proof"]["alignment_probe"]);
+        eprintln!("skipped in part: {}", phase["proof"]["alignment_probe"]["verdict"]);
     }
     assert_eq!(lab.result("t")["verdict"]["status"], "VALID", "{:#}", lab.result("t")["verdict"]);
 }

@@ -31,6 +31,9 @@ impl Default for Dataset {
             keep_files: true,
             skip_listing: false,
             listing_validation_interval: 1000,
+            enable_chunking: false,
+            chunk_size: 0,
+            hdf5: Hdf5::default(),
             image_content: ImageContent::Real,
             seed: 10,
             compress_ratio: 1.0,
@@ -38,6 +41,12 @@ impl Default for Dataset {
             pattern: Pattern::Pool,
             parquet: Parquet::default(),
         }
+    }
+}
+
+impl Default for Hdf5 {
+    fn default() -> Self {
+        Hdf5 { chunk_dims: Vec::new(), num_dset_per_record: 1, max_shape: Vec::new() }
     }
 }
 

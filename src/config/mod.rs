@@ -11,6 +11,7 @@
 pub mod catalogue;
 mod check;
 mod coerce;
+mod containers;
 mod defaults;
 pub mod kind;
 mod locate;
@@ -59,6 +60,7 @@ pub fn load(files: &[PathBuf], overrides: &[String]) -> Result<Loaded, ConfigErr
     let sources = source::Sources::read(files, overrides)?;
     let (config, notes) = resolve::resolve(&sources)?;
     check::check(&sources, &config)?;
+    containers::check(&sources, &config)?;
     let effective_yaml = effective_yaml(&config)?;
     Ok(Loaded { config, notes, effective_yaml })
 }

@@ -186,6 +186,13 @@ pub struct Dataset {
     pub skip_listing: bool,
     /// N of that check; 0: off.
     pub listing_validation_interval: u64,
+    /// HDF5: divide datasets into chunks of about `chunk_size` bytes, unless `hdf5.chunk_dims` is
+    /// given.
+    pub enable_chunking: bool,
+    /// See `enable_chunking`.
+    pub chunk_size: u64,
+    /// Shape of HDF5 files.
+    pub hdf5: Hdf5,
     /// Content of image files (ours).
     pub image_content: ImageContent,
     /// Seed of sizes and content (ours); one seed, one dataset, whatever the rank count.
@@ -198,6 +205,18 @@ pub struct Dataset {
     pub pattern: Pattern,
     /// Columns and row groups of parquet files.
     pub parquet: Parquet,
+}
+
+/// `dataset.hdf5`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hdf5 {
+    /// Sides of a chunk, that on the sample axis first; empty: contiguous datasets.
+    pub chunk_dims: Vec<u64>,
+    /// Datasets that share the first side of a record.
+    pub num_dset_per_record: u64,
+    /// Largest sides that a dataset could grow to; only its own are possible.
+    pub max_shape: Vec<u64>,
 }
 
 /// Which generator fills the payload.

@@ -6,7 +6,7 @@
 //! segments of the layout, allocate nothing, and touch a byte twice at most while it is in cache.
 
 use super::sums::Registers;
-use super::{Bytes, Layout};
+use super::{Bytes, Layout, computed};
 use crate::data::{Content, Damage, Mismatch};
 
 /// Content by file offset: what lies under a layout.
@@ -24,6 +24,23 @@ impl Source for Content<'_> {
 
     fn verify(&self, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
         Content::verify(self, offset, found)
+    }
+}
+
+/// No content at all: zeros, for files that are structure only.
+#[derive(Debug, Clone, Copy)]
+pub struct NoContent;
+
+impl Source for NoContent {
+    fn fill(&self, _offset: u64, out: &mut [u8]) {
+        out.fill(0);
+    }
+
+    fn verify(&self, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
+        match found.iter().position(|byte| *byte != 0) {
+            Some(at) => Err(Mismatch { offset: offset + at as u64, damage: Damage::Garbage }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -108,6 +125,9 @@ impl<'a, S: Source> Filler<'a, S> {
             match segment.bytes {
                 Bytes::Content => {}
                 Bytes::Fixed(bytes) => run.copy_from_slice(&bytes[skip as usize..][..len]),
+                Bytes::Numbers | Bytes::Words { .. } => {
+                    computed::lay(&self.source, &segment, skip, run);
+                }
                 Bytes::Sum { register, before } => {
                     let value = if before {
                         let value = self.registers.value(register);
@@ -206,6 +226,9 @@ impl<'a, S: Source> Checker<'a, S> {
             match segment.bytes {
                 Bytes::Content => self.source.verify(self.position, run)?,
                 Bytes::Fixed(bytes) => compare(self.position, &bytes[from..][..len], run)?,
+                Bytes::Numbers | Bytes::Words { .. } => {
+                    computed::check(&self.source, &segment, skip, run)?;
+                }
                 Bytes::Sum { register, before: true } => match self.registers.value(register) {
                     Some(value) => compare(self.position, &value[from..][..len], run)?,
                     None => checked = false,
@@ -278,7 +301,7 @@ pub fn check_range<S: Source>(
 }
 
 /// Compares structure bytes at `offset`.
-fn compare(offset: u64, expected: &[u8], found: &[u8]) -> Result<(), Mismatch> {
+pub(super) fn compare(offset: u64, expected: &[u8], found: &[u8]) -> Result<(), Mismatch> {
     if expected == found {
         return Ok(());
     }

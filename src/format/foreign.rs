@@ -1,8 +1,11 @@
 //! Datasets that other tools wrote: where samples lie in files whose structure is not ours.
 //!
 //! Names and sample counts come from the configuration, lengths from the file system; only
-//! TFRecord needs a look inside, at its index file or at the first record's length.
+//! TFRecord needs a look inside, at its index file or at the first record's length, and indexed
+//! binary one at its indexes ([`SizeIndex`]). Where samples lie in a foreign HDF5 or CSV file is
+//! not looked up: the whole file is read, as the reference does.
 
+use super::FileShape;
 use super::parquet::foreign::RowGroups;
 use super::tfrecord;
 use crate::config::{FormatKind, Parquet};
@@ -44,20 +47,20 @@ impl ForeignExtents {
         index: Option<&str>,
     ) -> Result<Self, String> {
         match kind {
-            FormatKind::Npz | FormatKind::Npy | FormatKind::Jpeg | FormatKind::Png => {
-                Ok(ForeignExtents::WholeFile(file_bytes))
-            }
+            FormatKind::Npz
+            | FormatKind::Npy
+            | FormatKind::Jpeg
+            | FormatKind::Png
+            | FormatKind::Hdf5
+            | FormatKind::Hdf5Opt
+            | FormatKind::Csv => Ok(ForeignExtents::WholeFile(file_bytes)),
             FormatKind::Synthetic => Ok(ForeignExtents::WholeFile(0)),
             FormatKind::Tfrecord => match index {
                 Some(text) => from_index(text, file_bytes),
                 None => from_first_record(head, file_bytes),
             },
-            FormatKind::Hdf5
-            | FormatKind::Hdf5Opt
-            | FormatKind::Csv
-            | FormatKind::IndexedBinary
-            | FormatKind::MmapIndexedBinary => {
-                Err("its format is not available in this version".to_string())
+            FormatKind::IndexedBinary | FormatKind::MmapIndexedBinary => {
+                Err("its samples are found by its indexes of offsets and lengths".to_string())
             }
             FormatKind::Parquet => {
                 Err("its end is needed to find its row groups, not its beginning".to_string())
@@ -161,6 +164,117 @@ fn from_first_record(head: &[u8], file_bytes: u64) -> Result<ForeignExtents, Str
     Ok(ForeignExtents::Uniform { record_bytes, records: file_bytes / record_bytes })
 }
 
+/// Learns from the index of lengths of an indexed binary file, fed in blocks of any size, whether
+/// all samples are equally long. Needs no memory for it, however many samples there are.
+#[derive(Debug, Default)]
+pub struct SizeIndex {
+    first: Option<u64>,
+    samples: u64,
+    differ: bool,
+    begun: Vec<u8>,
+}
+
+impl SizeIndex {
+    /// Most samples of a file whose samples differ in length: their places are kept in memory.
+    pub const TABLE_SAMPLES_MAX: u64 = 1 << 24;
+
+    /// Takes the next bytes of the index.
+    pub fn feed(&mut self, block: &[u8]) {
+        let mut rest = block;
+        if !self.begun.is_empty() {
+            let missing = (8 - self.begun.len()).min(rest.len());
+            let (now, after) = rest.split_at(missing);
+            self.begun.extend(now);
+            rest = after;
+            if let Some(word) = self.begun.first_chunk().copied() {
+                self.begun.clear();
+                self.take(word);
+            }
+        }
+        let (words, tail) = rest.as_chunks();
+        words.iter().for_each(|word| self.take(*word));
+        self.begun.extend(tail);
+    }
+
+    fn take(&mut self, word: [u8; 8]) {
+        let size = u64::from_le_bytes(word);
+        self.differ |= *self.first.get_or_insert(size) != size;
+        self.samples += 1;
+    }
+
+    /// The extents, if all samples are equally long and fill the file. The index of offsets is not
+    /// asked: the reference starts it anew with each buffer it writes, so above 2 GiB it is wrong.
+    /// `None`: both indexes must be read.
+    ///
+    /// Errors: an index that is none, or of too many different samples.
+    pub fn extents(&self, file_bytes: u64) -> Result<Option<ForeignExtents>, String> {
+        let Some(record_bytes) = self.first.filter(|_| self.begun.is_empty()) else {
+            return Err("its .sz.idx is empty or cut off; make it anew".to_string());
+        };
+        let records = self.samples;
+        let filled = u128::from(record_bytes) * u128::from(records) == u128::from(file_bytes);
+        if !self.differ && filled && record_bytes > 0 {
+            return Ok(Some(ForeignExtents::Uniform { record_bytes, records }));
+        }
+        if records > Self::TABLE_SAMPLES_MAX {
+            return Err(format!(
+                "its {records} samples differ in length or do not fill the file; such files may \
+                 have at most {} samples",
+                Self::TABLE_SAMPLES_MAX
+            ));
+        }
+        Ok(None)
+    }
+}
+
+impl ForeignExtents {
+    /// Extents from the two indexes of an indexed binary file of `file_bytes`.
+    ///
+    /// Errors: indexes that do not belong together or lead out of the file.
+    pub fn from_indexes(offsets: &[u8], sizes: &[u8], file_bytes: u64) -> Result<Self, String> {
+        let words = |bytes: &[u8]| -> Vec<u64> {
+            bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+        };
+        if offsets.len() != sizes.len() {
+            return Err(format!(
+                "its .off.idx has {} bytes and its .sz.idx {}; make both anew",
+                offsets.len(),
+                sizes.len()
+            ));
+        }
+        let mut ranges = Vec::with_capacity(sizes.len() / 8);
+        for (sample, (start, size)) in words(offsets).into_iter().zip(words(sizes)).enumerate() {
+            match start.checked_add(size).filter(|end| size > 0 && *end <= file_bytes) {
+                Some(end) => ranges.push(start..end),
+                None => {
+                    return Err(format!(
+                        "sample {sample} of its indexes is {size} bytes at {start}, but the file \
+                         has {file_bytes} bytes; make the indexes anew"
+                    ));
+                }
+            }
+        }
+        Ok(ForeignExtents::Table(ranges))
+    }
+
+    /// Extents of an indexed binary file without indexes: those of the configured shape, if that
+    /// gives the file its length.
+    ///
+    /// Errors: another length.
+    pub fn without_indexes(shape: &FileShape, file_bytes: u64) -> Result<Self, String> {
+        if shape.payload_bytes() != file_bytes {
+            return Err(format!(
+                "it has no .sz.idx, and its {file_bytes} bytes are not {} samples of {} bytes, as \
+                 configured; give both indexes or other sizes",
+                shape.samples,
+                shape.sample_bytes()
+            ));
+        }
+        let (record_bytes, records) = (shape.sample_bytes(), shape.samples);
+        Ok(ForeignExtents::Uniform { record_bytes, records })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +327,7 @@ mod tests {
         }
         let zeros = ForeignExtents::detect(FormatKind::Tfrecord, 12, &[0; 12], None);
         assert!(zeros.unwrap_err().contains("checksum"));
-        let hdf5 = ForeignExtents::detect(FormatKind::Hdf5, 12, &[0; 12], None);
-        assert!(hdf5.unwrap_err().contains("not available"));
+        let parquet = ForeignExtents::detect(FormatKind::Parquet, 12, &[0; 12], None);
+        assert!(parquet.unwrap_err().contains("not available"));
     }
 }

@@ -5,8 +5,12 @@
 //! overlay: a sequence of segments that covers the file. A new format is one file with a
 //! [`Format`] and one line in [`for_dataset`].
 
+mod computed;
 pub mod content;
+mod csv;
 pub mod foreign;
+mod hdf5;
+mod indexed;
 mod jpeg;
 mod npy;
 mod npz;
@@ -20,8 +24,9 @@ mod table;
 mod tests;
 mod tfrecord;
 
-pub use content::{Checker, Filler, Source, check_range};
-pub use foreign::ForeignExtents;
+pub use content::{Checker, Filler, NoContent, Source, check_range};
+pub use foreign::{ForeignExtents, SizeIndex};
+pub use indexed::{OFFSETS_SUFFIX, SIZES_SUFFIX};
 
 use crate::config::{Dataset, ElementType, FormatKind, ImageContent};
 use std::ops::Range;
@@ -83,6 +88,16 @@ pub enum Bytes<'a> {
     Content,
     /// Fixed bytes; the segment is as long as the slice.
     Fixed(&'a [u8]),
+    /// Decimal numbers: each four bytes are the content byte under the first of them as three
+    /// digits, and a comma; the segment's last comma is a newline. A multiple of four bytes.
+    Numbers,
+    /// Words of 64 bits, little endian: `first`, `first + step`, ... A multiple of eight bytes.
+    Words {
+        /// The first word.
+        first: u64,
+        /// What is added from word to word.
+        step: u64,
+    },
     /// Four bytes: the value of register `register`. The register never feeds on its own sum.
     Sum {
         /// Register 0 or 1; its kind is that of [`Layout::registers`].
@@ -129,13 +144,15 @@ pub trait Format: Send + Sync {
     fn file_bytes(&self, shape: &FileShape) -> u64;
     /// Bytes that must be read for one sample. Allocates nothing.
     fn extent(&self, shape: &FileShape, sample: u64) -> Range<u64>;
-    /// Samples that can only be read together: a row group of columns, a whole undivided file. Groups
-    /// start at multiples of this number. 1: each sample has bytes of its own. Allocates nothing.
+    /// Samples that can only be read together: a row group of columns, a whole undivided file.
+    /// Groups start at multiples of this number. 1: each sample has bytes of its own. Allocates
+    /// nothing.
     fn group_samples(&self, _shape: &FileShape) -> u64 {
         1
     }
-    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in one
-    /// group), in file order, without overlap. Allocates only if `out` has to grow.
+    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in
+    /// one group, or any number where groups are of 1), in file order, without overlap. Allocates
+    /// only if `out` has to grow.
     fn extents(&self, shape: &FileShape, first: u64, count: u64, out: &mut Vec<Range<u64>>) {
         let begin = self.extent(shape, first);
         let end = self.extent(shape, first + count - 1);
@@ -145,28 +162,24 @@ pub trait Format: Send + Sync {
     }
     /// The overlay.
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout>;
-    /// A small file that goes with a data file: its name relative to the data folder
-    /// (`index/train/<file>.idx`) and content. `file_name` is the data file's name without
-    /// folders.
-    fn sidecar(
-        &self,
-        _split: &str,
-        _file_name: &str,
-        _shape: &FileShape,
-    ) -> Option<(String, Vec<u8>)> {
-        None
+    /// The files that go with a data file. `name` is the data file's, relative to the data folder
+    /// (`train/img_0_of_8.tfrecord`), and begins with the folder `split`.
+    fn sidecars(&self, _split: &str, _name: &str, _shape: &FileShape) -> Vec<Sidecar> {
+        Vec::new()
     }
 }
 
-/// The formats of this version, as they are named in a workload file.
-const AVAILABLE: &str = "npz, npy, tfrecord, jpeg, png, synthetic, parquet";
+/// A file that goes with a data file, such as an index of its samples.
+pub struct Sidecar {
+    /// Name relative to the data folder.
+    pub name: String,
+    /// Its bytes, all structure: it is made over [`NoContent`], in blocks as a data file is.
+    pub layout: Box<dyn Layout>,
+}
 
-/// The format of a dataset, or a sentence why it is not available.
+/// The format of a dataset, or a sentence why its settings cannot be.
 pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
     let real = dataset.image_content == ImageContent::Real;
-    let missing = |name| {
-        Err(format!("format {name} is not available in this version; available: {AVAILABLE}"))
-    };
     match dataset.format {
         FormatKind::Npz => Ok(Box::new(npz::Npz)),
         FormatKind::Npy => Ok(Box::new(npy::Npy)),
@@ -176,11 +189,13 @@ pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
         FormatKind::Png if real => Ok(Box::new(png::Png)),
         FormatKind::Png => Ok(Box::new(raw::Raw { suffix: "png" })),
         FormatKind::Synthetic => Ok(Box::new(synthetic::Synthetic)),
-        FormatKind::Hdf5 => missing("hdf5"),
-        FormatKind::Hdf5Opt => missing("hdf5_opt"),
-        FormatKind::Csv => missing("csv"),
-        FormatKind::IndexedBinary => missing("indexed_binary"),
-        FormatKind::MmapIndexedBinary => missing("mmap_indexed_binary"),
+        FormatKind::Hdf5 => Ok(Box::new(hdf5::Hdf5::new(dataset, "hdf5")?)),
+        FormatKind::Hdf5Opt => Ok(Box::new(hdf5::Hdf5::new(dataset, "hdf5_opt")?)),
+        FormatKind::Csv => Ok(Box::new(csv::Csv::new(dataset)?)),
+        FormatKind::IndexedBinary => Ok(Box::new(indexed::Indexed { suffix: "indexed_binary" })),
+        FormatKind::MmapIndexedBinary => {
+            Ok(Box::new(indexed::Indexed { suffix: "mmap_indexed_binary" }))
+        }
         FormatKind::Parquet => Ok(Box::new(parquet::Parquet::new(dataset)?)),
     }
 }

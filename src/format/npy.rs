@@ -100,6 +100,11 @@ impl Format for Npy {
         0..self.file_bytes(shape)
     }
 
+    fn group_samples(&self, shape: &FileShape) -> u64 {
+        // The samples of a file interleave or share one picture: it is read whole.
+        shape.samples
+    }
+
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {
         let header = Part::Fixed(sample_header(shape));
         Box::new(Table::new(None).push(header, 0).push(Part::Content(shape.payload_bytes()), 0))

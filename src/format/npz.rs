@@ -184,6 +184,11 @@ impl Format for Npz {
         0..self.file_bytes(shape)
     }
 
+    fn group_samples(&self, shape: &FileShape) -> u64 {
+        // The samples of a file interleave or share one picture: it is read whole.
+        shape.samples
+    }
+
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {
         let places = Places::of(shape);
         let labels = npy::label_header(shape.samples);

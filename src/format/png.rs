@@ -222,6 +222,11 @@ impl Format for Png {
         0..file_bytes(shape)
     }
 
+    fn group_samples(&self, shape: &FileShape) -> u64 {
+        // The samples of a file interleave or share one picture: it is read whole.
+        shape.samples
+    }
+
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {
         Box::new(Picture::new(shape))
     }

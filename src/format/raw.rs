@@ -24,6 +24,11 @@ impl Format for Raw {
         0..self.file_bytes(shape)
     }
 
+    fn group_samples(&self, shape: &FileShape) -> u64 {
+        // The samples of a file interleave or share one picture: it is read whole.
+        shape.samples
+    }
+
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {
         Box::new(Table::new(None).push(Part::Content(shape.payload_bytes()), 0))
     }

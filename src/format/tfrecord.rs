@@ -7,7 +7,8 @@
 //! is found by arithmetic.
 
 use super::sums::mask_crc32c;
-use super::{Bytes, FileShape, Format, Layout, Segment, SumKind};
+use super::table::{Part, Table};
+use super::{Bytes, FileShape, Format, Layout, Segment, Sidecar, SumKind};
 use std::ops::Range;
 
 /// Length and its checksum.
@@ -187,15 +188,12 @@ impl Format for Tfrecord {
     }
 
     /// The text index that DALI's `tfrecord2idx` makes: a line `offset length` for each record.
-    fn sidecar(
-        &self,
-        split: &str,
-        file_name: &str,
-        shape: &FileShape,
-    ) -> Option<(String, Vec<u8>)> {
+    fn sidecars(&self, split: &str, name: &str, shape: &FileShape) -> Vec<Sidecar> {
         let record_bytes = Lengths::of(shape).record_bytes();
         let line = |sample| format!("{} {record_bytes}\n", sample * record_bytes);
         let text: String = (0..shape.samples).map(line).collect();
-        Some((format!("index/{split}/{file_name}.idx"), text.into_bytes()))
+        let file_name = name.rsplit('/').next().unwrap_or(name);
+        let layout = Table::new(None).push(Part::Fixed(text.into_bytes()), 0);
+        vec![Sidecar { name: format!("index/{split}/{file_name}.idx"), layout: Box::new(layout) }]
     }
 }

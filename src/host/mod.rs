@@ -104,7 +104,8 @@ pub fn cpus_allowed() -> u64 {
     list.and_then(proc_files::cpu_list_len).unwrap_or(0)
 }
 
-fn cpus_online() -> u64 {
+/// CPUs of this host that are online.
+pub fn cpus_online() -> u64 {
     proc_files::cpu_list_len(&read("/sys/devices/system/cpu/online")).unwrap_or_else(cpus_allowed)
 }
 

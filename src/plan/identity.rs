@@ -41,6 +41,9 @@ pub fn dataset(config: &Config) -> Value {
     if dataset.format == FormatKind::Parquet {
         add_parquet(dataset, &mut identity);
     }
+    if let (Some(shape), Some(settings)) = (hdf5_shape(dataset), identity.as_object_mut()) {
+        settings.insert("hdf5".into(), shape);
+    }
     identity
 }
 
@@ -55,6 +58,20 @@ fn add_parquet(dataset: &Dataset, identity: &mut Value) {
         identity["record_dims"] = json!([]);
         identity["record_element_type"] = Value::Null;
     }
+}
+
+/// What shapes HDF5 files, in the spelling that decides: `chunk_dims` go before `chunk_size`.
+fn hdf5_shape(dataset: &Dataset) -> Option<Value> {
+    if !matches!(dataset.format, FormatKind::Hdf5 | FormatKind::Hdf5Opt) {
+        return None;
+    }
+    let chunk_dims = &dataset.hdf5.chunk_dims;
+    let by_size = dataset.enable_chunking && chunk_dims.is_empty();
+    Some(json!({
+        "chunk_dims": chunk_dims,
+        "chunk_size": if by_size { dataset.chunk_size } else { 0 },
+        "num_dset_per_record": dataset.hdf5.num_dset_per_record,
+    }))
 }
 
 fn image_content(dataset: &Dataset) -> Value {
@@ -191,6 +208,27 @@ mod tests {
         assert_eq!(dataset(&tfrecord), dataset(&other));
         // Pinned: datasets that exist keep their identity.
         assert_eq!(digest(&dataset(&tfrecord)), "578132052a4360b8");
+    }
+
+    #[test]
+    fn only_hdf5_files_depend_on_its_settings() {
+        let of = |format, change: fn(&mut Dataset)| {
+            let mut config = Config::default();
+            config.dataset.format = format;
+            change(&mut config.dataset);
+            digest(&dataset(&config))
+        };
+        let changes: [fn(&mut Dataset); 3] = [
+            |dataset| (dataset.enable_chunking, dataset.chunk_size) = (true, 4096),
+            |dataset| dataset.hdf5.chunk_dims = vec![1, 2, 2],
+            |dataset| dataset.hdf5.num_dset_per_record = 2,
+        ];
+        for change in changes {
+            assert_ne!(of(FormatKind::Hdf5, change), of(FormatKind::Hdf5, |_| {}));
+            assert_eq!(of(FormatKind::Npz, change), of(FormatKind::Npz, |_| {}));
+        }
+        let unused: fn(&mut Dataset) = |dataset| dataset.chunk_size = 4096;
+        assert_eq!(of(FormatKind::Hdf5, unused), of(FormatKind::Hdf5, |_| {}));
     }
 
     #[test]

@@ -135,8 +135,25 @@ impl EpochOrder {
     #[inline]
     pub fn sample(&self, rank: u64, step: u64, slot: u64) -> SampleId {
         debug_assert!(slot < self.batch_len(rank, step));
-        let Dealing { samples_per_file, ranks, batch, shares, .. } = self.dealing;
-        let local = step * batch + slot;
+        self.at(rank, step * self.dealing.batch + slot)
+    }
+
+    /// Samples of a full batch.
+    pub fn batch(&self) -> u64 {
+        self.dealing.batch
+    }
+
+    /// Samples of `rank` in the epoch, all its batches one after the other.
+    pub fn positions(&self, rank: u64) -> u64 {
+        self.dealing.share(rank).min(self.dealing.steps.saturating_mul(self.dealing.batch))
+    }
+
+    /// The sample at `local`, below [`EpochOrder::positions`], of `rank`: batch `local / batch`,
+    /// slot `local % batch`. Constant time, allocates nothing.
+    #[inline]
+    pub fn at(&self, rank: u64, local: u64) -> SampleId {
+        debug_assert!(local < self.positions(rank));
+        let Dealing { samples_per_file, ranks, shares, .. } = self.dealing;
         let (place, sample) = match shares {
             Shares::Contiguous { base, longer } => {
                 let position = rank * base + rank.min(longer) + local;
@@ -162,16 +179,22 @@ impl EpochOrder {
     /// read one by one, as by a loader that shuffles. Constant time.
     #[inline]
     pub fn run_length(&self, rank: u64, step: u64, slot: u64) -> u64 {
+        let local = step * self.dealing.batch + slot;
+        self.run_at(rank, local).min(self.batch_len(rank, step) - slot)
+    }
+
+    /// The same from position `local` on, to the end of the rank's positions instead of the batch.
+    #[inline]
+    pub fn run_at(&self, rank: u64, local: u64) -> u64 {
         let spf = self.dealing.samples_per_file;
         if spf == 1 || matches!(self.arrangement, Arrangement::Samples(_)) {
             return 1;
         }
-        let local = step * self.dealing.batch + slot;
         let in_file = match self.dealing.shares {
             Shares::Contiguous { base, longer } => (rank * base + rank.min(longer) + local) % spf,
             Shares::Strided { .. } => local % spf,
         };
-        (spf - in_file).min(self.batch_len(rank, step) - slot)
+        (spf - in_file).min(self.positions(rank) - local)
     }
 }
 

@@ -99,6 +99,23 @@ fn training(plan: &Plan) -> Value {
     })
 }
 
+/// Samples that can only be read together cost more where they are not used together.
+fn amplification(plan: &Plan) -> Option<String> {
+    let config = &plan.config;
+    let group = plan.train.format().group_samples(&plan.train.shape(0));
+    let apart = match config.io.mode {
+        IoMode::Native => config.reader.sample_shuffle != Shuffle::Off,
+        IoMode::Reference => true,
+    };
+    (config.workflow.train && group > 1 && apart).then(|| {
+        format!(
+            "{group} samples of this format can only be read together, and each is read by itself: \
+             about {group} times the nominal bytes are read; reader.sample_shuffle: off with \
+             io.mode: native reads them once"
+        )
+    })
+}
+
 /// What a reader of the figures should know and would not guess.
 fn notes(plan: &Plan) -> Vec<String> {
     let dataset = &plan.config.dataset;
@@ -106,6 +123,7 @@ fn notes(plan: &Plan) -> Vec<String> {
     if let Err(shortage) = plan.check_runnable() {
         notes.push(format!("cannot run: {shortage}"));
     }
+    notes.extend(amplification(plan));
     let configured = dataset.record_length_bytes_stdev;
     let (mean, real) = plan.train.sizes().sample_bytes();
     if (real - configured).abs() > 0.01 * configured {

@@ -8,6 +8,7 @@ use super::official::RunFigures;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, OpCounts, Summary};
 use crate::storage::StoreFacts;
+use crate::storage::proof::AlignmentProbe;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -122,7 +123,8 @@ pub struct Client {
 pub struct DirectProof {
     /// Bytes that this phase says it transferred.
     pub claimed_bytes: u64,
-    /// `/proc/self/io` of all ranks: bytes fetched from or sent to the storage layer.
+    /// `/proc/self/io` of all ranks: bytes fetched from or sent to the storage layer. None where
+    /// the probe found that direct transfers on this file system are not counted there.
     pub process_io_bytes: Option<u64>,
     /// Counters of the block devices behind the data folder, all hosts.
     pub device_bytes: Option<u64>,
@@ -131,7 +133,11 @@ pub struct DirectProof {
     /// The same after it.
     pub resident_after: Option<f64>,
     /// What the alignment probe found.
-    pub alignment_probe: String,
+    pub alignment_probe: Option<AlignmentProbe>,
+    /// Why there is no probe.
+    pub not_probed: Option<String>,
+    /// Why the bytes of the block devices come from memory, if they do.
+    pub memory_device: Option<String>,
 }
 
 /// Stragglers.

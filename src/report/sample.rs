@@ -4,6 +4,7 @@ use super::result::*;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, Histogram, OpCounts, Summary};
 use crate::storage::StoreFacts;
+use crate::storage::proof::AlignmentProbe;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -76,7 +77,17 @@ fn proof() -> DirectProof {
         device_bytes: Some(8_701 * GIB),
         resident_before: Some(0.0),
         resident_after: Some(0.001),
-        alignment_probe: "misaligned read refused with EINVAL".into(),
+        alignment_probe: Some(AlignmentProbe {
+            filesystem: "xfs".into(),
+            accepted: true,
+            enforced: true,
+            offset_alignment: Some(512),
+            counts_reads: Some(true),
+            verdict: "misaligned read refused with EINVAL".into(),
+            ..AlignmentProbe::default()
+        }),
+        not_probed: None,
+        memory_device: None,
     }
 }
 

@@ -11,5 +11,6 @@ pub fn print(text: &str) {
 
 /// Tells the user something beside the output.
 pub fn notice(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "rankio: {text}");
+    // One write, so that a launcher which collects many ranks' output cannot cut it.
+    let _ = std::io::stderr().lock().write_all(format!("rankio: {text}\n").as_bytes());
 }

@@ -308,9 +308,17 @@ fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
     let (process, device) = (counted(proof.process_io_bytes), counted(proof.device_bytes));
     let (before, after) = (share(proof.resident_before), share(proof.resident_after));
     lines.push(("proof", format!("claimed {claimed}, process I/O {process}, device {device}")));
-    lines.push(("page cache", format!("{before} of sampled pages before, {after} after")));
-    if !proof.alignment_probe.is_empty() {
-        lines.push(("probe", proof.alignment_probe.clone()));
+    let cache = match (proof.resident_before, proof.resident_after) {
+        (None, None) => "not sampled, or the kernel does not tell this user".to_owned(),
+        _ => format!("{before} of sampled pages before, {after} after"),
+    };
+    lines.push(("page cache", cache));
+    let found = proof.alignment_probe.as_ref().map(|probe| &probe.verdict);
+    if let Some(text) = found.or(proof.not_probed.as_ref()) {
+        lines.push(("probe", text.clone()));
+    }
+    if let Some(reason) = &proof.memory_device {
+        lines.push(("memory", reason.clone()));
     }
 }
 

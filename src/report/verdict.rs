@@ -6,6 +6,7 @@
 //! of all of them are kept.
 
 use super::result::{Calibration, DirectProof, Phase, Rate, Status, Verdict};
+use crate::storage::proof::AlignmentProbe;
 
 /// Bytes claimed may exceed bytes delivered by this share: counters are read around the phase.
 const CLAIM_TOLERANCE: f64 = 0.01;
@@ -40,11 +41,13 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         errors(phase, &mut findings);
+        altered(phase, &mut findings);
         if phase.is_null_store() {
             let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
             findings.push((Status::ClientBound, text));
         } else {
             page_cache(phase, &mut findings);
+            directness(phase, &mut findings, &mut held);
             client_ceiling(phase, evidence, &mut findings);
         }
     }
@@ -108,6 +111,17 @@ fn errors(phase: &Phase, findings: &mut Vec<(Status, String)>) {
     }
 }
 
+/// Faults and delays put in front of the store.
+fn altered(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let (name, engine) = (&phase.name, &phase.storage.engine);
+    if ["fault(", "delay("].iter().any(|wrapper| engine.contains(wrapper)) {
+        let text = format!(
+            "{name}: the store was altered on purpose (io.fault / io.delay; engine {engine})."
+        );
+        findings.push((Status::Invalid, text));
+    }
+}
+
 /// Whether a page cache may have served or taken the bytes.
 fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
     let name = &phase.name;
@@ -117,7 +131,7 @@ fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
         cached(format!("{name}: files were opened without O_DIRECT (engine {engine})."));
     }
     let Some(proof) = &phase.proof else { return };
-    let DirectProof { claimed_bytes: claimed, process_io_bytes, device_bytes, .. } = *proof;
+    let &DirectProof { claimed_bytes: claimed, process_io_bytes, device_bytes, .. } = proof;
     for (who, delivered) in [
         ("the block devices counted", device_bytes),
         ("the kernel counted for the processes", process_io_bytes),
@@ -133,6 +147,64 @@ fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
             cached(format!(
                 "{name}: {percent:.1} % of the sampled pages were in the page cache {when} it."
             ));
+        }
+    }
+}
+
+/// Whether anything proves that accepted O_DIRECT was real, and that the bytes are storage's.
+fn directness(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Vec<String>) {
+    let Some(proof) = &phase.proof else { return };
+    let name = &phase.name;
+    if let Some(reason) = &proof.memory_device {
+        let text = format!("{name}: the bytes come from memory: {reason}.");
+        findings.push((Status::Cached, text));
+    }
+    if phase.storage.direct != Some(true) {
+        // Judged already, or no file was opened.
+        return;
+    }
+    let Some(probe) = &proof.alignment_probe else {
+        if proof.device_bytes.is_none() {
+            let why = proof.not_probed.as_deref().unwrap_or("no probe was made");
+            let text = format!("{name}: direct I/O could not be proved: {why}.");
+            findings.push((Status::Cached, text));
+        }
+        return;
+    };
+    let fs = &probe.filesystem;
+    if let Some(why) = unproved(probe, proof) {
+        let text = format!("{name}: direct I/O could not be proved on {fs}: {why}.");
+        findings.push((Status::Cached, text));
+    } else if probe.network {
+        let what = match proof.process_io_bytes {
+            Some(_) => "O_DIRECT and this host's process counters",
+            None => "O_DIRECT, which refuses misaligned requests here",
+        };
+        held.push(format!(
+            "{name}: directness on {fs} rests on {what}; the server's cache is not seen."
+        ));
+    }
+}
+
+/// Why nothing proves direct I/O; None if something does. Refused misalignment does, so do counts
+/// of block devices, and on file systems of servers the counts of the processes: there the
+/// kernel's client counts what it asks the server for.
+fn unproved(probe: &AlignmentProbe, proof: &DirectProof) -> Option<String> {
+    if probe.own_cache {
+        return Some("it answers from its own cache with O_DIRECT too".into());
+    }
+    if probe.enforced || proof.device_bytes.is_some() {
+        return None;
+    }
+    match (probe.network, proof.process_io_bytes) {
+        (true, Some(_)) => None,
+        (true, None) => Some(
+            "misaligned requests are accepted, and the kernel does not count the bytes it asks \
+             the server for"
+                .into(),
+        ),
+        (false, _) => {
+            Some("misaligned requests are accepted, and no block device counts the bytes".into())
         }
     }
 }
@@ -218,6 +290,14 @@ mod tests {
     }
 
     #[test]
+    fn injected_faults_and_delays_are_not_valid() {
+        for engine in ["delay(uring)", "fault(sync)", "uring+delay(uring)", "fault(delay(uring))"] {
+            let verdict = judged(|phase| phase.storage.engine = engine.into());
+            assert_one(&verdict, Status::Invalid, &["altered on purpose", engine]);
+        }
+    }
+
+    #[test]
     fn an_interrupted_run_is_invalid() {
         let phases = [sample::phase("training")];
         let evidence = Evidence { phases: &phases, calibration: None, ranks: 1, partial: true };
@@ -262,6 +342,87 @@ mod tests {
         assert_one(&with(GIB, Some(GIB), Some(0)), Status::Cached, &["processes 0"]);
         // Within the slack.
         assert_eq!(with(CLAIM_SLACK_BYTES, Some(0), Some(0)).status, Status::Valid);
+    }
+
+    /// A phase whose O_DIRECT was accepted, but misaligned requests too.
+    fn lenient(filesystem: &str, change: impl FnOnce(&mut DirectProof)) -> Verdict {
+        judged(|phase| {
+            let proof = phase.proof.as_mut().unwrap();
+            let probe = proof.alignment_probe.as_mut().unwrap();
+            (probe.filesystem, probe.enforced) = (filesystem.into(), false);
+            change(proof);
+        })
+    }
+
+    #[test]
+    fn accepted_o_direct_alone_proves_nothing() {
+        let verdict = lenient("fuse.sshfs", |proof| {
+            (proof.device_bytes, proof.process_io_bytes) = (None, None);
+        });
+        let words = ["could not be proved on fuse.sshfs", "no block device"];
+        assert_one(&verdict, Status::Cached, &words);
+        let verdict = lenient("overlay", |proof| proof.device_bytes = None);
+        assert_one(&verdict, Status::Cached, &["could not be proved on overlay"]);
+        // The device's counts are proof enough: btrfs takes misaligned reads.
+        assert_eq!(lenient("btrfs", |_| ()).status, Status::Valid);
+        // Buffered files are called so and no more.
+        let verdict = judged(|phase| {
+            phase.storage.direct = Some(false);
+            let proof = phase.proof.as_mut().unwrap();
+            (proof.alignment_probe, proof.device_bytes) = (None, None);
+        });
+        assert_one(&verdict, Status::Cached, &["without O_DIRECT"]);
+    }
+
+    #[test]
+    fn a_phase_that_was_not_probed_needs_a_device_that_counts() {
+        let with = |device| {
+            judged(|phase| {
+                let proof = phase.proof.as_mut().unwrap();
+                (proof.alignment_probe, proof.device_bytes) = (None, device);
+                proof.not_probed = Some("there is no data file to try".into());
+            })
+        };
+        assert_one(&with(None), Status::Cached, &["could not be proved: there is no data file"]);
+        assert_eq!(with(Some(1 << 50)).status, Status::Valid);
+    }
+
+    #[test]
+    fn parallel_file_systems_rest_on_the_process_counters_and_say_so() {
+        let on = |process| {
+            lenient("lustre", |proof| {
+                proof.alignment_probe.as_mut().unwrap().network = true;
+                (proof.device_bytes, proof.process_io_bytes) = (None, process);
+            })
+        };
+        let claimed = sample::phase("training").proof.unwrap().claimed_bytes;
+        let verdict = on(Some(claimed));
+        assert_eq!((verdict.status, verdict.reasons.len()), (Status::Valid, 2), "{verdict:?}");
+        assert_eq!(
+            verdict.reasons[1],
+            "training: directness on lustre rests on O_DIRECT and this host's process counters; \
+             the server's cache is not seen."
+        );
+        assert_one(&on(Some(claimed / 2)), Status::Cached, &["claims"]);
+        assert_one(&on(None), Status::Cached, &["could not be proved on lustre"]);
+    }
+
+    #[test]
+    fn zfs_is_never_proved() {
+        let verdict = judged(|phase| {
+            let probe = phase.proof.as_mut().unwrap().alignment_probe.as_mut().unwrap();
+            (probe.filesystem, probe.own_cache) = ("zfs".into(), true);
+        });
+        assert_one(&verdict, Status::Cached, &["could not be proved on zfs", "its own cache"]);
+    }
+
+    #[test]
+    fn devices_of_memory_are_cached() {
+        let verdict = judged(|phase| {
+            let reason = "node1: zram0 is compressed memory";
+            phase.proof.as_mut().unwrap().memory_device = Some(reason.into());
+        });
+        assert_one(&verdict, Status::Cached, &["come from memory", "zram0"]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
         ..base
     };
     let live = live_counters(job.threads);
-    let control = Control::new(job.threads, job.window);
+    let control = Control::new(&job, session.config.reader.batch_size);
     session.world.barrier();
     let (elapsed_ns, _) =
         with_readers(&job, &control, &live, || null_epochs(session, &job, &control))?;

@@ -77,18 +77,17 @@ fn each_file(
         for index in 0..files.files() {
             files.name(index, &mut name);
             let shape = files.shape(index);
-            let base = name.rsplit('/').next().unwrap_or(&name);
-            let side = files.format().sidecar(files.split().folder(), base, &shape);
-            let side = side.map(|(side, _)| side);
-            let partials =
-                [Some(format!("{name}.partial")), side.as_ref().map(|s| format!("{s}.partial"))];
-            for name in [Some(name.clone()), side].into_iter().chain(partials).flatten() {
-                let Some(stat) = store.stat(&name).map_err(|error| error.to_string())? else {
-                    continue;
-                };
-                visit(store, &name)?;
-                cleaned.files += 1;
-                cleaned.bytes += stat.size_bytes;
+            let sides = files.format().sidecars(files.split().folder(), &name, &shape);
+            let sides = sides.into_iter().map(|side| side.name);
+            for name in std::iter::once(name.clone()).chain(sides) {
+                for name in [format!("{name}.partial"), name] {
+                    let Some(stat) = store.stat(&name).map_err(|error| error.to_string())? else {
+                        continue;
+                    };
+                    visit(store, &name)?;
+                    cleaned.files += 1;
+                    cleaned.bytes += stat.size_bytes;
+                }
             }
         }
     }

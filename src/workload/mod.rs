@@ -6,6 +6,7 @@ pub mod compute;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
+mod foreign_files;
 mod loop_metrics;
 mod open_files;
 pub mod phase;

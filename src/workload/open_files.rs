@@ -1,8 +1,7 @@
 //! Open files of one I/O thread: a small bounded table, so that samples of one file share a handle.
 
 use super::reader::ReadJob;
-use super::small;
-use crate::config::FormatKind;
+use super::{foreign_files, small};
 use crate::data::{Content, Generator};
 use crate::format::foreign::ForeignExtents;
 use crate::format::{FileShape, Layout};
@@ -88,6 +87,11 @@ impl<'a> OpenFiles<'a> {
         Ok(FileSlot(place as u32))
     }
 
+    /// Whether file `index` is open already.
+    pub fn is_open(&self, index: u64) -> bool {
+        self.entries.iter().flatten().any(|entry| entry.index == index)
+    }
+
     fn open_new(
         &mut self,
         index: u64,
@@ -111,8 +115,11 @@ impl<'a> OpenFiles<'a> {
                 opened.size_bytes,
             ));
         }
-        let foreign =
-            if self.job.own { None } else { Some(self.foreign_extents(opened.size_bytes)?) };
+        let foreign = if self.job.own {
+            None
+        } else {
+            Some(self.foreign_extents(&shape, opened.size_bytes)?)
+        };
         let layout = self.job.generator.map(|_| files.format().layout(&shape));
         Ok(Entry {
             index,
@@ -126,34 +133,48 @@ impl<'a> OpenFiles<'a> {
         })
     }
 
-    fn foreign_extents(&mut self, size_bytes: u64) -> Result<ForeignExtents, String> {
+    fn foreign_extents(
+        &mut self,
+        shape: &FileShape,
+        size_bytes: u64,
+    ) -> Result<ForeignExtents, String> {
         let kind = self.job.kind;
-        let (mut head, mut index) = (Vec::new(), None);
-        if kind == FormatKind::Tfrecord {
-            if self.side.is_none() {
-                self.side = Some(small::connect_small(&self.job.store.root)?);
-            }
-            let side = self.side.as_mut().expect("it was just connected").as_mut();
-            index = small::read_text(side, &format!("index/{}.idx", self.name))?;
-            head = small::read_head(side, &self.name)?;
+        if !foreign_files::looks_inside(kind) {
+            return ForeignExtents::detect(kind, size_bytes, &[], None)
+                .map_err(|what| format!("{}: {what}", self.full_path()));
         }
-        ForeignExtents::detect(kind, size_bytes, &head, index.as_deref())
+        if self.side.is_none() {
+            self.side = Some(small::connect_small(&self.job.store.root)?);
+        }
+        let side = self.side.as_mut().expect("it was just connected").as_mut();
+        foreign_files::extents(side, kind, &self.name, shape, size_bytes)
             .map_err(|what| format!("{}: {what}", self.full_path()))
     }
 
-    /// Bytes to read for a sample.
-    pub fn extent(&self, slot: FileSlot, sample: u64) -> Result<Range<u64>, String> {
+    /// Appends the ranges to read for samples `first .. first + count`.
+    pub fn extents(
+        &self,
+        slot: FileSlot,
+        first: u64,
+        count: u64,
+        out: &mut Vec<Range<u64>>,
+    ) -> Result<(), String> {
         let entry = self.entry(slot);
-        match &entry.foreign {
-            None => Ok(self.job.files.format().extent(&entry.shape, sample)),
-            Some(extents) => extents.extent(sample).ok_or_else(|| {
-                format!(
-                    "{}: has no sample {sample}; dataset.num_samples_per_file is larger \
-                     than the file",
-                    self.path(slot)
-                )
-            }),
+        let Some(foreign) = &entry.foreign else {
+            self.job.files.format().extents(&entry.shape, first, count, out);
+            return Ok(());
+        };
+        let last = first + count - 1;
+        let (Some(begin), Some(end)) = (foreign.extent(first), foreign.extent(last)) else {
+            return Err(format!(
+                "{}: has no sample {last}; dataset.num_samples_per_file is larger than the file",
+                self.path(slot)
+            ));
+        };
+        if begin.start < end.end {
+            out.push(begin.start..end.end);
         }
+        Ok(())
     }
 
     /// The store's handle.

@@ -130,6 +130,8 @@ pub struct RankRow {
     pub peak_rss_bytes: u64,
     pub facts: StoreFacts,
     pub columns: RankColumns,
+    /// From the first rank of a host.
+    pub memory_device: Option<String>,
 }
 
 /// A phase after reduction; only rank 0 has one.
@@ -213,13 +215,19 @@ impl PhaseClock {
             .iter()
             .map(|bytes| serde_json::from_slice(bytes).expect("all ranks run the same program"))
             .collect();
+        let (alignment_probe, not_probed) = match probe(session, self.direction) {
+            Ok(probe) => (Some(probe), None),
+            Err(why) => (None, Some(why)),
+        };
         let proof = DirectProof {
             claimed_bytes: recorder.bytes.transferred,
-            process_io_bytes: process,
+            process_io_bytes: process.filter(|_| is_counted(&alignment_probe, self.direction)),
             device_bytes: device,
             resident_before: self.resident_before.mean(),
             resident_after: resident_after.mean(),
-            alignment_probe: probe(session),
+            alignment_probe,
+            not_probed,
+            memory_device: memory_device(&rows),
         };
         let phase = phase_of(outcome, &recorder, &rows, proof);
         Some(Reduced { phase, rows, recorder, histograms })
@@ -236,8 +244,7 @@ fn device_bytes(session: &Session<'_>, direction: Direction) -> Option<u64> {
     if session.world.rank_on_host() != 0 {
         return None;
     }
-    let device = proof::device_of(session.data_path.as_deref()?)?;
-    let counters = proof::device_counters(device)?;
+    let counters = proof::device_counters(session.data_path.as_deref()?)?;
     Some(if direction == Direction::Read { counters.read_bytes } else { counters.write_bytes })
 }
 
@@ -249,14 +256,36 @@ fn plus(total: Option<u64>, more: Option<u64>) -> Option<u64> {
     Some(total? + more?)
 }
 
-fn probe(session: &Session<'_>) -> String {
-    match &session.data_path {
-        Some(path) => match proof::alignment_probe(path) {
-            Ok(probe) => probe.verdict,
-            Err(error) => format!("not probed: {error}"),
-        },
-        None => "no file system behind this store".into(),
+/// What direct I/O is worth where the data lies; else why that is not known. A phase that reads
+/// leaves the dataset as it is: one of its files is tried.
+fn probe(session: &Session<'_>, direction: Direction) -> Result<proof::AlignmentProbe, String> {
+    let path = session.data_path.as_deref().ok_or("no file system behind this store")?;
+    if direction == Direction::Write {
+        return proof::alignment_probe(path).map_err(|error| error.to_string());
     }
+    let sets = [Some(&session.plan.train), session.plan.valid.as_ref()];
+    let file = sets.into_iter().flatten().filter(|set| set.files() > 0).find_map(|set| {
+        let mut name = String::new();
+        set.name(0, &mut name);
+        Some(path.join(name)).filter(|file| file.exists())
+    });
+    let file = file.ok_or("there is no data file to try")?;
+    proof::alignment_probe_of(&file).map_err(|error| error.to_string())
+}
+
+/// False where the kernel was seen not to count such transfers for the process.
+fn is_counted(probe: &Option<proof::AlignmentProbe>, direction: Direction) -> bool {
+    let counts = probe.as_ref().and_then(|probe| match direction {
+        Direction::Read => probe.counts_reads,
+        Direction::Write => probe.counts_writes,
+    });
+    counts != Some(false)
+}
+
+/// The first host whose devices are memory.
+fn memory_device(rows: &[RankRow]) -> Option<String> {
+    let row = rows.iter().find(|row| row.memory_device.is_some())?;
+    Some(format!("{}: {}", row.host, row.memory_device.as_ref()?))
 }
 
 /// Sum over the ranks that should know; None if one of them does not.
@@ -296,6 +325,10 @@ fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow 
         peak_rss_bytes: crate::host::peak_rss_bytes(),
         facts: merge_facts(outcome.facts.iter()),
         columns: outcome.columns,
+        memory_device: match (session.world.rank_on_host(), &session.data_path) {
+            (0, Some(path)) => proof::memory_device(path),
+            _ => None,
+        },
     }
 }
 

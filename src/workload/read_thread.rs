@@ -8,29 +8,65 @@ use crate::format::content::check_range;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::SampleId;
 use crate::storage::{Completion, IoBuffer, Op, Storage, connect};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Consecutive samples of one file that are read as one extent.
-#[derive(Clone, Copy, Default)]
+/// Consecutive samples of one file, read from a few extents.
+#[derive(Default)]
 struct Run {
-    batch: u64,
+    /// Place of the first sample among the rank's.
+    first: u64,
     samples: u64,
     file: FileSlot,
+    /// Extents; `ranges[next]` is being cut, from `position` on.
+    ranges: Vec<Range<u64>>,
+    next: usize,
     position: u64,
-    end: u64,
     in_flight: u32,
 }
 
-/// The part of a batch that this thread is cutting into runs.
+impl Run {
+    /// An empty run with room for the extents of a few dozen columns.
+    fn with_room() -> Run {
+        Run { ranges: Vec::with_capacity(64), ..Run::default() }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.next == self.ranges.len()
+    }
+
+    /// Cuts off the next request: offset and length. Requests end at multiples of the block size.
+    fn cut(&mut self, block_bytes: u64) -> (u64, usize) {
+        let end = self.ranges[self.next].end;
+        let offset = self.position;
+        let len = (block_bytes - offset % block_bytes).min(end - offset);
+        self.position += len;
+        self.in_flight += 1;
+        if self.position == end {
+            self.next += 1;
+            self.position = self.ranges.get(self.next).map_or(0, |range| range.start);
+        }
+        (offset, len as usize)
+    }
+}
+
+/// One request in flight; its place in the table is the store's tag.
+#[derive(Clone, Copy, Default)]
+struct Request {
+    run: usize,
+    offset: u64,
+    len: usize,
+}
+
+/// The part of the rank's samples that this thread is cutting into runs.
 #[derive(Clone, Copy)]
 struct Unit {
-    batch: u64,
-    slot: u64,
+    position: u64,
     end: u64,
 }
 
 enum Next {
-    Request { run: usize, offset: u64, len: usize },
+    Request(Request),
     WindowFull { batch: u64 },
     Finished,
 }
@@ -42,8 +78,11 @@ struct Worker<'a> {
     store: Box<dyn Storage>,
     recorder: Recorder,
     files: OpenFiles<'a>,
+    batch: u64,
     runs: Vec<Run>,
     free_runs: Vec<usize>,
+    requests: Vec<Request>,
+    free_requests: Vec<usize>,
     current: Option<usize>,
     unit: Option<Unit>,
     completions: Vec<Completion>,
@@ -96,8 +135,11 @@ impl<'a> Worker<'a> {
             recorder: Recorder::new(),
             files: OpenFiles::new(job, depth),
             // Each request in flight belongs to one run, and one more run may be being cut.
-            runs: vec![Run::default(); depth + 1],
+            runs: std::iter::repeat_with(Run::with_room).take(depth + 1).collect(),
             free_runs: (0..=depth).collect(),
+            batch: 1,
+            requests: vec![Request::default(); depth],
+            free_requests: (0..depth).collect(),
             current: None,
             unit: None,
             completions: Vec::with_capacity(depth),
@@ -107,18 +149,19 @@ impl<'a> Worker<'a> {
     }
 
     fn epoch(&mut self, index: usize, task: &EpochTask) -> Result<(), String> {
-        let batch = self.job.store.io.submit_batch.max(1);
+        let submit_batch = self.job.store.io.submit_batch.max(1);
         let mut submitted = 0u64;
+        self.batch = task.batch;
         loop {
             let mut next = Next::Finished;
             while let Some(buffer) = self.store.take_buffer() {
                 next = self.next_request(task)?;
                 match next {
-                    Next::Request { run, offset, len } => {
-                        self.submit(run, offset, len, buffer)?;
+                    Next::Request(request) => {
+                        self.submit(request, buffer)?;
                         submitted += 1;
                         // Where the target completes at once, the same warm buffer goes out again.
-                        if submitted.is_multiple_of(batch) {
+                        if submitted.is_multiple_of(submit_batch) {
                             self.reap(0)?;
                         }
                     }
@@ -135,7 +178,7 @@ impl<'a> Worker<'a> {
             match next {
                 Next::Finished => break,
                 Next::WindowFull { batch } => self.control.sleep_for_window(index, batch),
-                Next::Request { .. } => {}
+                Next::Request(_) => {}
             }
         }
         // A stop leaves a run half cut.
@@ -154,31 +197,21 @@ impl<'a> Worker<'a> {
                 if self.control.stop.load(Ordering::Relaxed) {
                     return Ok(Next::Finished);
                 }
-                let block = self.job.block_bytes;
                 let run = &mut self.runs[index];
-                let offset = run.position;
-                let len = (block - offset % block).min(run.end - offset);
-                run.position += len;
-                run.in_flight += 1;
-                if run.position == run.end {
+                let (offset, len) = run.cut(self.job.block_bytes);
+                if run.is_cut() {
                     self.current = None;
                 }
-                return Ok(Next::Request { run: index, offset, len: len as usize });
+                return Ok(Next::Request(Request { run: index, offset, len }));
             }
             if let Some(unit) = self.unit {
                 self.begin_run(task, unit)?;
                 continue;
             }
-            let units = task.units_per_batch();
-            match self.control.claim(task.steps * units, units) {
+            match self.control.claim(task, self.job.rank, self.job.group) {
                 Claim::Finished => return Ok(Next::Finished),
                 Claim::WindowFull { batch } => return Ok(Next::WindowFull { batch }),
-                Claim::Unit { batch, part } => {
-                    let len = task.order.batch_len(self.job.rank, batch);
-                    let slot = part * task.unit;
-                    let end = (slot + task.unit).min(len);
-                    self.unit = (slot < end).then_some(Unit { batch, slot, end });
-                }
+                Claim::Unit { position, end } => self.unit = Some(Unit { position, end }),
             }
         }
     }
@@ -186,45 +219,36 @@ impl<'a> Worker<'a> {
     /// Takes the next run off the unit and opens its file.
     fn begin_run(&mut self, task: &EpochTask, unit: Unit) -> Result<(), String> {
         let rank = self.job.rank;
-        let first: SampleId = task.order.sample(rank, unit.batch, unit.slot);
-        let length = task.order.run_length(rank, unit.batch, unit.slot).min(unit.end - unit.slot);
-        let slot = unit.slot + length;
-        self.unit = (slot < unit.end).then_some(Unit { slot, ..unit });
-        let file = self.files.open(first.file, self.store.as_mut(), &mut self.recorder)?;
-        let begin = self.files.extent(file, first.sample)?;
-        let end = self.files.extent(file, first.sample + length - 1)?;
-        let run = Run {
-            batch: unit.batch,
-            samples: length,
-            file,
-            position: begin.start,
-            end: end.end,
-            in_flight: 0,
-        };
-        if run.position >= run.end {
-            return self.finish_run(run);
+        let first: SampleId = task.order.at(rank, unit.position);
+        let samples = task.order.run_at(rank, unit.position).min(unit.end - unit.position);
+        let position = unit.position + samples;
+        self.unit = (position < unit.end).then_some(Unit { position, ..unit });
+        if self.in_flight > 0 && !self.files.is_open(first.file) {
+            // Opening blocks: what is queued must not wait for it, nor its latency.
+            self.reap(0)?;
         }
+        let file = self.files.open(first.file, self.store.as_mut(), &mut self.recorder)?;
         let index = self.free_runs.pop().expect("there are more runs than buffers");
-        self.runs[index] = run;
+        let run = &mut self.runs[index];
+        run.ranges.clear();
+        self.files.extents(file, first.sample, samples, &mut run.ranges)?;
+        (run.first, run.samples, run.file) = (unit.position, samples, file);
+        (run.next, run.in_flight) = (0, 0);
+        run.position = run.ranges.first().map_or(0, |range| range.start);
+        if run.is_cut() {
+            return self.finish_run(index);
+        }
         self.current = Some(index);
         Ok(())
     }
 
-    fn submit(
-        &mut self,
-        run: usize,
-        offset: u64,
-        len: usize,
-        buffer: IoBuffer,
-    ) -> Result<(), String> {
-        let handle = self.files.handle(self.runs[run].file);
-        // The tag carries what the completion has to know: run, and block-relative place of the
-        // request.
-        let tag = (run as u64) << 48 | offset;
-        debug_assert!(offset < 1 << 48, "offsets fit into 48 bits");
+    fn submit(&mut self, request: Request, buffer: IoBuffer) -> Result<(), String> {
+        let handle = self.files.handle(self.runs[request.run].file);
+        let tag = self.free_requests.pop().expect("there are as many requests as buffers");
+        self.requests[tag] = request;
         self.in_flight += 1;
-        let op = Op::Read { offset, len, buffer };
-        self.store.submit(handle, op, tag).map_err(|error| error.to_string())
+        let op = Op::Read { offset: request.offset, len: request.len, buffer };
+        self.store.submit(handle, op, tag as u64).map_err(|error| error.to_string())
     }
 
     fn reap(&mut self, min: usize) -> Result<(), String> {
@@ -239,49 +263,56 @@ impl<'a> Worker<'a> {
 
     fn complete(&mut self, completion: Completion) -> Result<(), String> {
         self.in_flight -= 1;
-        let index = (completion.tag >> 48) as usize;
-        let offset = completion.tag & ((1 << 48) - 1);
-        let run = self.runs[index];
+        let tag = completion.tag as usize;
+        self.free_requests.push(tag);
+        let Request { run: index, offset, len: wanted } = self.requests[tag];
+        let file = self.runs[index].file;
         if let Some(error) = completion.error {
             return Err(error.to_string());
         }
-        let block = self.job.block_bytes;
-        let wanted = (block - offset % block).min(run.end - offset) as usize;
         if completion.bytes < wanted {
             return Err(format!(
-                "read {}: {} of {wanted} bytes at offset {offset}: the file is truncated; \
-                 run rankio datagen again",
-                self.files.path(run.file),
+                "read {}: {} of {wanted} bytes at offset {offset} came: the file is truncated, or \
+                 the store ends reads early; run rankio datagen again",
+                self.files.path(file),
                 completion.bytes,
             ));
         }
         self.recorder.on_read(completion.latency_ns, wanted as u64, completion.transferred as u64);
         self.live.on_read(wanted as u64);
         let buffer = completion.buffer.expect("a read brings its buffer back");
-        if self.checked(run.file, offset) {
+        if self.checked(file, offset) {
             let start = completion.data_start;
             let found = &buffer.as_slice()[start..start + wanted];
-            self.check(run.file, offset, found)?;
+            self.check(file, offset, found)?;
         }
         self.store.give_buffer(buffer);
         let run = &mut self.runs[index];
         run.in_flight -= 1;
-        if run.in_flight == 0 && run.position == run.end {
-            let run = *run;
-            self.free_runs.push(index);
-            self.finish_run(run)?;
+        if run.in_flight == 0 && run.is_cut() {
+            self.finish_run(index)?;
         }
         Ok(())
     }
 
-    fn finish_run(&mut self, run: Run) -> Result<(), String> {
+    /// All bytes of a run are there: its samples count for their batches.
+    fn finish_run(&mut self, index: usize) -> Result<(), String> {
+        self.free_runs.push(index);
+        let Run { first, samples, file, .. } = self.runs[index];
         if !self.preprocess.is_zero() {
-            let total = (0..run.samples).map(|_| self.preprocess.next_ns()).sum();
+            let total = (0..samples).map(|_| self.preprocess.next_ns()).sum();
             rest_unless(total, || self.control.stop.load(Ordering::Relaxed));
         }
-        self.files.release(run.file, self.store.as_mut())?;
-        self.live.on_samples(run.samples);
-        self.control.arrived(run.batch, run.samples);
+        self.files.release(file, self.store.as_mut())?;
+        self.live.on_samples(samples);
+        let end = first + samples;
+        let mut position = first;
+        while position < end {
+            let batch = position / self.batch;
+            let part = end.min((batch + 1) * self.batch) - position;
+            self.control.arrived(batch, part);
+            position += part;
+        }
         Ok(())
     }
 

@@ -1,19 +1,22 @@
 //! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches
 //! ahead of the step loop.
 //!
-//! The threads claim units (runs of samples of one batch) from one atomic cursor, so that a slow
-//! file holds up one thread and not its batch mates. Batches complete by an atomic count of missing
-//! samples; the step loop waits for that count only. No locks and no allocation inside an epoch:
-//! mutexes are touched when an epoch begins and when something failed. Sample bytes are dropped as
-//! soon as they are read (and checked), so memory is threads x queue depth x block size.
+//! The threads claim units (stretches of the rank's samples) from one atomic cursor, so that a slow
+//! file holds up one thread and not its batch mates. Where a format has groups (row groups,
+//! undivided files) a unit is a group, which may serve several batches and is read once for all of
+//! them. Batches complete by an atomic count of missing samples; the step loop waits for that count
+//! only. No locks and no allocation inside an epoch: mutexes are touched when an epoch begins and
+//! when something failed. Sample bytes are dropped as soon as they are read (and checked), so
+//! memory is threads x queue depth x block size.
 
 use crate::config::{Distribution, FormatKind, VerifyMode};
 use crate::data::Generator;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
 use crate::storage::{StoreFacts, StoreSpec};
+use crate::world::LastWords;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -41,8 +44,12 @@ pub struct ReadJob<'a> {
     pub threads: usize,
     /// Batches that may be read or wait to be used at one time.
     pub window: u64,
+    /// Samples that are read together, see [`crate::format::Format::group_samples`].
+    pub group: u64,
     /// Sleep for each sample.
     pub preprocess: Distribution,
+    /// Ends the job when a thread failed; None: the error is returned after all threads ended.
+    pub last_words: Option<LastWords>,
 }
 
 /// One epoch of reading.
@@ -59,10 +66,28 @@ pub struct EpochTask {
 }
 
 impl EpochTask {
-    /// Units of a batch.
-    pub fn units_per_batch(&self) -> u64 {
-        self.batch.div_ceil(self.unit)
+    /// Samples of `rank` in the epoch.
+    pub fn samples(&self, rank: u64) -> u64 {
+        self.order.positions(rank).min(self.steps * self.batch)
     }
+
+    /// Length of the unit that starts at `position` of `rank`: to the end of the group, or a part
+    /// of one batch. At least 1.
+    #[inline]
+    pub fn unit_at(&self, rank: u64, position: u64, group: u64) -> u64 {
+        let left = self.samples(rank) - position;
+        if group > 1 {
+            let in_group = self.order.at(rank, position).sample % group;
+            return self.order.run_at(rank, position).min(group - in_group).min(left);
+        }
+        let slot = position % self.batch;
+        (self.unit - slot % self.unit).min(self.batch - slot).min(left)
+    }
+}
+
+/// Batches beyond the window that a unit which starts inside it can reach into.
+pub fn reach_batches(group: u64, batch: u64) -> u64 {
+    (group + batch - 2) / batch
 }
 
 /// Units are near one block, so that small samples which lie together are read together and large
@@ -94,9 +119,10 @@ pub struct Control {
     stage: Mutex<Stage>,
     stage_changed: Condvar,
     asleep: Box<[Padded<AtomicBool>]>,
-    threads: Mutex<Vec<Option<Thread>>>,
+    threads: Box<[OnceLock<Thread>]>,
     main: Thread,
     window: u64,
+    slots: u64,
 }
 
 struct Stage {
@@ -116,13 +142,15 @@ pub struct ThreadReport {
 }
 
 impl Control {
-    /// Shared state for `threads` I/O threads and a window of `window` batches; the caller is the
-    /// step loop.
-    pub fn new(threads: usize, window: u64) -> Control {
+    /// Shared state for the I/O threads of `job` and batches of `batch`; the caller is the step
+    /// loop.
+    pub fn new(job: &ReadJob<'_>, batch: u64) -> Control {
+        let (threads, window) = (job.threads, job.window);
+        let slots = window + reach_batches(job.group, batch);
         Control {
             cursor: Padded(AtomicU64::new(0)),
             consumed: Padded(AtomicU64::new(0)),
-            missing: (0..window).map(|_| Padded(AtomicU64::new(0))).collect(),
+            missing: (0..slots).map(|_| Padded(AtomicU64::new(0))).collect(),
             awaited: Padded(AtomicU64::new(0)),
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -130,9 +158,10 @@ impl Control {
             stage: Mutex::new(Stage { number: 0, task: None, ready: 0, busy: 0, leave: false }),
             stage_changed: Condvar::new(),
             asleep: (0..threads).map(|_| Padded(AtomicBool::new(false))).collect(),
-            threads: Mutex::new(vec![None; threads]),
+            threads: (0..threads).map(|_| OnceLock::new()).collect(),
             main: std::thread::current(),
             window,
+            slots,
         }
     }
 
@@ -152,7 +181,7 @@ impl Control {
     pub fn begin(&self, task: EpochTask, rank: u64) {
         self.cursor.0.store(0, Ordering::SeqCst);
         self.consumed.0.store(0, Ordering::SeqCst);
-        for batch in 0..self.window.min(task.steps) {
+        for batch in 0..self.slots.min(task.steps) {
             self.slot(batch).store(task.order.batch_len(rank, batch), Ordering::SeqCst);
         }
         let mut stage = self.lock_stage();
@@ -186,7 +215,7 @@ impl Control {
 
     /// `batch` was taken by the step loop: its place in the window is free for a later one.
     pub fn consume(&self, batch: u64, task: &EpochTask, rank: u64) {
-        let next = batch + self.window;
+        let next = batch + self.slots;
         if next < task.steps {
             self.slot(next).store(task.order.batch_len(rank, next), Ordering::SeqCst);
         }
@@ -232,7 +261,7 @@ impl Control {
     }
 
     fn slot(&self, batch: u64) -> &AtomicU64 {
-        &self.missing[(batch % self.window) as usize].0
+        &self.missing[(batch % self.slots) as usize].0
     }
 
     fn lock_stage(&self) -> std::sync::MutexGuard<'_, Stage> {
@@ -251,10 +280,9 @@ impl Control {
         if !self.asleep.iter().any(|flag| flag.0.load(Ordering::SeqCst)) {
             return;
         }
-        let threads = self.threads.lock().expect("no thread panics while it holds this lock");
-        for (flag, thread) in self.asleep.iter().zip(threads.iter()) {
+        for (flag, thread) in self.asleep.iter().zip(&self.threads) {
             if flag.0.load(Ordering::SeqCst)
-                && let Some(thread) = thread
+                && let Some(thread) = thread.get()
             {
                 thread.unpark();
             }
@@ -265,8 +293,7 @@ impl Control {
 
     /// A thread has its store open and can be woken.
     pub(super) fn thread_ready(&self, index: usize) {
-        self.threads.lock().expect("no thread panics while it holds this lock")[index] =
-            Some(std::thread::current());
+        self.threads[index].get_or_init(std::thread::current);
         self.lock_stage().ready += 1;
         self.stage_changed.notify_all();
     }
@@ -322,26 +349,28 @@ impl Control {
         self.asleep[index].0.store(false, Ordering::SeqCst);
     }
 
-    /// Claims the next unit: its number, or why there is none.
+    /// Claims the next unit of `rank`, or says why there is none.
     #[inline]
-    pub(super) fn claim(&self, total: u64, units_per_batch: u64) -> Claim {
-        let mut unit = self.cursor.0.load(Ordering::Relaxed);
+    pub(super) fn claim(&self, task: &EpochTask, rank: u64, group: u64) -> Claim {
+        let total = task.samples(rank);
+        let mut position = self.cursor.0.load(Ordering::Relaxed);
         loop {
-            if unit >= total || self.stop.load(Ordering::Relaxed) {
+            if position >= total || self.stop.load(Ordering::Relaxed) {
                 return Claim::Finished;
             }
-            let batch = unit / units_per_batch;
+            let batch = position / task.batch;
             if batch >= self.consumed.0.load(Ordering::Acquire) + self.window {
                 return Claim::WindowFull { batch };
             }
+            let end = position + task.unit_at(rank, position, group);
             match self.cursor.0.compare_exchange_weak(
-                unit,
-                unit + 1,
+                position,
+                end,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Claim::Unit { batch, part: unit % units_per_batch },
-                Err(current) => unit = current,
+                Ok(_) => return Claim::Unit { position, end },
+                Err(current) => position = current,
             }
         }
     }
@@ -349,7 +378,7 @@ impl Control {
 
 /// Outcome of [`Control::claim`].
 pub(super) enum Claim {
-    Unit { batch: u64, part: u64 },
+    Unit { position: u64, end: u64 },
     WindowFull { batch: u64 },
     Finished,
 }
@@ -375,6 +404,10 @@ pub fn with_readers<R>(
             handles.push(handle);
         }
         let outcome = control.wait_ready().and_then(|()| body());
+        if let (Err(message), Some(last_words)) = (&outcome, &job.last_words) {
+            // Not after joining: another thread may wait for a store that never answers.
+            last_words.fail(message);
+        }
         control.leave();
         let mut reports = Vec::with_capacity(handles.len());
         for handle in handles {
@@ -388,3 +421,7 @@ pub fn with_readers<R>(
         outcome.map(|value| (value, reports))
     })
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

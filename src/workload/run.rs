@@ -66,9 +66,11 @@ pub fn execute(
     unanimous(world, same_plan(world, loaded, plan, request));
     let (run_id, seed, folder) = claim_run(world, &loaded.config, request, started_unix_ns)?;
     let session = Session::new(world, &loaded.config, plan, seed, request.quiet);
-    unanimous(world, check_verification(&session));
     let hosts = gather_hosts(&session);
     session.note(&format!("run {run_id}: {}", headline(&session)));
+    if let Some(note) = affinity_note(&session) {
+        session.note(&note);
+    }
     for note in &loaded.notes {
         session.note(&format!("note: {note}"));
     }
@@ -182,14 +184,15 @@ fn claim_run(
 
 /// A folder of the user's choice; an existing result is never overwritten.
 fn claim_folder(root: &Path, name: &str) -> Result<String, String> {
-    if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
-    }
     let folder = root.join(name);
-    if folder.join("result.json").exists() {
-        return Err(format!("{}: already holds a result; give another --run-id", folder.display()));
-    }
-    std::fs::create_dir_all(&folder).map_err(|error| cannot_make(&folder, &error))?;
+    std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
+    // Making the folder is the claim: of two runs with one name, one gets it.
+    std::fs::create_dir(&folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            format!("{}: is there already; give another --run-id or remove it", folder.display())
+        }
+        _ => cannot_make(&folder, &error),
+    })?;
     Ok(name.to_string())
 }
 
@@ -217,14 +220,18 @@ fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}; give a writable --results-dir", folder.display())
 }
 
-fn check_verification(session: &Session<'_>) -> Result<(), String> {
-    if session.config.verify.mode != VerifyMode::None && session.is_null() {
-        return Err(
-            "verify: the null store has no content to check; use --verify none or a real --data-dir"
-                .into(),
-        );
-    }
-    Ok(())
+/// The binding trap: mpirun ties a rank, and so all its threads, to one core unless told otherwise.
+fn affinity_note(session: &Session<'_>) -> Option<String> {
+    let mut fewest = [crate::host::cpus_allowed()];
+    session.world.min(&mut fewest);
+    let threads = session.config.reader.read_threads + 1;
+    (fewest[0] < threads.min(crate::host::cpus_online())).then(|| {
+        format!(
+            "note: a rank may use {} CPU(s) for {threads} threads; start with mpirun --bind-to none \
+             (srun: --cpus-per-task)",
+            fewest[0]
+        )
+    })
 }
 
 /// One record for each host, on rank 0.

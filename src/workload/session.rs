@@ -84,7 +84,13 @@ impl<'a> Session<'a> {
         let cpus = crate::host::cpus_allowed().div_ceil(self.world.ranks_on_host()) as usize;
         let per_thread = (self.config.io.queue_depth as usize + WRITE_BUFFERS_EXTRA)
             * (self.config.io.block_size as usize + 8192);
-        let fits = self.config.io.max_buffer_bytes as usize / per_thread;
+        // A quarter of this rank's share of the host, whatever the cap allows.
+        let share = self.plan.world.memory_per_host_bytes / self.world.ranks_on_host() / 4;
+        let cap = match share {
+            0 => self.config.io.max_buffer_bytes,
+            share => self.config.io.max_buffer_bytes.min(share),
+        };
+        let fits = cap as usize / per_thread;
         (2 * cpus).clamp(2, 16).min(fits).max(1)
     }
 

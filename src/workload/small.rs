@@ -21,43 +21,69 @@ pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
 /// Reads a whole small file as text; None if it does not exist. Nothing else may be in flight on
 /// `store`.
 pub fn read_text(store: &mut dyn Storage, name: &str) -> Result<Option<String>, String> {
+    let Some(bytes) = read_bytes(store, name)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|_| format!("{name}: is not text"))
+}
+
+/// Reads a whole small file; None if it does not exist. Nothing else may be in flight on `store`.
+pub fn read_bytes(store: &mut dyn Storage, name: &str) -> Result<Option<Vec<u8>>, String> {
     let Some(stat) = store.stat(name).map_err(text_of)? else { return Ok(None) };
     if stat.size_bytes > TEXT_BYTES_MAX {
         return Err(format!("{name}: {} bytes are too many for an index", stat.size_bytes));
     }
+    let mut bytes = Vec::with_capacity(stat.size_bytes as usize);
+    each_block(store, name, &mut |block| bytes.extend_from_slice(block))?;
+    Ok(Some(bytes))
+}
+
+/// Hands a file of any length to `visit` block by block, in order; false if it does not exist.
+/// Nothing else may be in flight on `store`.
+pub fn each_block(
+    store: &mut dyn Storage,
+    name: &str,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Result<bool, String> {
+    let Some(stat) = store.stat(name).map_err(text_of)? else { return Ok(false) };
     let mode = OpenMode::Read { expected_bytes: stat.size_bytes };
     let opened = store.open(name, mode).map_err(text_of)?;
-    let bytes = read_range(store, opened.handle, opened.size_bytes)?;
+    read_range(store, opened.handle, opened.size_bytes, visit)?;
     store.close(opened.handle).map_err(text_of)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| format!("{name}: is not text"))
+    Ok(true)
 }
 
 /// The first bytes of a file. Nothing else may be in flight on `store`.
 pub fn read_head(store: &mut dyn Storage, name: &str) -> Result<Vec<u8>, String> {
     let mode = OpenMode::Read { expected_bytes: HEAD_BYTES };
     let opened = store.open(name, mode).map_err(text_of)?;
-    let bytes = read_range(store, opened.handle, opened.size_bytes.min(HEAD_BYTES))?;
+    let mut bytes = Vec::new();
+    let length = opened.size_bytes.min(HEAD_BYTES);
+    read_range(store, opened.handle, length, &mut |block| bytes.extend_from_slice(block))?;
     store.close(opened.handle).map_err(text_of)?;
     Ok(bytes)
 }
 
-fn read_range(store: &mut dyn Storage, handle: Handle, length: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(length as usize);
-    while (bytes.len() as u64) < length {
-        let offset = bytes.len() as u64;
+fn read_range(
+    store: &mut dyn Storage,
+    handle: Handle,
+    length: u64,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Result<(), String> {
+    let mut offset = 0;
+    while offset < length {
         let len = (length - offset).min(PART_BYTES as u64) as usize;
         let buffer = store.take_buffer().ok_or("no buffer is free")?;
         store.submit(handle, Op::Read { offset, len, buffer }, 0).map_err(text_of)?;
         let completion = reap_one(store)?;
         let buffer = completion.buffer.ok_or("a read lost its buffer")?;
         let start = completion.data_start;
-        bytes.extend_from_slice(&buffer.as_slice()[start..start + completion.bytes]);
+        visit(&buffer.as_slice()[start..start + completion.bytes]);
         store.give_buffer(buffer);
+        offset += completion.bytes as u64;
         if completion.bytes == 0 {
             break;
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Writes a small file durably under a temporary name and moves it into place.

@@ -8,7 +8,7 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::VerifyMode;
+use crate::config::{IoMode, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
@@ -129,6 +129,14 @@ fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
     session.config.train.seed ^ session.world.rank().rotate_left(32) ^ stream.rotate_left(60)
 }
 
+/// Samples that are read together. The Python tool reads a file once for each of its samples.
+fn group_samples(session: &Session<'_>, files: &FileSet) -> u64 {
+    match session.config.io.mode {
+        IoMode::Native => files.format().group_samples(&files.shape(0)).max(1),
+        IoMode::Reference => 1,
+    }
+}
+
 /// Everything the I/O threads of a loop need.
 pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bool) -> ReadJob<'a> {
     let config = session.config;
@@ -146,7 +154,9 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         block_bytes: config.io.block_size,
         threads: threads as usize,
         window: window_batches(threads, config.reader.prefetch_size),
+        group: group_samples(session, files),
         preprocess: config.reader.preprocess_time,
+        last_words: Some(session.world.last_words()),
     }
 }
 
@@ -163,7 +173,7 @@ pub fn run(
     let own = *standing == Standing::Own;
     let job = read_job(session, &session.plan.train, own);
     let live = live_counters(job.threads);
-    let control = Control::new(job.threads, job.window);
+    let control = Control::new(&job, session.config.reader.batch_size);
     let steps_done = AtomicU64::new(0);
     let mut epochs = Epochs {
         session,
@@ -269,7 +279,7 @@ impl Epochs<'_> {
         let tally = self.eval.as_mut().expect("it was just made");
         let job = read_job(session, files, self.own);
         let live = live_counters(job.threads);
-        let control = Control::new(job.threads, job.window);
+        let control = Control::new(&job, tally.batch);
         let run = Block { session, job: &job, control: &control, live: &live, epoch };
         let uncounted = AtomicU64::new(0);
         let pacer = &mut self.pacer;

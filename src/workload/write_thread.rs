@@ -3,7 +3,7 @@
 
 use super::compute::now_ns;
 use crate::data::Generator;
-use crate::format::content::Filler;
+use crate::format::{Filler, Layout, NoContent, Sidecar, Source};
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::FileSet;
 use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
@@ -108,21 +108,20 @@ impl Writer<'_> {
         files.name(index, &mut name);
         let shape = files.shape(index);
         let bytes = files.file_bytes(index);
-        let sidecar = files.format().sidecar(files.split().folder(), base_name(&name), &shape);
-        if self.job.resume && self.is_complete(&name, bytes)? {
-            let side_is_there = match &sidecar {
-                Some((side, text)) => self.is_complete(side, text.len() as u64)?,
-                None => true,
-            };
-            if side_is_there {
-                self.report.skipped += 1;
-                self.live.on_samples(shape.samples);
-                return Ok(());
-            }
+        let sidecars = files.format().sidecars(files.split().folder(), &name, &shape);
+        if self.job.resume && self.are_complete(&name, bytes, &sidecars)? {
+            self.report.skipped += 1;
+            self.live.on_samples(shape.samples);
+            return Ok(());
         }
-        self.data_file(files, index, &name, bytes)?;
-        if let Some((side, text)) = sidecar {
-            self.sidecar(&side, &text)?;
+        let layout = files.format().layout(&shape);
+        let content = self.job.generator.object(files.object_id(index), 0, bytes);
+        let mut whole = self.stream(&name, layout.as_ref(), content)?;
+        for side in &sidecars {
+            whole = whole && self.stream(&side.name, side.layout.as_ref(), NoContent)?;
+        }
+        if !whole {
+            return Ok(());
         }
         self.report.files += 1;
         self.live.on_samples(shape.samples);
@@ -134,16 +133,28 @@ impl Writer<'_> {
         Ok(stat.is_some_and(|stat| stat.size_bytes == bytes))
     }
 
-    fn data_file(
+    fn are_complete(
         &mut self,
-        files: &FileSet,
-        index: u64,
         name: &str,
         bytes: u64,
-    ) -> Result<(), String> {
-        let layout = files.format().layout(&files.shape(index));
-        let content = self.job.generator.object(files.object_id(index), 0, bytes);
-        let mut filler = Filler::new(layout.as_ref(), content);
+        sidecars: &[Sidecar],
+    ) -> Result<bool, String> {
+        let mut all = self.is_complete(name, bytes)?;
+        for side in sidecars {
+            all = all && self.is_complete(&side.name, side.layout.file_bytes())?;
+        }
+        Ok(all)
+    }
+
+    /// Writes one file under its name, block by block; false if the run was stopped before its end.
+    fn stream<S: Source>(
+        &mut self,
+        name: &str,
+        layout: &dyn Layout,
+        content: S,
+    ) -> Result<bool, String> {
+        let bytes = layout.file_bytes();
+        let mut filler = Filler::new(layout, content);
         let partial = format!("{name}.partial");
         let handle = self.create(&partial, bytes)?;
         // Checksums in a header are known only at the end, so the first block waits for the others.
@@ -151,7 +162,8 @@ impl Writer<'_> {
         let mut offset = 0;
         while offset < bytes {
             if self.stopping() {
-                return self.abandon(handle, &partial);
+                self.abandon(handle, &partial)?;
+                return Ok(false);
             }
             let len = (bytes - offset).min(self.job.block_bytes) as usize;
             let mut buffer = self.free_buffer()?;
@@ -173,7 +185,8 @@ impl Writer<'_> {
             }
             self.submit(handle, Op::Write { offset: 0, len, buffer })?;
         }
-        self.finish(handle, &partial, name)
+        self.finish(handle, &partial, name)?;
+        Ok(true)
     }
 
     fn stopping(&self) -> bool {
@@ -187,19 +200,6 @@ impl Writer<'_> {
         }
         self.store.close(handle).map_err(|error| error.to_string())?;
         self.store.remove(partial).map_err(|error| error.to_string())
-    }
-
-    fn sidecar(&mut self, name: &str, text: &[u8]) -> Result<(), String> {
-        let partial = format!("{name}.partial");
-        let handle = self.create(&partial, text.len() as u64)?;
-        let block = self.job.block_bytes as usize;
-        for (part, chunk) in text.chunks(block).enumerate() {
-            let mut buffer = self.free_buffer()?;
-            buffer.as_mut_slice()[..chunk.len()].copy_from_slice(chunk);
-            let offset = (part * block) as u64;
-            self.submit(handle, Op::Write { offset, len: chunk.len(), buffer })?;
-        }
-        self.finish(handle, &partial, name)
     }
 
     /// Makes a file for writing; a leftover of an interrupted run is removed first.
@@ -290,8 +290,4 @@ impl Writer<'_> {
         }
         Ok(())
     }
-}
-
-fn base_name(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }

@@ -1,9 +1,10 @@
 """Opens every data file under a folder with readers that are not ours.
 
-    readers.py FOLDER [--samples N] [--dtype uint8]
+    readers.py FOLDER [--samples N] [--dtype uint8] [--chunks 1,64,64]
 
-numpy opens npz and npy, Pillow jpeg and png, pyarrow parquet; TFRecord files are taken apart here,
-with google-crc32c for the checksums and protobuf for the examples. The kind of a file is its suffix.
+numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet; TFRecord files
+are taken apart here, with google-crc32c for the checksums and protobuf for the examples, and indexed
+binary by its two indexes. The kind of a file is its suffix.
 One line for each kind; exit code 1 names the first file that a reader refuses.
 """
 
@@ -14,7 +15,9 @@ import struct
 import sys
 
 import google_crc32c
+import h5py
 import numpy as np
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -251,6 +254,74 @@ def read_parquet(path, options):
     return decoded
 
 
+def check_chunks(dataset):
+    """Chunks lie in row-major order of their coordinates, back to back."""
+    grid = [-(-side // chunk) for side, chunk in zip(dataset.shape, dataset.chunks)]
+    bytes_of_chunk = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
+    first = None
+    for place, coordinates in enumerate(np.ndindex(*grid)):
+        corner = tuple(at * side for at, side in zip(coordinates, dataset.chunks))
+        info = dataset.id.get_chunk_info_by_coord(corner)
+        first = info.byte_offset if first is None else first
+        require(info.byte_offset == first + place * bytes_of_chunk, f"chunk at {corner}")
+        require(info.size == bytes_of_chunk, f"{info.size} bytes of a chunk")
+
+
+def read_hdf5(path, options):
+    payload = 0
+    with h5py.File(path, "r") as file:
+        names = sorted(set(file) - {"labels"}, key=lambda name: int(name.split("_")[1]))
+        require(names == [f"records_{place}" for place in range(len(names))], f"names {names}")
+        labels = file["labels"]
+        require(labels.dtype == np.int64 and not labels[...].any(), "labels are zeros")
+        require(options.samples in (None, *labels.shape), f"{labels.shape} labels")
+        for name in names:
+            dataset = file[name]
+            require(dataset.dtype == options.dtype, f"dtype {dataset.dtype}")
+            require(dataset.shape[:1] == labels.shape, f"shape {dataset.shape}")
+            require(dataset.maxshape == dataset.shape, f"maxshape {dataset.maxshape}")
+            require(options.chunks in (None, dataset.chunks or ()), f"chunks {dataset.chunks}")
+            array = dataset[...]
+            if dataset.chunks:
+                check_chunks(dataset)
+            else:
+                place = dataset.id.get_offset()
+                raw = np.fromfile(path, np.uint8, array.nbytes, offset=place)
+                require(np.array_equal(raw, array.reshape(-1).view(np.uint8)), "data in place")
+            require(array.nbytes < 512 or np.any(array.view(np.uint8)), "all zeros")
+            payload += array.nbytes
+    return payload
+
+
+def read_csv(path, options):
+    array = pandas.read_csv(path, header=None).to_numpy()
+    require(array.dtype == np.int64, f"parsed as {array.dtype}")
+    require(array.min() >= 0 and array.max() < 256, f"from {array.min()} to {array.max()}")
+    require(options.samples in (None, array.shape[0]), f"shape {array.shape}")
+    require(array.size < 512 or len(np.unique(array)) > 200, "values of a whole byte")
+    return array.size
+
+
+def read_indexed(path, options):
+    offsets, sizes = (np.fromfile(f"{path}.{kind}.idx", "<u8") for kind in ("off", "sz"))
+    require(options.samples in (None, len(offsets)), f"{len(offsets)} offsets")
+    require(len(sizes) == len(offsets), f"{len(sizes)} sizes, {len(offsets)} offsets")
+    data = path.read_bytes()
+    end = 0
+    for offset, size in zip(offsets.tolist(), sizes.tolist()):
+        require(offset == end, f"a sample at {offset} after one that ends at {end}")
+        require(size % options.dtype.itemsize == 0, "whole elements")
+        end = offset + size
+        require(size < 512 or any(data[offset:end]), "all zeros")
+    require(end == len(data), f"samples end at {end} of {len(data)}")
+    return end
+
+
+def sides(text):
+    """Sides of a chunk, separated by commas; `none` for contiguous datasets."""
+    return () if text == "none" else tuple(int(side) for side in text.split(","))
+
+
 READERS = {
     ".npz": read_npz,
     ".npy": read_npy,
@@ -258,6 +329,11 @@ READERS = {
     ".jpeg": read_image("JPEG"),
     ".png": read_image("PNG"),
     ".parquet": read_parquet,
+    ".hdf5": read_hdf5,
+    ".hdf5_opt": read_hdf5,
+    ".csv": read_csv,
+    ".indexed_binary": read_indexed,
+    ".mmap_indexed_binary": read_indexed,
 }
 
 
@@ -266,6 +342,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--samples", type=int, help="samples that each file must hold")
     parser.add_argument("--dtype", type=np.dtype, default=np.dtype(np.uint8))
+    parser.add_argument("--chunks", type=sides, help="sides of the chunks of hdf5 datasets")
     options = parser.parse_args()
     files, payload = collections.Counter(), collections.Counter()
     for path in sorted(options.folder.rglob("*")):

@@ -4,9 +4,9 @@
 #
 #   tests/interop/run.sh RANKIO_BINARY [SHARED_DIR]
 #
-# Makes a Python environment in a temporary folder (numpy, Pillow, protobuf, google-crc32c,
-# pyarrow), so it needs python3 with venv and a package index. SHARED_DIR holds
-# fixtures/dlio-2.0.0/data; without it that half is left out.
+# Makes a Python environment in a temporary folder (requirements.txt), so it needs python3 with venv
+# and a package index. SHARED_DIR holds fixtures/dlio-2.0.0/data; without
+# it that half is left out.
 set -eu
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
@@ -33,7 +33,7 @@ quietly python3 -m venv "$work/venv"
 quietly "$work/venv/bin/pip" install --disable-pip-version-check -r "$here/requirements.txt"
 
 # One dataset for each format; the second has odd sides, wide elements and files of many chunks.
-for format in npz npy tfrecord jpeg png parquet; do
+for format in npz npy tfrecord jpeg png hdf5 csv indexed_binary mmap_indexed_binary parquet; do
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
         --data-dir "$work/small/$format" --results-dir "$work/results"
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
@@ -41,11 +41,20 @@ for format in npz npy tfrecord jpeg png parquet; do
         --set dataset.num_files_train=2 \
         --data-dir "$work/wide/$format" --results-dir "$work/results"
 done
+# HDF5 again: chunks of two samples, and datasets that share a record.
+for datasets in 1 3; do
+    quietly "$rankio" datagen "$here/small.yaml" --set dataset.format=hdf5 \
+        --set 'dataset.record_dims=[6, 20, 30]' --set dataset.record_element_type=int16 \
+        --set "dataset.hdf5.num_dset_per_record=$datasets" \
+        --set 'dataset.hdf5.chunk_dims=[2, 2, 16, 7]' \
+        --data-dir "$work/chunks/$datasets" --results-dir "$work/results"
+done
 quietly "$rankio" datagen "$here/parquet.yaml" --data-dir "$work/columns" \
     --results-dir "$work/results"
 echo "rankio's files in other readers:"
 "$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
 "$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
+"$work/venv/bin/python" "$here/readers.py" "$work/chunks" --samples 3 --dtype int16 --chunks 2,2,16,7
 "$work/venv/bin/python" "$here/readers.py" "$work/columns" --samples 5003
 
 if [ -z "$fixtures" ]; then
@@ -57,7 +66,7 @@ if [ ! -d "$fixtures" ]; then
     exit 1
 fi
 echo "DLIO's files in rankio:"
-for format in npz npy tfrecord jpeg png; do
+for format in npz npy tfrecord jpeg png hdf5 csv indexed_binary; do
     # DLIO wrote its TFRecord fixture without subfolders.
     subfolders=2
     if [ "$format" = tfrecord ]; then subfolders=1; fi

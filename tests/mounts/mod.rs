@@ -27,10 +27,67 @@ impl Mount {
         let options = format!("size={size}");
         let at = dir.path().to_str()?.to_string();
         let done = Self::run("mount", &["-t", "tmpfs", "-o", &options, "rankio-test", &at]);
-        done.then_some(Mount { dir, image: None })
+        done.then(|| Mount { dir, image: None })
+    }
+
+    /// ext4 on a loop device over a file in `images`, which the loop reads directly or through the
+    /// page cache; None without mkfs.ext4 or the right to mount.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub fn ext4(images: &Path, direct: bool) -> Option<Mount> {
+        let mount = Self::looped(images, &["mkfs.ext4", "-q", "-F"])?;
+        let device = mount.device()?;
+        let direct = if direct { "on" } else { "off" };
+        Self::run("losetup", &[&format!("--direct-io={direct}"), &device]).then_some(mount)
+    }
+
+    /// btrfs on a loop device; None without mkfs.btrfs or the right to mount.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub fn btrfs(images: &Path) -> Option<Mount> {
+        Self::looped(images, &["mkfs.btrfs", "-q"])
+    }
+
+    fn looped(images: &Path, make: &[&str]) -> Option<Mount> {
+        let image = tempfile::NamedTempFile::new_in(images).ok()?;
+        image.as_file().set_len(128 << 20).ok()?;
+        let (dir, image) = (tempfile::tempdir().ok()?, image.into_temp_path());
+        let (at, file) = (dir.path().to_str()?.to_string(), image.to_str()?.to_string());
+        let done = Self::run(make[0], &[&make[1..], &[&file]].concat())
+            && Self::run("mount", &["-o", "loop", &file, &at]);
+        done.then(|| Mount { dir, image: Some(image) })
+    }
+
+    /// The loop device that is mounted.
+    fn device(&self) -> Option<String> {
+        let mut command = Command::new("findmnt");
+        command.args(["-n", "-o", "SOURCE", "--mountpoint"]).arg(self.path());
+        let out = command.output().ok()?;
+        Some(String::from_utf8(out.stdout).ok()?.trim().to_string())
+    }
+
+    /// Makes it read-only; false if that failed.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub fn read_only(&self) -> bool {
+        Self::run("mount", &["-o", "remount,ro", self.path().to_str().unwrap_or_default()])
+    }
+
+    /// An overlay whose layers lie in a new folder of `layers`; None without the right to mount.
+    #[allow(dead_code, reason = "each test program uses its own part")]
+    pub fn overlay(layers: &Path) -> Option<Mount> {
+        let dir = tempfile::tempdir_in(layers).ok()?;
+        let layer = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).ok()?;
+            Some(path.display().to_string())
+        };
+        let (lower, upper, work) = (layer("lower")?, layer("upper")?, layer("work")?);
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let at = dir.path().to_str()?.to_string();
+        let done = Self::run("mount", &["-t", "overlay", "-o", &options, "rankio-test", &at]);
+        done.then(|| Mount { dir, image: None })
     }
 
     /// xfs on a loop device; None without mkfs.xfs or the right to mount.
+    #[allow(dead_code, reason = "each test program uses its own part")]
     pub fn xfs() -> Option<Mount> {
         let image = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).ok()?;
         image.as_file().set_len(400 << 20).ok()?;
@@ -38,7 +95,7 @@ impl Mount {
         let (at, file) = (dir.path().to_str()?.to_string(), image.to_str()?.to_string());
         let done = Self::run("mkfs.xfs", &["-q", &file])
             && Self::run("mount", &["-o", "loop", &file, &at]);
-        done.then_some(Mount { dir, image: Some(image) })
+        done.then(|| Mount { dir, image: Some(image) })
     }
 }
 

@@ -42,7 +42,6 @@ const COLUMN: &[Field] = &[
 ];
 
 const CHECKPOINT_SIZES: &str = "it only sizes checkpoints, which this version does not write";
-const HDF5: &str = "it only shapes hdf5 files, which this version does not have";
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
@@ -101,6 +100,11 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.keep_files", BOOL),
     typed("dataset.skip_listing", BOOL),
     typed("dataset.listing_validation_interval", COUNT),
+    typed("dataset.enable_chunking", BOOL),
+    typed("dataset.chunk_size", BYTES),
+    typed("dataset.hdf5.chunk_dims", COUNTS),
+    typed("dataset.hdf5.num_dset_per_record", POSITIVE),
+    typed("dataset.hdf5.max_shape", COUNTS),
     typed("dataset.image_content", Kind::Choice(&["real", "raw"])),
     typed("dataset.seed", SEED),
     typed("dataset.compress_ratio", RATIO),
@@ -111,8 +115,6 @@ pub(super) const DATASET: &[Key] = &[
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
     ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
     ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
-    ignored("dataset.enable_chunking", BOOL, HDF5),
-    ignored("dataset.chunk_size", BYTES, HDF5),
     ignored("dataset.generation_buffer_size", BYTES, "buffers follow io.max_buffer_bytes"),
     ignored("dataset.data_gen_method", Kind::Choice(&["dgen", "numpy"]), OWN_GENERATOR),
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
@@ -123,9 +125,6 @@ pub(super) const DATASET: &[Key] = &[
     ignored("dataset.parquet.partition_by", WORD, "no partition column is named"),
     ignored("dataset.parquet.generation_batch_size", COUNT, "rows are made as they are written"),
     ignored("dataset.parquet.use_s3dlio_gen", BOOL, OWN_GENERATOR),
-    ignored("dataset.hdf5.chunk_dims", COUNTS, HDF5),
-    ignored("dataset.hdf5.num_dset_per_record", POSITIVE, HDF5),
-    ignored("dataset.hdf5.max_shape", Kind::Any, HDF5),
 ];
 
 /// `reader` (also `data_reader`).

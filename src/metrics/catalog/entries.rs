@@ -2,7 +2,7 @@
 
 use super::{Merge, Metric, Section};
 
-const fn metric(
+pub(super) const fn metric(
     path: &'static str,
     unit: &'static str,
     merge: Merge,
@@ -261,37 +261,6 @@ pub const CATALOG: &[Section] = &[
                 "What was wanted and could not be had.",
             ),
             metric(
-                "phases[].proof.claimed_bytes",
-                "bytes",
-                Merge::Sum,
-                "Bytes that the phase says it transferred.",
-            ),
-            metric(
-                "phases[].proof.process_io_bytes",
-                "bytes",
-                Merge::Sum,
-                "The same by /proc/self/io of all ranks.",
-            ),
-            metric(
-                "phases[].proof.device_bytes",
-                "bytes",
-                Merge::Sum,
-                "The same by the counters of the block devices.",
-            ),
-            metric(
-                "phases[].proof.resident_before",
-                "fraction",
-                Merge::Mean,
-                "Sampled pages in the page cache before the phase.",
-            ),
-            metric("phases[].proof.resident_after", "fraction", Merge::Mean, "The same after it."),
-            metric(
-                "phases[].proof.alignment_probe",
-                "",
-                Merge::Rank0,
-                "What a misaligned request was answered with.",
-            ),
-            metric(
                 "phases[].latency_ns.read",
                 "ns",
                 Merge::Histogram,
@@ -350,6 +319,7 @@ pub const CATALOG: &[Section] = &[
             ),
         ],
     },
+    super::proof::PROOF,
     Section {
         title: "Metrics of training and evaluation",
         metrics: &[

@@ -4,6 +4,7 @@
 //! is not here, or on an entry that no result holds. A new metric is one entry.
 
 mod entries;
+mod proof;
 
 pub use entries::CATALOG;
 

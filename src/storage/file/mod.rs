@@ -111,7 +111,10 @@ impl Op {
 
 impl<E: Engine> Storage for FileStore<E> {
     fn open(&mut self, name: &str, mode: OpenMode) -> Result<Opened, StorageError> {
-        let path = self.root.resolve("open", name)?;
+        let path = match mode {
+            OpenMode::Read { .. } => self.root.resolve("open", name)?,
+            OpenMode::Create { .. } => self.root.resolve_own("create", name)?,
+        };
         let file = self.opener.open(&path, mode)?;
         let (size_bytes, direct) = (file.size, file.direct);
         let handle = self.files.insert(file).ok_or_else(|| {

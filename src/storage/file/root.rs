@@ -43,6 +43,30 @@ impl Root {
         Ok(self.path.join(name))
     }
 
+    /// Absolute path of a name that is to be made, moved or removed: no folder on its way below
+    /// the root may be a symbolic link, since what lies behind one is not this root's. A link in
+    /// last place is allowed: creating refuses it, renaming and removing act on the link itself.
+    pub fn resolve_own(&self, op: &'static str, name: &str) -> Result<PathBuf, StorageError> {
+        let path = self.resolve(op, name)?;
+        let below = path.ancestors().skip(1).take_while(|folder| *folder != self.path);
+        for folder in below {
+            match fs::symlink_metadata(folder) {
+                Ok(meta) if meta.is_symlink() => {
+                    let what = format!(
+                        "{} is a symbolic link, and nothing is changed behind links: name the \
+                         folder it points to as the root, or put a real folder in its place",
+                        folder.display()
+                    );
+                    return Err(StorageError::own(op, &path, what));
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StorageError::system(op, folder, None, errno_of(&e))),
+            }
+        }
+        Ok(path)
+    }
+
     /// Makes the folders above `path`, each synced into its parent.
     pub fn make_parents(&self, path: &Path) -> Result<(), StorageError> {
         let Some(parent) = path.parent() else { return Ok(()) };
@@ -64,8 +88,8 @@ impl Root {
 
     /// Moves `from` over `to`, making folders as needed.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-        let source = self.resolve("rename", from)?;
-        let target = self.resolve("rename", to)?;
+        let source = self.resolve_own("rename", from)?;
+        let target = self.resolve_own("rename", to)?;
         let fail = |e: io::Error| {
             let mut error = StorageError::system("rename", &source, None, errno_of(&e));
             error.what = format!("to {}: {}", target.display(), error.what);
@@ -95,7 +119,7 @@ impl Root {
 
     /// Removes a file.
     pub fn remove(&self, name: &str) -> Result<(), StorageError> {
-        let path = self.resolve("remove", name)?;
+        let path = self.resolve_own("remove", name)?;
         fs::remove_file(&path)
             .map_err(|e| StorageError::system("remove", &path, None, errno_of(&e)))
     }
@@ -144,5 +168,34 @@ mod tests {
         root.sync_folder("").unwrap();
         root.sync_folder("absent").unwrap();
         assert_eq!(root.remove("deep/er/b").unwrap_err().errno, libc::ENOENT);
+    }
+
+    #[test]
+    fn nothing_is_changed_behind_a_linked_folder_but_it_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        fs::create_dir_all(other.join("train")).unwrap();
+        fs::write(other.join("train/f"), b"foreign").unwrap();
+        let real = dir.path().join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("../other/train", real.join("train")).unwrap();
+        // The root itself may be a link.
+        let linked = dir.path().join("linked");
+        std::os::unix::fs::symlink(&real, &linked).unwrap();
+        for root in [Root::new(&real).unwrap(), Root::new(&linked).unwrap()] {
+            assert_eq!(root.stat("train/f").unwrap(), Some(Stat { size_bytes: 7 }));
+            let e = root.remove("train/f").unwrap_err();
+            assert!(e.to_string().contains("train is a symbolic link"), "{e}");
+            assert!(root.rename("train/f", "f").is_err());
+            fs::write(real.join("own"), b"own").unwrap();
+            assert!(root.rename("own", "train/f").is_err());
+            assert!(root.resolve_own("create", "train/sub/new").is_err());
+            assert!(root.resolve_own("create", "valid/sub/new").is_ok());
+            // A link in last place goes, what it names stays.
+            std::os::unix::fs::symlink(other.join("train/f"), real.join("link")).unwrap();
+            root.remove("link").unwrap();
+            root.remove("own").unwrap();
+            assert_eq!(fs::read(other.join("train/f")).unwrap(), b"foreign");
+        }
     }
 }

@@ -1,0 +1,139 @@
+//! The pipeline over the null store: whatever the shape of files, batches and threads, every batch
+//! becomes complete and every sample arrives once.
+
+use super::*;
+use crate::config::{Config, Engine, FormatKind, Io, Shuffle};
+use crate::metrics::LiveTotals;
+use crate::plan::{Plan, WorldShape};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Case {
+    files: u64,
+    samples_per_file: u64,
+    batch: u64,
+    threads: u64,
+    prefetch: u64,
+    format: FormatKind,
+    shuffle: Shuffle,
+    drop_last: bool,
+    sample_bytes: u64,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let format = prop_oneof![Just(FormatKind::Npz), Just(FormatKind::Tfrecord)];
+    let shuffle = prop_oneof![Just(Shuffle::Off), Just(Shuffle::Seed)];
+    (1u64..9, 1u64..8, 1u64..9, 1u64..4, 0u64..4, format, shuffle, any::<bool>(), 1u64..30_000)
+        .prop_map(
+            |(files, samples_per_file, batch, threads, prefetch, format, shuffle, drop, b)| Case {
+                files,
+                samples_per_file,
+                batch,
+                threads,
+                prefetch,
+                format,
+                shuffle,
+                drop_last: drop,
+                sample_bytes: b,
+            },
+        )
+}
+
+fn config_of(case: &Case) -> Config {
+    let mut config = Config::default();
+    config.dataset.format = case.format;
+    config.dataset.num_files_train = case.files;
+    config.dataset.num_samples_per_file = case.samples_per_file;
+    config.dataset.record_length_bytes = case.sample_bytes as f64;
+    config.reader.batch_size = case.batch;
+    config.reader.file_shuffle = case.shuffle;
+    config.io = Io { engine: Engine::Null, drop_last: case.drop_last, ..Io::default() };
+    config.io.block_size = 8192;
+    config.io.queue_depth = 3;
+    config
+}
+
+/// Samples, reads and bytes that one rank's epoch brings.
+fn read_epoch(case: &Case) -> (u64, LiveTotals) {
+    let config = config_of(case);
+    let world = WorldShape { ranks: 1, hosts: 1, memory_per_host_bytes: 0 };
+    let plan = Plan::new(&config, world).unwrap();
+    let files = &plan.train;
+    let job = ReadJob {
+        files,
+        kind: case.format,
+        own: true,
+        generator: None,
+        verify: VerifyMode::None,
+        verify_fraction: 1.0,
+        rank: 0,
+        store: StoreSpec {
+            root: "null://".into(),
+            io: config.io.clone(),
+            rank: 0,
+            buffers: 3,
+            buffer_bytes: 8192,
+        },
+        block_bytes: 8192,
+        threads: case.threads as usize,
+        window: window_batches(case.threads, case.prefetch),
+        group: files.format().group_samples(&files.shape(0)),
+        preprocess: Distribution::default(),
+        last_words: None,
+    };
+    let order = plan.train_order(1, 0);
+    let unit = unit_samples(8192, case.sample_bytes, case.batch);
+    let task = EpochTask { order, steps: order.steps(), batch: case.batch, unit };
+    let control = Control::new(&job, case.batch);
+    let live: Vec<_> = (0..job.threads).map(|_| LiveCounters::new()).collect();
+    let ((), reports) = with_readers(&job, &control, &live, || {
+        control.begin(task, 0);
+        for step in 0..task.steps {
+            assert!(control.wait_batch(step)?);
+            control.consume(step, &task, 0);
+        }
+        control.end(false)
+    })
+    .unwrap();
+    assert_eq!(reports.len(), job.threads);
+    (order.positions(0), LiveTotals::sum(&live))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_sample_arrives_once_and_every_batch_is_completed(case in case()) {
+        prop_assume!(!case.drop_last || case.files * case.samples_per_file >= case.batch);
+        let (samples, totals) = read_epoch(&case);
+        prop_assert_eq!(totals.samples, samples);
+        if !case.drop_last {
+            prop_assert_eq!(samples, case.files * case.samples_per_file);
+        }
+    }
+}
+
+#[test]
+fn a_file_read_as_a_whole_is_read_once_for_all_its_batches() {
+    let case = Case {
+        files: 4,
+        samples_per_file: 6,
+        batch: 2,
+        threads: 2,
+        prefetch: 2,
+        format: FormatKind::Npz,
+        shuffle: Shuffle::Off,
+        drop_last: true,
+        sample_bytes: 1000,
+    };
+    let (samples, totals) = read_epoch(&case);
+    assert_eq!(samples, 24);
+    // 6 samples of 1000 bytes and the container: one request of 8 KiB for each file.
+    assert_eq!(totals.operations, 4);
+}
+
+#[test]
+fn units_end_at_groups_or_inside_a_batch() {
+    assert_eq!(reach_batches(1, 7), 0);
+    assert_eq!(reach_batches(288, 48), 6);
+    assert_eq!(reach_batches(8192, 12_288), 1);
+}
