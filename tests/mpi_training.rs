@@ -443,3 +443,100 @@ fn the_rank_with_the_slow_store_is_named() {
     assert!(number(&metrics["barrier_ns"]["max"]) > 20e6, "{metrics:#}");
     assert!(phase["storage"]["engine"].as_str().unwrap().contains("delay"), "{phase:#}");
 }
+
+#[test]
+fn a_short_last_batch_does_not_count_as_a_full_one() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = ["dataset.num_files_train=9", "reader.batch_size=8", "io.drop_last=False"];
+    let settings = set(&[&settings[..], &["train.epochs=1"]].concat());
+    lab.job(1, "run", "t", &[&settings[..], &["--data-dir", "null://"]].concat()).succeed();
+    let metrics = &lab.phase("t", "training")["metrics"];
+    let samples =
+        number(&metrics["samples_per_s_whole"]) * number(&metrics["blocks"][0]["window_s"]);
+    assert!((samples - 9.0).abs() < 0.01, "{metrics:#}");
+}
+
+#[test]
+fn nominal_figures_of_a_dataset_with_dimensions_are_by_its_dimensions() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = ["dataset.record_dims=[1024, 64]", "dataset.record_element_type=float32"];
+    let settings = set(&[&settings[..], &["dataset.record_length_bytes_stdev=0"]].concat());
+    lab.job(2, "run", "t", &[&settings[..], &["--data-dir", "null://"]].concat()).succeed();
+    let phase = lab.phase("t", "training");
+    let sample_bytes = 1024.0 * 64.0 * 4.0;
+    let nominal = sample_bytes * number(&phase["metrics"]["samples"]);
+    assert_eq!(number(&phase["bytes"]["nominal"]), nominal, "{phase:#}");
+    let metrics = &phase["metrics"];
+    let expected = number(&metrics["samples_per_s_mean"]) * sample_bytes / f64::from(1 << 20);
+    let found = number(&metrics["nominal_mib_per_s_mean"]);
+    assert!((found / expected - 1.0).abs() < 1e-9, "{metrics:#}");
+    let summary = json(&lab.path("results/t/mlperf/summary.json"));
+    let found = number(&summary["metric"]["train_io_mean_MB_per_second"]);
+    assert!((found / expected - 1.0).abs() < 1e-9, "{summary:#}");
+    // Six whole files for each of two ranks.
+    let data_gib = 12.0 * sample_bytes / f64::from(1 << 30);
+    assert_eq!(number(&summary["data_size_per_host_GB"]), data_gib);
+}
+
+#[test]
+fn what_the_client_used_stands_in_the_result() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let many = [
+        "dataset.num_files_eval=6",
+        "workflow.evaluation=True",
+        "evaluation.eval_after_epoch=1",
+        "evaluation.epochs_between_evals=1",
+        "evaluation.eval_time=0.001",
+        "train.epochs=4",
+    ];
+    let settings = set(&many);
+    lab.job(2, "datagen", "g", &settings).succeed();
+    lab.job(2, "run", "t", &settings).succeed();
+    let training = lab.phase("t", "training");
+    let evaluation = lab.phase("t", "evaluation");
+    assert_eq!(evaluation["metrics"]["epochs"], 4);
+    // Two threads with eight buffers of 128 KiB and 8 KiB of room; huge pages round up. Evaluations
+    // one after the other hold no more than one.
+    let buffers = 2.0 * 8.0 * 136.0 * 1024.0;
+    for phase in [&training, &evaluation] {
+        let mapped = number(&phase["client"]["buffer_bytes"]);
+        assert!((buffers..buffers + 2.0 * f64::from(2 << 20)).contains(&mapped), "{phase:#}");
+        let share = number(&phase["client"]["cpu_share_max"]);
+        assert!(share > 0.0 && share < 1.1, "{phase:#}");
+        for gone in ["errors", "delete"] {
+            assert!(phase["ops"].get(gone).is_none(), "{phase:#}");
+        }
+    }
+}
+
+/// The training files are read through the page cache before a run; the evaluation's are not.
+#[test]
+fn residency_of_an_evaluation_is_that_of_its_own_files() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let settings = set(&["dataset.num_files_eval=6", "workflow.evaluation=True"]);
+    lab.job(2, "datagen", "g", &settings).succeed();
+    let data = lab.path("data/train");
+    for entry in std::fs::read_dir(data).unwrap() {
+        std::fs::read(entry.unwrap().path()).unwrap();
+    }
+    lab.job(2, "run", "t", &settings).succeed();
+    let before = |phase: &str| lab.phase("t", phase)["proof"]["resident_before"].clone();
+    if before("training").is_null() {
+        eprintln!("skipped: residency cannot be seen here");
+        return;
+    }
+    assert!(number(&before("training")) > 0.5, "{}", before("training"));
+    assert_eq!(number(&before("evaluation")), 0.0);
+}

@@ -64,20 +64,15 @@ fn stored_block(epoch: &Value, name: &str, batch_size: u64) -> (BlockLog, EpochV
         // These versions stored the configured compute time, but proc contains the measured one.
         load_s: proc.iter().zip(&compute).map(|(proc, compute)| proc - compute).collect(),
         compute_s: compute,
+        samples: vec![batch_size; steps as usize],
         ..Default::default()
     };
     assert_eq!(load.len(), block.load_s.len());
     (block, EpochValue { au_percent, samples_per_s, steps })
 }
 
-fn rules(expected_steps: u64, batch_size: u64) -> Rules {
-    Rules {
-        variant: Variant::V1,
-        exclude_start_steps: 1,
-        exclude_end_steps: 0,
-        expected_steps,
-        batch_size,
-    }
+fn rules(expected_steps: u64) -> Rules {
+    Rules { variant: Variant::V1, exclude_start_steps: 1, exclude_end_steps: 0, expected_steps }
 }
 
 /// Seconds between the `start` and `end` of an entry of the per-epoch file (within one day).
@@ -105,7 +100,7 @@ fn the_published_run_is_recomputed() {
         for (index, sum) in sums.iter_mut().enumerate() {
             let (block, stored) = stored_block(&output[(index + 1).to_string()], "block1", 7);
             assert_eq!(stored.steps, PUBLISHED_STEPS);
-            let value = block_value(&block, &rules(PUBLISHED_STEPS, 7));
+            let value = block_value(&block, &rules(PUBLISHED_STEPS));
             // AU and throughput used the same block length.
             close(value.au_percent, stored.au_percent, 1e-9);
             close(value.samples_per_s, stored.samples_per_s, 1e-12);
@@ -141,7 +136,7 @@ fn rank_0_of_the_published_run_agrees_with_its_stored_block_lengths() {
     for epoch in ["1", "2", "3", "4", "5"] {
         let (block, stored) = stored_block(&output[epoch], "block1", 7);
         let duration_s = stored_length_s(&stats[epoch]["block1"]);
-        let value = block_value(&BlockLog { duration_s, ..block }, &rules(PUBLISHED_STEPS, 7));
+        let value = block_value(&BlockLog { duration_s, ..block }, &rules(PUBLISHED_STEPS));
         // The stored times were read a little after those that the formulas used.
         close(value.au_percent, stored.au_percent, 1e-4);
         close(value.samples_per_s, stored.samples_per_s, 1e-4);
@@ -153,7 +148,7 @@ fn later_formulas_differ_from_the_published_one_as_they_must() {
     let Some(dir) = published() else { return };
     let output = read(&dir.path().join("run1/0_output.json"));
     let (block, stored) = stored_block(&output["1"], "block1", 7);
-    let value = |variant| block_value(&block, &Rules { variant, ..rules(PUBLISHED_STEPS, 7) });
+    let value = |variant| block_value(&block, &Rules { variant, ..rules(PUBLISHED_STEPS) });
     let (v3, v2) = (value(Variant::V3), value(Variant::V2));
     assert_eq!(v3.au_percent, v2.au_percent);
     close(v3.samples_per_s / v2.samples_per_s, 540.0 / 539.0, 1e-12);
@@ -173,7 +168,7 @@ fn dlio_2_0_0_used_the_whole_block_for_throughput() {
             let epoch = (index + 1).to_string();
             for (name, batch_size) in [("block1", 2), ("eval", 1)] {
                 let (block, stored) = stored_block(&output[&epoch], name, batch_size);
-                let value = block_value(&block, &rules(3, batch_size));
+                let value = block_value(&block, &rules(3));
                 // AU and throughput use the same block length, so the lists give AU exactly.
                 close(value.au_percent, stored.au_percent, 1e-9);
                 if rank == 0 {
@@ -260,8 +255,9 @@ fn our_block() -> (BlockLog, EpochValue) {
         load_s: vec![0.1, 0.001, 0.001],
         compute_s: vec![0.0101; 3],
         barrier_s: vec![0.0; 3],
+        samples: vec![2; 3],
     };
-    let value = block_value(&block, &Rules { variant: Variant::V3, ..rules(3, 2) });
+    let value = block_value(&block, &Rules { variant: Variant::V3, ..rules(3) });
     (block, value)
 }
 

@@ -11,6 +11,7 @@ mod paths;
 mod proc_files;
 
 pub use paths::check_data_path;
+pub use proc_files::cpus_of;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
@@ -98,10 +99,16 @@ pub fn peak_rss_bytes() -> u64 {
 
 /// CPUs in this thread's affinity mask; 0 if it cannot be read.
 pub fn cpus_allowed() -> u64 {
+    proc_files::cpu_list_len(&cpu_list()).unwrap_or(0)
+}
+
+/// The CPUs in this thread's affinity mask as the kernel lists them (`0-3,8`); "" if they cannot be
+/// read.
+pub fn cpu_list() -> String {
     // The file has no ceiling on the number of CPUs, as a fixed-size mask would.
     let status = read("/proc/thread-self/status");
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    list.and_then(proc_files::cpu_list_len).unwrap_or(0)
+    list.unwrap_or_default().trim().to_string()
 }
 
 /// CPUs of this host that are online.

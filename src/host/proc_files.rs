@@ -40,13 +40,19 @@ pub fn processor(first_cpu: &BTreeMap<String, String>) -> String {
 
 /// How many CPUs a list such as `0-3,8,10-11` names; None if it is not such a list.
 pub fn cpu_list_len(list: &str) -> Option<u64> {
-    let mut count = 0;
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
-        count += last.checked_sub(first)? + 1;
-    }
-    Some(count)
+    list.trim().split(',').map(|part| part_of(part).map(|(first, last)| last - first + 1)).sum()
+}
+
+/// The CPUs that such a list names; none if it is not such a list.
+pub fn cpus_of(list: &str) -> impl Iterator<Item = u64> + '_ {
+    list.trim().split(',').filter_map(part_of).flat_map(|(first, last)| first..=last)
+}
+
+/// First and last CPU of `8` or `0-3`.
+fn part_of(part: &str) -> Option<(u64, u64)> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last))
 }
 
 #[cfg(test)]
@@ -83,6 +89,8 @@ mod tests {
     fn cpu_lists_are_counted() {
         assert_eq!(cpu_list_len("0-3,8,10-11\n"), Some(7));
         assert_eq!(cpu_list_len("0"), Some(1));
+        assert_eq!(cpus_of("0-2,8\n").collect::<Vec<_>>(), [0, 1, 2, 8]);
+        assert_eq!(cpus_of("").count(), 0);
         for bad in ["", "x", "3-1", "1,,2"] {
             assert_eq!(cpu_list_len(bad), None, "{bad}");
         }

@@ -39,7 +39,8 @@ impl ByteCounts {
     }
 }
 
-/// Operations that ended, by kind; `errors` and `retries` count besides.
+/// Operations that ended, by kind; `retries` counts besides. One that fails ends the run, so there
+/// is no count of these.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct OpCounts {
@@ -47,24 +48,22 @@ pub struct OpCounts {
     pub write: u64,
     pub sync: u64,
     pub open: u64,
-    pub delete: u64,
-    pub errors: u64,
     pub retries: u64,
 }
 
 impl OpCounts {
     /// Words of [`OpCounts::to_words`].
-    pub const WORDS: usize = 7;
+    pub const WORDS: usize = 5;
 
     /// The counts in the order of the fields.
     pub fn to_words(&self) -> [u64; Self::WORDS] {
-        [self.read, self.write, self.sync, self.open, self.delete, self.errors, self.retries]
+        [self.read, self.write, self.sync, self.open, self.retries]
     }
 
     /// The reverse of [`OpCounts::to_words`].
     pub fn from_words(words: [u64; Self::WORDS]) -> Self {
-        let [read, write, sync, open, delete, errors, retries] = words;
-        OpCounts { read, write, sync, open, delete, errors, retries }
+        let [read, write, sync, open, retries] = words;
+        OpCounts { read, write, sync, open, retries }
     }
 
     /// Adds another set of counts.
@@ -85,9 +84,8 @@ mod tests {
 
     #[test]
     fn words_keep_the_order_of_the_fields() {
-        let ops =
-            OpCounts { read: 1, write: 2, sync: 3, open: 4, delete: 5, errors: 6, retries: 7 };
-        assert_eq!(ops.to_words(), [1, 2, 3, 4, 5, 6, 7]);
+        let ops = OpCounts { read: 1, write: 2, sync: 3, open: 4, retries: 5 };
+        assert_eq!(ops.to_words(), [1, 2, 3, 4, 5]);
         assert_eq!(OpCounts::from_words(ops.to_words()), ops);
         let bytes = ByteCounts { nominal: 1, requested: 2, transferred: 3 };
         assert_eq!(ByteCounts::from_words(bytes.to_words()), bytes);
@@ -95,9 +93,9 @@ mod tests {
 
     #[test]
     fn addition_is_by_field() {
-        let mut ops = OpCounts { read: 1, errors: 1, ..Default::default() };
+        let mut ops = OpCounts { read: 1, retries: 1, ..Default::default() };
         ops.add(&OpCounts { read: 2, write: 5, ..Default::default() });
-        assert_eq!(ops, OpCounts { read: 3, write: 5, errors: 1, ..Default::default() });
+        assert_eq!(ops, OpCounts { read: 3, write: 5, retries: 1, ..Default::default() });
         assert_eq!(ops.data(), 8);
         let mut bytes = ByteCounts { nominal: 1, requested: 1, transferred: 1 };
         bytes.add(&ByteCounts { nominal: 1, requested: 2, transferred: 3 });

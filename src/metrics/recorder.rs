@@ -33,13 +33,11 @@ pub struct Recorder {
     pub ops: OpCounts,
     /// Bytes compared with what they should be.
     pub verify_bytes: u64,
-    /// Requests whose bytes were wrong.
-    pub verify_errors: u64,
 }
 
 impl Recorder {
     /// Length of [`Recorder::words`].
-    pub const WORDS: usize = 4 * Histogram::WORDS + ByteCounts::WORDS + OpCounts::WORDS + 2;
+    pub const WORDS: usize = 4 * Histogram::WORDS + ByteCounts::WORDS + OpCounts::WORDS + 1;
 
     /// An empty recorder; the only allocation.
     pub fn new() -> Self {
@@ -78,35 +76,16 @@ impl Recorder {
         self.ops.open += 1;
     }
 
-    /// One name removed.
-    #[inline]
-    pub fn on_delete(&mut self) {
-        self.ops.delete += 1;
-    }
-
     /// Samples (or their equivalent) of this many configured bytes were moved.
     #[inline]
     pub fn on_nominal(&mut self, nominal_bytes: u64) {
         self.bytes.nominal += nominal_bytes;
     }
 
-    /// One operation failed for good.
+    /// Bytes of a request were checked and are right.
     #[inline]
-    pub fn on_error(&mut self) {
-        self.ops.errors += 1;
-    }
-
-    /// One operation was tried again.
-    #[inline]
-    pub fn on_retry(&mut self) {
-        self.ops.retries += 1;
-    }
-
-    /// One request was checked; `wrong` tells that its bytes differ.
-    #[inline]
-    pub fn on_verified(&mut self, checked_bytes: u64, wrong: bool) {
+    pub fn on_verified(&mut self, checked_bytes: u64) {
         self.verify_bytes += checked_bytes;
-        self.verify_errors += u64::from(wrong);
     }
 
     /// Adds another recorder.
@@ -117,7 +96,6 @@ impl Recorder {
         self.bytes.add(&other.bytes);
         self.ops.add(&other.ops);
         self.verify_bytes += other.verify_bytes;
-        self.verify_errors += other.verify_errors;
     }
 
     /// Everything as words; their sum over ranks is the world's recorder. Allocates: not for the
@@ -127,7 +105,7 @@ impl Recorder {
         self.histograms().into_iter().for_each(|h| words.extend_from_slice(h.words()));
         words.extend_from_slice(&self.bytes.to_words());
         words.extend_from_slice(&self.ops.to_words());
-        words.extend_from_slice(&[self.verify_bytes, self.verify_errors]);
+        words.push(self.verify_bytes);
         words
     }
 
@@ -150,7 +128,6 @@ impl Recorder {
         recorder.bytes = ByteCounts::from_words(std::array::from_fn(|word| bytes[word]));
         recorder.ops = OpCounts::from_words(std::array::from_fn(|word| ops[word]));
         recorder.verify_bytes = verify[0];
-        recorder.verify_errors = verify[1];
         Ok(recorder)
     }
 
@@ -160,7 +137,6 @@ impl Recorder {
         self.bytes = ByteCounts::default();
         self.ops = OpCounts::default();
         self.verify_bytes = 0;
-        self.verify_errors = 0;
     }
 
     fn histograms(&self) -> [&Histogram; 4] {
@@ -183,11 +159,8 @@ mod tests {
         Write(u64, u64, u64),
         Sync(u64),
         Open(u64),
-        Delete,
         Nominal(u64),
-        Error,
-        Retry,
-        Verified(u64, bool),
+        Verified(u64),
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -198,11 +171,8 @@ mod tests {
                 .prop_map(|(l, r, t)| Event::Write(l, r, t)),
             (0u64..1 << 33).prop_map(Event::Sync),
             (0u64..1 << 33).prop_map(Event::Open),
-            Just(Event::Delete),
             bytes.clone().prop_map(Event::Nominal),
-            Just(Event::Error),
-            Just(Event::Retry),
-            (bytes, any::<bool>()).prop_map(|(b, w)| Event::Verified(b, w)),
+            bytes.prop_map(Event::Verified),
         ]
     }
 
@@ -214,11 +184,8 @@ mod tests {
                 Event::Write(l, r, t) => recorder.on_write(l, r, t),
                 Event::Sync(l) => recorder.on_sync(l),
                 Event::Open(l) => recorder.on_open(l),
-                Event::Delete => recorder.on_delete(),
                 Event::Nominal(b) => recorder.on_nominal(b),
-                Event::Error => recorder.on_error(),
-                Event::Retry => recorder.on_retry(),
-                Event::Verified(b, wrong) => recorder.on_verified(b, wrong),
+                Event::Verified(b) => recorder.on_verified(b),
             }
         }
         recorder
@@ -237,15 +204,12 @@ mod tests {
             Event::Write(10, 200, 512),
             Event::Sync(5),
             Event::Open(5),
-            Event::Delete,
             Event::Nominal(90),
-            Event::Error,
-            Event::Retry,
-            Event::Verified(100, true),
+            Event::Verified(100),
         ]);
-        assert_eq!(recorder.ops.to_words(), [1; OpCounts::WORDS]);
+        assert_eq!(recorder.ops.to_words(), [1, 1, 1, 1, 0]);
         assert_eq!(recorder.bytes.to_words(), [90, 300, 1024]);
-        assert_eq!((recorder.verify_bytes, recorder.verify_errors), (100, 1));
+        assert_eq!(recorder.verify_bytes, 100);
     }
 
     proptest! {
@@ -267,7 +231,7 @@ mod tests {
             prop_assert_eq!(world.read.summary(), all.read.summary());
             prop_assert_eq!(world.open.summary(), all.open.summary());
             prop_assert_eq!((world.bytes, world.ops), (all.bytes, all.ops));
-            prop_assert_eq!(world.verify_errors, all.verify_errors);
+            prop_assert_eq!(world.verify_bytes, all.verify_bytes);
             prop_assert_eq!(&added, &all);
             added.clear();
             prop_assert_eq!(added, Recorder::new());

@@ -16,7 +16,8 @@ const BYTES_PER_SAMPLE: u64 = 64;
 /// Memory of one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack.
+    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack; twice that with
+    /// evaluations, whose threads come while those of the training keep theirs.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
@@ -39,23 +40,25 @@ impl Memory {
         }
         let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
             .next_multiple_of(u128::from(PAGE_BYTES));
+        let sets = if config.workflow.evaluation { 2 } else { 1 };
         let requests = u128::from(reader.read_threads) * u128::from(io.queue_depth);
-        let buffers = requests.saturating_mul(buffer);
+        let buffers = requests.saturating_mul(buffer).saturating_mul(sets);
         let batch = reader.batch_size.max(reader.batch_size_eval);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
-            (batches * u128::from(batch)).saturating_mul(u128::from(BYTES_PER_SAMPLE));
+            (batches * u128::from(batch)).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(
-                "a rank needs {} of buffers ({} threads x {} requests of {}, and {} for batches \
-                 read ahead), but io.max_buffer_bytes is {}; lower reader.read_threads, \
+                "a rank needs {} of buffers ({} threads x {} requests of {}{}, and {} for \
+                 batches read ahead), but io.max_buffer_bytes is {}; lower reader.read_threads, \
                  io.queue_depth, io.block_size or reader.prefetch_size, or raise \
                  io.max_buffer_bytes",
                 binary(need as f64),
                 reader.read_threads,
                 io.queue_depth,
                 binary(buffer as f64),
+                if sets == 2 { ", for training and evaluation" } else { "" },
                 binary(bookkeeping as f64),
                 binary(io.max_buffer_bytes as f64),
             )));
@@ -86,6 +89,20 @@ mod tests {
         assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
         config.dataset.num_files_train = 1 << 40;
         assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
+    }
+
+    #[test]
+    fn evaluation_has_its_own_buffers_beside_those_of_training() {
+        let mut config = Config::default();
+        let one = Memory::new(&config).unwrap();
+        config.io.max_buffer_bytes = 2 * one.bytes_per_rank() - 1;
+        assert_eq!(Memory::new(&config).unwrap(), one);
+        config.workflow.evaluation = true;
+        let error = Memory::new(&config).unwrap_err().0;
+        assert!(error.contains("for training and evaluation"), "{error}");
+        config.io.max_buffer_bytes += 1;
+        let both = Memory::new(&config).unwrap();
+        assert_eq!(both.buffers_bytes, 2 * one.buffers_bytes);
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub struct RankFigures {
     pub bytes: ByteCounts,
     /// Reads and writes.
     pub operations: u64,
-    /// Failed operations.
-    pub errors: u64,
     /// Samples per second of this rank.
     pub samples_per_s: f64,
     /// Official AU of this rank, mean over epochs.
@@ -51,14 +49,14 @@ pub struct RankRow {
 }
 
 const RANKS_HEADER: &str = "rank,host,phase,window_s,nominal_bytes,requested_bytes,\
-    transferred_bytes,operations,errors,gib_per_s,samples_per_s,au_percent,load_mean_s,\
+    transferred_bytes,operations,gib_per_s,samples_per_s,au_percent,load_mean_s,\
     compute_mean_s,barrier_mean_s,cpu_s,peak_rss_bytes";
 const SERIES_HEADER: &str = "phase,start_s,width_s,read_bytes,write_bytes,operations,samples,steps";
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl RankFigures {
     /// Length of [`RankFigures::to_words`].
-    pub const WORDS: usize = 13;
+    pub const WORDS: usize = 12;
 
     /// As words, to be gathered on rank 0. Floats travel as their bits: gather, do not add.
     pub fn to_words(&self) -> [u64; Self::WORDS] {
@@ -68,7 +66,6 @@ impl RankFigures {
             self.bytes.requested,
             self.bytes.transferred,
             self.operations,
-            self.errors,
             self.samples_per_s.to_bits(),
             self.au_percent.to_bits(),
             self.load_mean_s.to_bits(),
@@ -85,14 +82,13 @@ impl RankFigures {
             window_s: f64::from_bits(words[0]),
             bytes: ByteCounts::from_words([words[1], words[2], words[3]]),
             operations: words[4],
-            errors: words[5],
-            samples_per_s: f64::from_bits(words[6]),
-            au_percent: f64::from_bits(words[7]),
-            load_mean_s: f64::from_bits(words[8]),
-            compute_mean_s: f64::from_bits(words[9]),
-            barrier_mean_s: f64::from_bits(words[10]),
-            cpu_s: f64::from_bits(words[11]),
-            peak_rss_bytes: words[12],
+            samples_per_s: f64::from_bits(words[5]),
+            au_percent: f64::from_bits(words[6]),
+            load_mean_s: f64::from_bits(words[7]),
+            compute_mean_s: f64::from_bits(words[8]),
+            barrier_mean_s: f64::from_bits(words[9]),
+            cpu_s: f64::from_bits(words[10]),
+            peak_rss_bytes: words[11],
         }
     }
 
@@ -120,7 +116,7 @@ fn write_rank(writer: &mut impl Write, row: &RankRow) -> io::Result<()> {
     let (host, phase, f) = (quoted(&row.host), quoted(&row.phase), &row.figures);
     write!(writer, "{},{host},{phase},{:.6},", row.rank, f.window_s)?;
     let ByteCounts { nominal, requested, transferred } = f.bytes;
-    write!(writer, "{nominal},{requested},{transferred},{},{},", f.operations, f.errors)?;
+    write!(writer, "{nominal},{requested},{transferred},{},", f.operations)?;
     write!(writer, "{:.6},{:.6},{:.6},", f.gib_per_s(), f.samples_per_s, f.au_percent)?;
     let (load, compute, barrier) = (f.load_mean_s, f.compute_mean_s, f.barrier_mean_s);
     write!(writer, "{load:.9},{compute:.9},{barrier:.9},")?;
@@ -176,7 +172,6 @@ mod tests {
             window_s: 2.0,
             bytes: ByteCounts { nominal: 1, requested: 1 << 30, transferred: 3 },
             operations: 4,
-            errors: 5,
             samples_per_s: 6.5,
             au_percent: 97.25,
             load_mean_s: 0.125,
@@ -205,10 +200,10 @@ mod tests {
         write_ranks(&path, &mut [row(0, "node1"), row(1, "a,\"b\"")].into_iter()).unwrap();
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0].split(',').count(), 17);
+        assert_eq!(lines[0].split(',').count(), 16);
         assert_eq!(
             lines[1],
-            "0,node1,training,2.000000,1,1073741824,3,4,5,0.500000,6.500000,97.250000,\
+            "0,node1,training,2.000000,1,1073741824,3,4,0.500000,6.500000,97.250000,\
              0.125000000,0.250000000,0.500000000,1.500,7"
         );
         assert!(lines[2].starts_with("1,\"a,\"\"b\"\"\",training,"), "{}", lines[2]);

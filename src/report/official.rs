@@ -32,8 +32,6 @@ pub struct Rules {
     pub exclude_end_steps: u64,
     /// Steps that the plan expects of an epoch.
     pub expected_steps: u64,
-    /// Samples of a step and rank.
-    pub batch_size: u64,
 }
 
 /// Figures of one rank in one block, one evaluation or one epoch.
@@ -84,9 +82,13 @@ pub struct Spread {
 ///
 /// With s0 = excluded start steps and s1 = expected steps - 1 - excluded end steps, the window W is
 /// the list positions s0..=s1 and T = block - sum(proc\[..s0\]) - sum(proc\[s1+1..\]), where proc =
-/// load + compute. AU = 100 sum(compute\[W\]) / T. Throughput is |W| batch / T (v3),
-/// (N - 2) batch / T (v2) or N batch / block (v1). An empty window or T <= 0 gives 0.
-/// Source: DLIO `statscounter.py`, `end_block`.
+/// load + compute. AU = 100 sum(compute\[W\]) / T. Throughput is samples\[W\] / T (v3), the samples
+/// of all steps but the first and the last / T (v2), or all samples / block (v1). An empty window
+/// or T <= 0 gives 0.
+///
+/// Source: DLIO `statscounter.py`, `end_block`. It counts steps times the batch size, so |W| batch,
+/// (N - 2) batch and N batch: the same as long as every batch is full. A last batch that is not
+/// (`io.drop_last: False`) counts here with the samples that it has.
 pub fn block_value(block: &BlockLog, rules: &Rules) -> EpochValue {
     let steps = block.compute_s.len().min(block.load_s.len());
     let start = clip(rules.exclude_start_steps, steps);
@@ -97,29 +99,35 @@ pub fn block_value(block: &BlockLog, rules: &Rules) -> EpochValue {
         .sum();
     let window_s = block.duration_s - excluded_s;
     let window = block.compute_s.get(start..end).unwrap_or_default();
-    let batch = rules.batch_size as f64;
-    let per_s = |steps: f64, time_s: f64| if time_s > 0.0 { steps * batch / time_s } else { 0.0 };
+    let per_s = |steps: std::ops::Range<usize>, time_s: f64| {
+        if time_s > 0.0 { samples_of(block, steps) as f64 / time_s } else { 0.0 }
+    };
     let in_window = !window.is_empty() && window_s > 0.0;
     let samples_per_s = match rules.variant {
-        Variant::V1 => per_s(steps as f64, block.duration_s),
+        Variant::V1 => per_s(0..steps, block.duration_s),
         _ if !in_window => 0.0,
-        Variant::V2 => per_s(steps.saturating_sub(2) as f64, window_s),
-        Variant::V3 => per_s(window.len() as f64, window_s),
+        Variant::V2 => per_s(1..steps.saturating_sub(1), window_s),
+        Variant::V3 => per_s(start..end, window_s),
     };
     let au_percent = if in_window { 100.0 * window.iter().sum::<f64>() / window_s } else { 0.0 };
     EpochValue { au_percent, samples_per_s, steps: steps as u64 }
 }
 
-/// AU and throughput with nothing left out: all compute over the whole block, all steps over it.
+/// Samples of `steps`; none of an empty or reversed range.
+fn samples_of(block: &BlockLog, steps: std::ops::Range<usize>) -> u64 {
+    block.samples.get(steps).unwrap_or_default().iter().sum()
+}
+
+/// AU and throughput with nothing left out: all compute over the whole block, all samples over it.
 /// What a job would see; stands beside the official figures.
-pub fn whole_value(block: &BlockLog, batch_size: u64) -> EpochValue {
+pub fn whole_value(block: &BlockLog) -> EpochValue {
     let steps = block.compute_s.len() as u64;
     if block.duration_s <= 0.0 {
         return EpochValue { steps, ..Default::default() };
     }
     EpochValue {
         au_percent: 100.0 * block.compute_s.iter().sum::<f64>() / block.duration_s,
-        samples_per_s: (steps * batch_size) as f64 / block.duration_s,
+        samples_per_s: samples_of(block, 0..steps as usize) as f64 / block.duration_s,
         steps,
     }
 }
@@ -219,13 +227,7 @@ mod tests {
     use super::*;
 
     fn rules(variant: Variant) -> Rules {
-        Rules {
-            variant,
-            exclude_start_steps: 1,
-            exclude_end_steps: 0,
-            expected_steps: 4,
-            batch_size: 10,
-        }
+        Rules { variant, exclude_start_steps: 1, exclude_end_steps: 0, expected_steps: 4 }
     }
 
     /// Four steps, the first slow to load; 0.4 s of barrier in the block.
@@ -234,6 +236,7 @@ mod tests {
             duration_s: 8.4,
             load_s: vec![3.0, 0.5, 0.25, 0.25],
             compute_s: vec![1.0; 4],
+            samples: vec![10; 4],
             ..Default::default()
         }
     }
@@ -301,10 +304,30 @@ mod tests {
 
     #[test]
     fn the_whole_block_counts_everything() {
-        let value = whole_value(&block(), 10);
+        let value = whole_value(&block());
         assert!((value.au_percent - 100.0 * 4.0 / 8.4).abs() < 1e-9);
         assert!((value.samples_per_s - 40.0 / 8.4).abs() < 1e-9);
-        assert_eq!(whole_value(&BlockLog::default(), 10), EpochValue::default());
+        assert_eq!(whole_value(&BlockLog::default()), EpochValue::default());
+    }
+
+    /// Nine samples in batches of eight, `io.drop_last: False`.
+    #[test]
+    fn a_short_last_batch_counts_with_the_samples_it_has() {
+        let block = BlockLog {
+            duration_s: 0.040,
+            load_s: vec![0.020, 0.0],
+            compute_s: vec![0.010; 2],
+            samples: vec![8, 1],
+            ..Default::default()
+        };
+        let value = |variant| block_value(&block, &Rules { expected_steps: 2, ..rules(variant) });
+        assert!((value(Variant::V3).samples_per_s - 1.0 / 0.010).abs() < 1e-9);
+        assert!((value(Variant::V1).samples_per_s - 9.0 / 0.040).abs() < 1e-9);
+        assert_eq!(value(Variant::V2).samples_per_s, 0.0);
+        assert!((whole_value(&block).samples_per_s - 225.0).abs() < 1e-9);
+        let full = Rules { variant: Variant::V2, ..rules(Variant::V3) };
+        let short = BlockLog { samples: vec![10, 10, 10, 3], ..self::block() };
+        assert_eq!(block_value(&short, &full), block_value(&self::block(), &full));
     }
 
     #[test]

@@ -114,8 +114,12 @@ pub struct Client {
     pub cpu_s: f64,
     /// The same for each GiB requested.
     pub cpu_s_per_gib: f64,
-    /// Largest resident set of a rank.
+    /// CPU time over that of all CPUs that a host's ranks may run on, 0 to 1; of the busiest host.
+    pub cpu_share_max: f64,
+    /// Largest resident set of a rank since it started; pages of hugetlb are not in it.
     pub peak_rss_bytes: u64,
+    /// Bytes mapped for I/O buffers by the threads of this phase; of the rank with most.
+    pub buffer_bytes: u64,
 }
 
 /// Claimed bytes against what the kernel counted.
@@ -184,15 +188,14 @@ impl Ranks {
     }
 }
 
-/// Outcome of verification.
+/// What verification checked; a byte that is wrong ends the run, so a result has none.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 #[allow(missing_docs)]
 pub struct VerifyOutcome {
     pub mode: String,
-    /// `inside` or `outside` the measured window.
+    /// `inside`: checks are made within the measured window.
     pub window: String,
     pub bytes_checked: u64,
-    pub errors: u64,
 }
 
 /// Status of a run.
@@ -324,10 +327,10 @@ impl TrainingMetrics {
         &mut self,
         by_formula: &FiguresByFormula,
         required_au: f64,
-        record_length_bytes: f64,
+        nominal_sample_bytes: f64,
     ) {
         let FiguresByFormula { official: figures, v2, whole } = by_formula;
-        let mib = figures.mib_per_s(record_length_bytes);
+        let mib = figures.mib_per_s(nominal_sample_bytes);
         self.au_percent_per_epoch.clone_from(&figures.au_percent_per_epoch);
         self.au_percent_mean = figures.au_percent.mean;
         self.au_percent_stdev = figures.au_percent.stdev;

@@ -67,6 +67,7 @@ fn storage() -> StoreFacts {
         page_size: "2MiB-thp".into(),
         alignment: 4096,
         fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
+        ..Default::default()
     }
 }
 
@@ -114,17 +115,15 @@ pub(crate) fn phase(kind: &str) -> Phase {
             requested: 8_699 * GIB,
             transferred: 8_700 * GIB + 4096,
         },
-        ops: OpCounts {
-            read: 8_907_776,
-            write: 120,
-            sync: 2,
-            open: 67_200,
-            delete: 1,
-            errors: 0,
-            retries: 3,
-        },
+        ops: OpCounts { read: 8_907_776, write: 120, sync: 2, open: 67_200, retries: 3 },
         rate: Rate { gib_per_s: 199.977, nominal_gib_per_s: 200.0, ops_per_s: 204_776.0 },
-        client: Client { cpu_s: 217.5, cpu_s_per_gib: 0.025, peak_rss_bytes: 3 * GIB / 2 },
+        client: Client {
+            cpu_s: 217.5,
+            cpu_s_per_gib: 0.025,
+            cpu_share_max: 0.03125,
+            peak_rss_bytes: 3 * GIB / 2,
+            buffer_bytes: GIB / 32,
+        },
         storage: storage(),
         proof: Some(proof()),
         latency_ns: BTreeMap::from([
@@ -139,9 +138,8 @@ pub(crate) fn phase(kind: &str) -> Phase {
         },
         verify: VerifyOutcome {
             mode: "sample".into(),
-            window: "outside".into(),
+            window: "inside".into(),
             bytes_checked: 435 * GIB,
-            errors: 0,
         },
         metrics,
     }

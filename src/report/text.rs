@@ -205,9 +205,8 @@ fn details(phase: &Phase) -> String {
         lines.push(("files", datagen(&metrics)));
     }
     let operations = &phase.ops;
-    if operations.errors + operations.retries > 0 {
-        let counts = format!("{} errors, {} retries", operations.errors, operations.retries);
-        lines.push(("operations", counts));
+    if operations.retries > 0 {
+        lines.push(("operations", format!("{} retries", operations.retries)));
     }
     let slowest = &phase.ranks.slowest;
     let (median, imbalance) = (slowest.ratio_to_median, phase.ranks.imbalance);
@@ -225,9 +224,8 @@ fn details(phase: &Phase) -> String {
     }
     if phase.verify.mode != "none" && !phase.verify.mode.is_empty() {
         let v = &phase.verify;
-        let (checked, errors) = (bytes(v.bytes_checked), v.errors);
-        let window = &v.window;
-        let text = format!("{}, {checked} checked {window} the window, {errors} errors", v.mode);
+        let (checked, window) = (bytes(v.bytes_checked), &v.window);
+        let text = format!("{}, {checked} checked {window} the window", v.mode);
         lines.push(("verify", text));
     }
     pairs(&lines)

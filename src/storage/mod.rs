@@ -125,6 +125,13 @@ pub struct StoreFacts {
     pub alignment: u32,
     /// Everything that was wanted and could not be had, one sentence each.
     pub fallbacks: Vec<String>,
+    /// Times that an operation was handed to the system again because it answered EAGAIN or EINTR.
+    /// Part of `ops.retries` in the result.
+    #[serde(skip)]
+    pub retried_operations: u64,
+    /// Bytes mapped for buffers. Part of `client.buffer_bytes` in the result.
+    #[serde(skip)]
+    pub buffer_bytes: u64,
 }
 
 /// A failed operation.

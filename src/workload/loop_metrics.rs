@@ -5,6 +5,7 @@ use super::reader::window_batches;
 use super::session::Session;
 use super::training::EpochTable;
 use crate::metrics::Summary;
+use crate::plan::nominal_sample_bytes;
 use crate::report::dlio::BlockLog;
 use crate::report::result::{EpochBlock, FiguresByFormula, TrainingMetrics};
 
@@ -66,7 +67,7 @@ pub fn metrics(
         blocks,
         ..TrainingMetrics::default()
     };
-    metrics.set_figures(&figures, config.metric.au, config.dataset.record_length_bytes);
+    metrics.set_figures(&figures, config.metric.au, nominal_sample_bytes(&config.dataset));
     metrics.au_percent_by_configured_compute = metrics.au_percent_mean / measured_over_configured;
     metrics
 }

@@ -4,11 +4,12 @@
 use super::compute::now_ns;
 use super::session::Session;
 use crate::metrics::{ByteCounts, Histogram, Recorder};
+use crate::plan::FileSet;
 use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, VerifyOutcome};
 use crate::storage::StoreFacts;
 use crate::storage::proof;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const GIB: f64 = (1u64 << 30) as f64;
 /// Files of a rank whose residency is sampled, and pages of each.
@@ -25,8 +26,9 @@ pub enum Direction {
 }
 
 /// Counters of a phase. It may be paused between blocks, so that what happens there is not counted.
-pub struct PhaseClock {
+pub struct PhaseClock<'a> {
     direction: Direction,
+    files: &'a FileSet,
     running: Option<Snapshot>,
     cpu_s: f64,
     process_bytes: Option<u64>,
@@ -55,12 +57,11 @@ impl Residency {
         (self.files > 0.0).then(|| self.share / self.files)
     }
 
-    /// Looks at a few of this rank's files; keyed by `salt`, so that other files are seen at other
-    /// times.
-    pub fn sample(session: &Session<'_>, salt: u64) -> Residency {
+    /// Looks at a few files of this rank's share; keyed by `salt`, so that other files are seen at
+    /// other times.
+    pub fn sample(session: &Session<'_>, files: &FileSet, salt: u64) -> Residency {
         let mut seen = Residency::default();
         let Some(root) = &session.data_path else { return seen };
-        let files = &session.plan.train;
         let mut name = String::new();
         for look in 0..RESIDENCY_FILES.min(files.files()) {
             let place = session.world.rank() + session.world.size() * (look + salt);
@@ -124,10 +125,12 @@ pub struct RankRow {
     pub busy_ns: u64,
     pub bytes: ByteCounts,
     pub operations: u64,
-    pub errors: u64,
     pub samples: u64,
     pub cpu_s: f64,
+    /// CPUs that this rank may run on, as the kernel lists them.
+    pub cpus: String,
     pub peak_rss_bytes: u64,
+    pub buffer_bytes: u64,
     pub facts: StoreFacts,
     pub columns: RankColumns,
     /// From the first rank of a host.
@@ -146,15 +149,16 @@ pub struct Reduced {
     pub histograms: Vec<(String, Histogram)>,
 }
 
-impl PhaseClock {
-    /// A clock that stands still. Collective.
-    pub fn new(session: &Session<'_>, direction: Direction) -> PhaseClock {
+impl<'a> PhaseClock<'a> {
+    /// A clock that stands still, for a phase that reads or writes `files`. Collective.
+    pub fn new(session: &Session<'_>, direction: Direction, files: &'a FileSet) -> PhaseClock<'a> {
         let resident_before = match direction {
-            Direction::Read => Residency::sample(session, 0).reduced(session),
+            Direction::Read => Residency::sample(session, files, 0).reduced(session),
             Direction::Write => Residency::default(),
         };
         PhaseClock {
             direction,
+            files,
             running: None,
             cpu_s: 0.0,
             process_bytes: Some(0),
@@ -163,9 +167,9 @@ impl PhaseClock {
         }
     }
 
-    /// A clock that runs. Collective.
-    pub fn start(session: &Session<'_>, direction: Direction) -> PhaseClock {
-        let mut clock = Self::new(session, direction);
+    /// A clock that runs, for a phase that begins with the training files. Collective.
+    pub fn start(session: &'a Session<'_>, direction: Direction) -> PhaseClock<'a> {
+        let mut clock = Self::new(session, direction, &session.plan.train);
         clock.resume(session);
         clock
     }
@@ -197,10 +201,13 @@ impl PhaseClock {
         self.pause(session);
         let world = session.world;
         let resident_after = match self.direction {
-            Direction::Read => Residency::sample(session, 1).reduced(session),
+            Direction::Read => Residency::sample(session, self.files, 1).reduced(session),
             Direction::Write => Residency::default(),
         };
-        let recorder = sum_recorder(session, outcome.recorder);
+        let facts = merge_facts(outcome.facts.iter());
+        let mut own = outcome.recorder.clone();
+        own.ops.retries += facts.retried_operations;
+        let recorder = sum_recorder(session, &own);
         let histograms = outcome
             .histograms
             .iter()
@@ -208,7 +215,7 @@ impl PhaseClock {
             .collect();
         let process = sum_known(session, self.process_bytes, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
-        let row = row(session, outcome, self.cpu_s);
+        let row = row(session, outcome, facts, self.cpu_s);
         let bytes = serde_json::to_vec(&row).expect("a row is plain data");
         let rows: Vec<RankRow> = world
             .gather(&bytes)?
@@ -310,7 +317,7 @@ pub fn sum_histogram(session: &Session<'_>, histogram: &Histogram) -> Histogram 
     total
 }
 
-fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow {
+fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, facts: StoreFacts, cpu_s: f64) -> RankRow {
     RankRow {
         rank: session.world.rank(),
         host: session.world.host().to_string(),
@@ -319,11 +326,12 @@ fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow 
         busy_ns: outcome.busy_ns,
         bytes: outcome.recorder.bytes,
         operations: outcome.recorder.ops.data(),
-        errors: outcome.recorder.ops.errors,
         samples: outcome.samples,
         cpu_s,
+        cpus: crate::host::cpu_list(),
         peak_rss_bytes: crate::host::peak_rss_bytes(),
-        facts: merge_facts(outcome.facts.iter()),
+        buffer_bytes: facts.buffer_bytes,
+        facts,
         columns: outcome.columns,
         memory_device: match (session.world.rank_on_host(), &session.data_path) {
             (0, Some(path)) => proof::memory_device(path),
@@ -332,7 +340,7 @@ fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, cpu_s: f64) -> RankRow 
     }
 }
 
-/// One statement for many stores: the weakest of them holds.
+/// One statement for many stores: the weakest of them holds, counts are added.
 pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
     let mut merged: Option<StoreFacts> = None;
     for facts in all {
@@ -352,6 +360,8 @@ pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts 
             total.page_size = format!("{}+{}", total.page_size, facts.page_size);
         }
         total.alignment = total.alignment.max(facts.alignment);
+        total.retried_operations += facts.retried_operations;
+        total.buffer_bytes += facts.buffer_bytes;
         for sentence in &facts.fallbacks {
             if !total.fallbacks.contains(sentence) {
                 total.fallbacks.push(sentence.clone());
@@ -397,7 +407,9 @@ fn phase_of(
         client: Client {
             cpu_s,
             cpu_s_per_gib: if gib > 0.0 { cpu_s / gib } else { 0.0 },
+            cpu_share_max: cpu_share_max(rows, window_s),
             peak_rss_bytes: rows.iter().map(|row| row.peak_rss_bytes).max().unwrap_or(0),
+            buffer_bytes: rows.iter().map(|row| row.buffer_bytes).max().unwrap_or(0),
         },
         storage: merge_facts(rows.iter().map(|row| &row.facts)),
         proof: Some(proof),
@@ -407,10 +419,25 @@ fn phase_of(
             mode: outcome.verify_mode.clone(),
             window: "inside".into(),
             bytes_checked: recorder.verify_bytes,
-            errors: recorder.verify_errors,
         },
         metrics: serde_json::Value::Null,
     }
+}
+
+/// CPU time of a host's ranks over the time that the CPUs they may run on had; of the busiest host.
+fn cpu_share_max(rows: &[RankRow], window_s: f64) -> f64 {
+    let mut hosts: BTreeMap<&str, (f64, BTreeSet<u64>)> = BTreeMap::new();
+    for row in rows {
+        let (cpu_s, cpus) = hosts.entry(&row.host).or_default();
+        *cpu_s += row.cpu_s;
+        // Ranks may share their CPUs or have each their own.
+        cpus.extend(crate::host::cpus_of(&row.cpus));
+    }
+    let share = |(cpu_s, cpus): &(f64, BTreeSet<u64>)| {
+        let available_s = window_s * cpus.len() as f64;
+        if available_s > 0.0 { cpu_s / available_s } else { 0.0 }
+    };
+    hosts.values().map(share).fold(0.0, f64::max)
 }
 
 /// Names the rank that was busy longest.
@@ -424,4 +451,49 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
     let start = now_ns();
     let value = work();
     (value, now_ns() - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(host: &str, cpus: &str, cpu_s: f64) -> RankRow {
+        RankRow {
+            rank: 0,
+            host: host.into(),
+            phase: "training".into(),
+            window_ns: 10_000_000_000,
+            busy_ns: 0,
+            bytes: ByteCounts::default(),
+            operations: 0,
+            samples: 0,
+            cpu_s,
+            cpus: cpus.into(),
+            peak_rss_bytes: 0,
+            buffer_bytes: 0,
+            memory_device: None,
+            facts: StoreFacts::default(),
+            columns: RankColumns::default(),
+        }
+    }
+
+    #[test]
+    fn the_busiest_host_gives_the_share_of_cpu_time() {
+        let share = |rows: &[RankRow]| cpu_share_max(rows, 10.0);
+        // Two ranks bound to a CPU each, and two that share both.
+        assert_eq!(share(&[row("a", "0", 9.0), row("a", "1", 5.0)]), 0.7);
+        assert_eq!(share(&[row("a", "0-1", 9.0), row("a", "0-1", 5.0)]), 0.7);
+        let rows = [row("a", "0-3", 10.0), row("b", "0,2", 19.0), row("b", "2", 0.0)];
+        assert_eq!(share(&rows), 0.95);
+        assert_eq!(share(&[row("a", "", 5.0)]), 0.0);
+        assert_eq!(cpu_share_max(&rows, 0.0), 0.0);
+    }
+
+    #[test]
+    fn retries_and_buffers_of_threads_are_added() {
+        let facts =
+            StoreFacts { retried_operations: 2, buffer_bytes: 4096, ..StoreFacts::default() };
+        let merged = merge_facts([&facts, &facts, &facts].into_iter());
+        assert_eq!((merged.retried_operations, merged.buffer_bytes), (6, 12288));
+    }
 }

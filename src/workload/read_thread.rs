@@ -335,7 +335,7 @@ impl<'a> Worker<'a> {
         let (layout, content) = self.files.expected(file, generator);
         match check_range(layout, content, offset, found) {
             Ok(bytes) => {
-                self.recorder.on_verified(bytes, false);
+                self.recorder.on_verified(bytes);
                 Ok(())
             }
             Err(mismatch) => Err(format!(

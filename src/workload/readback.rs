@@ -208,7 +208,7 @@ fn check_file(
         while let Some(block) = waiting[(checked % depth) as usize].take() {
             let found = &block.buffer.as_slice()[block.start..block.start + block.bytes];
             checker.check_next(found).map_err(|mismatch| damaged(mismatch.to_string()))?;
-            recorder.on_verified(block.bytes as u64, false);
+            recorder.on_verified(block.bytes as u64);
             store.give_buffer(block.buffer);
             checked += 1;
         }

@@ -88,7 +88,7 @@ pub fn execute(
             world.size(),
             config.num_files_train,
             config.num_samples_per_file,
-            config.record_length_bytes,
+            crate::plan::nominal_sample_bytes(config),
         );
         let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host, data_gib)
             .map_err(|error| error.to_string())?;

@@ -3,18 +3,21 @@
 use super::compute::{Draw, Pacer, unix_ns};
 use super::dataset::Standing;
 use super::loop_metrics;
-use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency};
+use super::phase::{
+    Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency, merge_facts,
+};
 use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
 use crate::config::{IoMode, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
-use crate::plan::{EpochOrder, FileSet};
+use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
 use crate::report::official::EpochValue;
 use crate::report::progress::Progress;
 use crate::report::result::EpochBlock;
+use crate::storage::StoreFacts;
 use std::sync::atomic::AtomicU64;
 
 /// What the training phase yields.
@@ -34,7 +37,7 @@ pub struct Trained {
 }
 
 /// What a loop measured so far: training or evaluation.
-struct Tally {
+struct Tally<'a> {
     kind: &'static str,
     batch: u64,
     compute: Draw,
@@ -42,27 +45,30 @@ struct Tally {
     window_ns: u64,
     samples: u64,
     table: EpochTable,
-    reports: Vec<ThreadReport>,
+    recorder: Recorder,
+    facts: Option<StoreFacts>,
     blocks: Vec<EpochBlock>,
-    clock: PhaseClock,
+    clock: PhaseClock<'a>,
 }
 
-impl Tally {
-    fn train(session: &Session<'_>) -> Result<Tally, String> {
+impl<'a> Tally<'a> {
+    fn train(session: &'a Session<'_>) -> Result<Tally<'a>, String> {
         let config = session.config;
         let compute = Draw::new(&config.train.computation_time, draw_seed(session, 0))
             .map_err(|what| format!("train.computation_time: {what}"))?;
-        Ok(Self::new(session, "training", config.reader.batch_size, compute))
+        let clock = PhaseClock::new(session, Direction::Read, &session.plan.train);
+        Ok(Self::new("training", config.reader.batch_size, compute, clock))
     }
 
-    fn eval(session: &Session<'_>) -> Result<Tally, String> {
+    fn eval(session: &'a Session<'_>, files: &'a FileSet) -> Result<Tally<'a>, String> {
         let config = session.config;
         let compute = Draw::new(&config.evaluation.eval_time, draw_seed(session, 1))
             .map_err(|what| format!("evaluation.eval_time: {what}"))?;
-        Ok(Self::new(session, "evaluation", config.reader.batch_size_eval, compute))
+        let clock = PhaseClock::new(session, Direction::Read, files);
+        Ok(Self::new("evaluation", config.reader.batch_size_eval, compute, clock))
     }
 
-    fn new(session: &Session<'_>, kind: &'static str, batch: u64, compute: Draw) -> Tally {
+    fn new(kind: &'static str, batch: u64, compute: Draw, clock: PhaseClock<'a>) -> Tally<'a> {
         Tally {
             kind,
             batch,
@@ -71,19 +77,31 @@ impl Tally {
             window_ns: 0,
             samples: 0,
             table: EpochTable::default(),
-            reports: Vec::new(),
+            recorder: Recorder::new(),
+            facts: None,
             blocks: Vec::new(),
-            clock: PhaseClock::new(session, Direction::Read),
+            clock,
         }
     }
 
-    fn reduce(self, session: &Session<'_>) -> (Option<Reduced>, EpochTable) {
-        let mut recorder = Recorder::new();
-        for report in &self.reports {
-            recorder.add(&report.recorder);
+    /// Takes what the threads of the training or of one evaluation counted; nothing of it is kept
+    /// by thread, so a run of many evaluations needs no more memory than one.
+    fn take(&mut self, reports: &[ThreadReport]) {
+        for report in reports {
+            self.recorder.add(&report.recorder);
         }
-        let nominal = self.samples as f64 * session.config.dataset.record_length_bytes;
-        recorder.on_nominal(nominal as u64);
+        let own = merge_facts(reports.iter().map(|report| &report.facts));
+        // The buffers of an earlier evaluation are gone.
+        let earlier = self.facts.take();
+        let earlier_bytes = earlier.as_ref().map_or(0, |facts| facts.buffer_bytes);
+        let buffer_bytes = own.buffer_bytes.max(earlier_bytes);
+        let merged = merge_facts(earlier.iter().chain([&own]));
+        self.facts = Some(StoreFacts { buffer_bytes, ..merged });
+    }
+
+    fn reduce(mut self, session: &Session<'_>) -> (Option<Reduced>, EpochTable) {
+        let nominal = self.samples as f64 * nominal_sample_bytes(&session.config.dataset);
+        self.recorder.on_nominal(nominal as u64);
         let times = &self.times;
         let mean = |histogram: &Histogram| histogram.summary().mean;
         let au = 100.0 * times.computed_ns as f64 / self.window_ns.max(1) as f64;
@@ -92,8 +110,8 @@ impl Tally {
             window_ns: self.window_ns,
             // A rank that waits in the barrier is not slow; one that waits for its data is.
             busy_ns: (times.load.sum_ns() + times.compute.sum_ns()) as u64,
-            recorder: &recorder,
-            facts: self.reports.into_iter().map(|report| report.facts).collect(),
+            recorder: &self.recorder,
+            facts: self.facts.into_iter().collect(),
             samples: self.samples,
             columns: RankColumns {
                 au_percent: Some(au),
@@ -189,7 +207,7 @@ pub fn run(
     });
     let (partial, reports) = outcome?;
     let Epochs { mut train, eval, .. } = epochs;
-    train.reports = reports;
+    train.take(&reports);
     let (training, train_figures) = train.reduce(session);
     let (evaluation, eval_figures) = match eval {
         Some(tally) => tally.reduce(session),
@@ -209,8 +227,8 @@ fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
 struct Epochs<'a> {
     session: &'a Session<'a>,
     own: bool,
-    train: Tally,
-    eval: Option<Tally>,
+    train: Tally<'a>,
+    eval: Option<Tally<'a>>,
     steps_done: &'a AtomicU64,
     pacer: Pacer,
     log: &'a mut RankLog,
@@ -274,7 +292,7 @@ impl Epochs<'_> {
             return Err("workflow.evaluation is on, but dataset.num_files_eval is 0".into());
         };
         if self.eval.is_none() {
-            self.eval = Some(Tally::eval(session)?);
+            self.eval = Some(Tally::eval(session, files)?);
         }
         let tally = self.eval.as_mut().expect("it was just made");
         let job = read_job(session, files, self.own);
@@ -286,7 +304,7 @@ impl Epochs<'_> {
         let (outcome, reports) = with_readers(&job, &control, &live, || {
             run.run(tally, pacer, &uncounted, &order, false, block)
         })?;
-        tally.reports.extend(reports);
+        tally.take(&reports);
         Ok(outcome)
     }
 }
@@ -303,7 +321,7 @@ struct Block<'a> {
 impl Block<'_> {
     fn run(
         &self,
-        tally: &mut Tally,
+        tally: &mut Tally<'_>,
         pacer: &mut Pacer,
         steps_done: &AtomicU64,
         order: &EpochOrder,
@@ -311,9 +329,9 @@ impl Block<'_> {
         log: &mut BlockLog,
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
-        let nominal = session.config.dataset.record_length_bytes as u64;
-        let task = task_of(self.job, *order, tally.batch, nominal);
-        let resident = Residency::sample(session, self.epoch).reduced(session).mean();
+        let task = task_of(session, self.job, *order, tally.batch);
+        let resident =
+            Residency::sample(session, self.job.files, self.epoch).reduced(session).mean();
         let before = LiveTotals::sum(self.live);
         let control = self.control;
         let steps = StepLoop { session, control, step_barrier, steps_done };
@@ -323,7 +341,7 @@ impl Block<'_> {
         let moved = LiveTotals::sum(self.live).since(&before);
         tally.window_ns += (log.duration_s * 1e9) as u64;
         tally.samples += moved.samples;
-        let figures = figures(session, log, task.steps, tally.batch);
+        let figures = figures(session, log, task.steps);
         tally.table.add(session, &figures, step_barrier);
         let bytes = moved.read_bytes;
         tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, resident));

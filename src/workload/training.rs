@@ -61,6 +61,7 @@ impl StepLoop<'_> {
             // Before the clock starts, so that the lists do not grow inside the window.
             list.reserve(task.steps as usize);
         }
+        log.samples.reserve(task.steps as usize);
         world.barrier();
         log.start_unix_ns = unix_ns();
         let block_start = now_ns();
@@ -90,6 +91,7 @@ impl StepLoop<'_> {
             log.load_s.push((loaded - start) as f64 / 1e9);
             log.compute_s.push((computed - loaded) as f64 / 1e9);
             log.barrier_s.push((met - computed) as f64 / 1e9);
+            log.samples.push(task.order.batch_len(rank, step));
             self.steps_done.fetch_add(1, Ordering::Relaxed);
             if stop != 0 {
                 stopped = true;
@@ -131,20 +133,19 @@ pub struct EpochFigures {
 }
 
 /// Figures of a block by all formulas.
-pub fn figures(session: &Session<'_>, log: &BlockLog, steps: u64, batch: u64) -> EpochFigures {
+pub fn figures(session: &Session<'_>, log: &BlockLog, steps: u64) -> EpochFigures {
     let window = &session.config.output.metric;
     let rules = |variant| Rules {
         variant,
         exclude_start_steps: window.exclude_start_steps,
         exclude_end_steps: window.exclude_end_steps,
         expected_steps: steps,
-        batch_size: batch,
     };
     EpochFigures {
         official: official::block_value(log, &rules(Variant::V3)),
         v2: official::block_value(log, &rules(Variant::V2)),
         v1: official::block_value(log, &rules(Variant::V1)),
-        whole: official::whole_value(log, batch),
+        whole: official::whole_value(log),
     }
 }
 
@@ -190,11 +191,12 @@ impl EpochTable {
 
 /// The tasks of one epoch.
 pub fn task_of(
+    session: &Session<'_>,
     job: &ReadJob<'_>,
     order: crate::plan::EpochOrder,
     batch: u64,
-    nominal_sample_bytes: u64,
 ) -> EpochTask {
-    let unit = super::reader::unit_samples(job.block_bytes, nominal_sample_bytes, batch);
+    let nominal = crate::plan::nominal_sample_bytes(&session.config.dataset) as u64;
+    let unit = super::reader::unit_samples(job.block_bytes, nominal, batch);
     EpochTask { order, steps: order.steps(), batch, unit }
 }

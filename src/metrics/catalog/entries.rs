@@ -160,7 +160,7 @@ pub const CATALOG: &[Section] = &[
     Section {
         title: "Phase",
         metrics: &[
-            metric("phases[].kind", "", Merge::Rank0, "datagen, training or evaluation."),
+            metric("phases[].kind", "", Merge::Rank0, "datagen, verify, training or evaluation."),
             metric("phases[].name", "", Merge::Rank0, "Name, unique in the run."),
             metric(
                 "phases[].window_s",
@@ -172,7 +172,7 @@ pub const CATALOG: &[Section] = &[
                 "phases[].bytes.nominal",
                 "bytes",
                 Merge::Sum,
-                "Configured sample size times samples.",
+                "Configured sample size times samples; datagen and verify: as requested.",
             ),
             metric("phases[].bytes.requested", "bytes", Merge::Sum, "Bytes asked of the store."),
             metric(
@@ -185,18 +185,11 @@ pub const CATALOG: &[Section] = &[
             metric("phases[].ops.write", "operations", Merge::Sum, "Writes that ended."),
             metric("phases[].ops.sync", "operations", Merge::Sum, "Syncs that ended."),
             metric("phases[].ops.open", "operations", Merge::Sum, "Opens and creates that ended."),
-            metric("phases[].ops.delete", "operations", Merge::Sum, "Names removed."),
-            metric(
-                "phases[].ops.errors",
-                "operations",
-                Merge::Sum,
-                "Operations that failed for good.",
-            ),
             metric(
                 "phases[].ops.retries",
                 "operations",
                 Merge::Sum,
-                "Operations that were tried again.",
+                "Operations tried again after EAGAIN or EINTR; a failed one ends the run.",
             ),
             metric(
                 "phases[].rate.gib_per_s",
@@ -218,6 +211,12 @@ pub const CATALOG: &[Section] = &[
             ),
             metric("phases[].client.cpu_s", "s", Merge::Sum, "User and system time."),
             metric(
+                "phases[].client.cpu_share_max",
+                "fraction",
+                Merge::Derived,
+                "cpu_s over window_s times the CPUs open to a host's ranks; busiest host.",
+            ),
+            metric(
                 "phases[].client.cpu_s_per_gib",
                 "s/GiB",
                 Merge::Derived,
@@ -227,7 +226,13 @@ pub const CATALOG: &[Section] = &[
                 "phases[].client.peak_rss_bytes",
                 "bytes",
                 Merge::Max,
-                "Largest resident set of a rank.",
+                "Largest resident set of a rank since it started; without hugetlb pages.",
+            ),
+            metric(
+                "phases[].client.buffer_bytes",
+                "bytes",
+                Merge::Max,
+                "Mapped for I/O buffers; an evaluation's come on top of the training's.",
             ),
             metric(
                 "phases[].storage.engine",
@@ -303,19 +308,13 @@ pub const CATALOG: &[Section] = &[
                 "phases[].verify.window",
                 "",
                 Merge::Rank0,
-                "Whether checking took place inside the window.",
+                "inside: what is checked is checked within the window.",
             ),
             metric(
                 "phases[].verify.bytes_checked",
                 "bytes",
                 Merge::Sum,
-                "Bytes compared with what they should be.",
-            ),
-            metric(
-                "phases[].verify.errors",
-                "requests",
-                Merge::Sum,
-                "Requests that held wrong bytes.",
+                "Bytes found to be what they should be; a wrong one ends the run.",
             ),
         ],
     },

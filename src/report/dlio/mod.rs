@@ -32,6 +32,9 @@ pub struct BlockLog {
     pub compute_s: Vec<f64>,
     /// Wait in the step barrier, for each step (not part of DLIO's files).
     pub barrier_s: Vec<f64>,
+    /// Samples of this rank in each step: the batch size, or less in a last step that
+    /// `io.drop_last: False` kept (not part of DLIO's files).
+    pub samples: Vec<u64>,
 }
 
 impl BlockLog {
@@ -45,6 +48,7 @@ impl BlockLog {
         self.load_s.clear();
         self.compute_s.clear();
         self.barrier_s.clear();
+        self.samples.clear();
         (self.start_unix_ns, self.end_unix_ns, self.duration_s) = (0, 0, 0.0);
     }
 }

@@ -278,6 +278,7 @@ mod tests {
             load_s: vec![0.25; steps],
             compute_s: vec![0.5; steps],
             barrier_s: vec![0.125; steps],
+            samples: vec![4; steps],
         };
         (log, EpochValue { au_percent: 66.0, samples_per_s: 4.0, steps: steps as u64 })
     }

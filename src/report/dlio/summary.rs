@@ -28,7 +28,7 @@ pub struct RunFacts<'a> {
     pub files_eval: u64,
     /// `dataset.num_samples_per_file`.
     pub samples_per_file: u64,
-    /// Configured bytes of a sample.
+    /// Configured bytes of a sample, see `plan::nominal_sample_bytes`.
     pub record_length_bytes: f64,
     /// Epochs.
     pub epochs: u64,

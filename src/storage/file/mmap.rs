@@ -110,5 +110,7 @@ impl Engine for MmapEngine {
         self.rest.reap(files, min, timeout, out)
     }
 
-    fn describe(&self, _: &mut StoreFacts) {}
+    fn describe(&self, facts: &mut StoreFacts) {
+        self.rest.describe(facts);
+    }
 }

@@ -205,6 +205,8 @@ impl<E: Engine> Storage for FileStore<E> {
             page_size: self.pool.page_size().to_string(),
             alignment: self.opener.align,
             fallbacks: self.opener.fallbacks.clone(),
+            retried_operations: 0,
+            buffer_bytes: self.pool.mapped_bytes(),
         };
         facts.fallbacks.extend(self.pool.shortfall().map(str::to_string));
         self.engine.describe(&mut facts);

@@ -17,12 +17,14 @@ use std::time::Duration;
 pub(in crate::storage) struct SyncEngine {
     ready: VecDeque<Completion>,
     limit: usize,
+    /// Calls repeated after EINTR or EAGAIN.
+    retried: u64,
 }
 
 impl SyncEngine {
     /// `depth` reads and writes and as many syncs may wait to be reaped.
     pub fn new(depth: usize) -> SyncEngine {
-        SyncEngine { ready: VecDeque::with_capacity(2 * depth), limit: 2 * depth }
+        SyncEngine { ready: VecDeque::with_capacity(2 * depth), limit: 2 * depth, retried: 0 }
     }
 
     /// No completion fits any more.
@@ -36,11 +38,12 @@ impl SyncEngine {
     }
 }
 
-/// Does a transfer; the error is an errno.
+/// Does a transfer; the error is an errno. `retried` counts answers of EINTR or EAGAIN.
 fn execute(
     file: &mut OpenFile,
     transfer: &mut Transfer,
     buffer: Option<&mut IoBuffer>,
+    retried: &mut u64,
 ) -> Result<(), Errno> {
     let Some(buffer) = buffer else {
         file.restore_length().map_err(Errno::from_raw)?;
@@ -55,7 +58,7 @@ fn execute(
             _ => pread(&file.fd, data, offset),
         };
         match moved {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => *retried += 1,
             Err(errno) => return Err(errno),
             Ok(moved) => match transfer.advance(moved as u32) {
                 Step::Done => return Ok(()),
@@ -92,7 +95,7 @@ impl Engine for SyncEngine {
             Err(completion) => *completion,
             Ok((mut transfer, mut buffer)) => {
                 let start_ns = monotonic_ns();
-                let result = execute(file, &mut transfer, buffer.as_mut());
+                let result = execute(file, &mut transfer, buffer.as_mut(), &mut self.retried);
                 let latency_ns = monotonic_ns() - start_ns;
                 let errno = result.err().map(|e| e as i32);
                 finished(file, &transfer, buffer, tag, latency_ns, errno)
@@ -114,5 +117,7 @@ impl Engine for SyncEngine {
         Ok(count)
     }
 
-    fn describe(&self, _: &mut StoreFacts) {}
+    fn describe(&self, facts: &mut StoreFacts) {
+        facts.retried_operations = self.retried;
+    }
 }

@@ -12,7 +12,7 @@ use super::transfer::{Kind, Step, Transfer};
 use super::{Engine, finished, prepare};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{BufferPool, Completion, Handle, IoBuffer, Op, StorageError, StoreFacts};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -55,6 +55,8 @@ struct Slots {
     free: Vec<u32>,
     /// Places of syncs that wait for writes of their file.
     held_syncs: Vec<u32>,
+    /// Operations handed over again after EAGAIN or EINTR.
+    retried: u64,
 }
 
 /// The ring.
@@ -161,6 +163,7 @@ impl UringEngine {
                 all: std::iter::repeat_with(idle).take(places).collect(),
                 free: (0..places as u32).rev().collect(),
                 held_syncs: Vec::with_capacity(places),
+                retried: 0,
             },
             ready: VecDeque::with_capacity(places),
             again: Vec::with_capacity(places),
@@ -303,7 +306,7 @@ impl UringEngine {
             let now_ns = monotonic_ns();
             for entry in entries {
                 let index = entry.user_data() as u32;
-                match self.slots.judge(&entry) {
+                match self.slots.judge(index, entry.result()) {
                     None => self.again.push(index),
                     Some(errno) => {
                         let handle = self.slots.all[index as usize].handle;
@@ -348,14 +351,14 @@ impl UringEngine {
 }
 
 impl Slots {
-    /// What a completion means for its slot: None if the rest has to be asked for, else the end,
-    /// with an errno if it failed.
-    fn judge(&mut self, entry: &cqueue::Entry) -> Option<Option<i32>> {
-        let slot = &mut self.all[entry.user_data() as usize];
-        let result = entry.result();
+    /// What the result of a completion means for its slot: None if the rest has to be asked for,
+    /// else the end, with an errno if it failed.
+    fn judge(&mut self, index: u32, result: i32) -> Option<Option<i32>> {
+        let slot = &mut self.all[index as usize];
         if result < 0 {
             let passing = matches!(-result, libc::EAGAIN | libc::EINTR) && slot.tries < MAX_TRIES;
             slot.tries += u8::from(passing);
+            self.retried += u64::from(passing);
             return if passing { None } else { Some(Some(-result)) };
         }
         if slot.transfer.kind == Kind::Sync {
@@ -508,6 +511,7 @@ impl Engine for UringEngine {
 
     fn describe(&self, facts: &mut StoreFacts) {
         facts.registered_buffers = self.fixed_buffers;
+        facts.retried_operations = self.slots.retried;
         facts.fallbacks.extend(self.fallbacks.iter().cloned());
     }
 }
@@ -530,5 +534,35 @@ impl Drop for UringEngine {
                 self.slots.all[entry.user_data() as usize].buffer = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_is_tried_again_is_counted() {
+        let slot = Slot {
+            transfer: Transfer::sync(),
+            buffer: None,
+            handle: Handle(0),
+            tag: 0,
+            submit_ns: 0,
+            tries: 0,
+            fixed_buffer: false,
+        };
+        let mut slots =
+            Slots { all: vec![slot], free: Vec::new(), held_syncs: Vec::new(), retried: 0 };
+        assert_eq!(slots.judge(0, -libc::EAGAIN), None);
+        assert_eq!(slots.judge(0, -libc::EINTR), None);
+        assert_eq!(slots.judge(0, 0), Some(None));
+        assert_eq!(slots.judge(0, -libc::EIO), Some(Some(libc::EIO)));
+        assert_eq!(slots.retried, 2);
+        for _ in 2..MAX_TRIES {
+            assert_eq!(slots.judge(0, -libc::EAGAIN), None);
+        }
+        assert_eq!(slots.judge(0, -libc::EAGAIN), Some(Some(libc::EAGAIN)));
+        assert_eq!(slots.retried, u64::from(MAX_TRIES));
     }
 }
