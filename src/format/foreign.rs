@@ -84,6 +84,29 @@ impl ForeignExtents {
         }
     }
 
+    /// Appends the ranges to read for samples `first .. first + count` (at least one), in file
+    /// order: of each row group of a parquet file that they touch, else from the first sample's
+    /// first byte to the last one's end. The error is a sample that the file does not have.
+    /// Allocates only if `out` has to grow.
+    pub fn append(&self, first: u64, count: u64, out: &mut Vec<Range<u64>>) -> Result<(), u64> {
+        let last = first + count - 1;
+        if let ForeignExtents::RowGroups(groups) = self {
+            let mut sample = first;
+            while sample <= last {
+                let (samples, ranges) = groups.group(sample).ok_or(last)?;
+                out.extend_from_slice(ranges);
+                sample = samples.end;
+            }
+            return Ok(());
+        }
+        let begin = self.extent(first).ok_or(last)?;
+        let end = self.extent(last).ok_or(last)?;
+        if begin.start < end.end {
+            out.push(begin.start..end.end);
+        }
+        Ok(())
+    }
+
     /// Bytes to read for `sample`; `None` if the file has no such sample. Allocates nothing.
     pub fn extent(&self, sample: u64) -> Option<Range<u64>> {
         match self {
@@ -328,6 +351,6 @@ mod tests {
         let zeros = ForeignExtents::detect(FormatKind::Tfrecord, 12, &[0; 12], None);
         assert!(zeros.unwrap_err().contains("checksum"));
         let parquet = ForeignExtents::detect(FormatKind::Parquet, 12, &[0; 12], None);
-        assert!(parquet.unwrap_err().contains("not available"));
+        assert!(parquet.unwrap_err().contains("its end is needed"));
     }
 }

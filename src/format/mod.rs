@@ -150,15 +150,21 @@ pub trait Format: Send + Sync {
     fn group_samples(&self, _shape: &FileShape) -> u64 {
         1
     }
-    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in
-    /// one group, or any number where groups are of 1), in file order, without overlap. Allocates
-    /// only if `out` has to grow.
+    /// Appends the byte ranges to read for samples `first .. first + count` (at least one): those
+    /// of every group that they touch, in file order, without overlap. Allocates only if `out` has
+    /// to grow.
     fn extents(&self, shape: &FileShape, first: u64, count: u64, out: &mut Vec<Range<u64>>) {
         let begin = self.extent(shape, first);
         let end = self.extent(shape, first + count - 1);
         if begin.start < end.end {
             out.push(begin.start..end.end);
         }
+    }
+    /// Bytes that a reader of all samples of a file asks for, each group once.
+    fn read_bytes(&self, shape: &FileShape) -> u64 {
+        let mut ranges = Vec::new();
+        self.extents(shape, 0, shape.samples, &mut ranges);
+        ranges.iter().map(|range| range.end - range.start).sum()
     }
     /// The overlay.
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout>;

@@ -31,6 +31,10 @@ impl Source for Mixed {
     }
 }
 
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
 fn of(format: FormatKind, change: impl FnOnce(&mut Dataset)) -> Box<dyn Format> {
     let mut dataset = Dataset { format, ..Dataset::default() };
     change(&mut dataset);
@@ -164,6 +168,15 @@ proptest! {
                 format.extents(&shape, first, group.min(samples - first), &mut whole);
                 prop_assert!(group == 1 || ranges == whole, "{}: a group is read whole", name);
             }
+            let (mut each, mut all) = (0, Vec::new());
+            for first in (0..samples).step_by(group as usize) {
+                let mut ranges = Vec::new();
+                format.extents(&shape, first, 1, &mut ranges);
+                each += total(&ranges);
+            }
+            format.extents(&shape, 0, samples, &mut all);
+            prop_assert_eq!(format.read_bytes(&shape), total(&all), "{}", name);
+            prop_assert_eq!(each, total(&all), "{}: groups are read once", name);
             for side in format.sidecars("train", "train/x", &shape) {
                 assert_tiles(&side.name, &*side.layout);
             }

@@ -35,6 +35,8 @@ pub struct Level {
     pub shape: FileShape,
     /// Its length.
     pub file_bytes: u64,
+    /// Bytes that a reader of all its samples asks for.
+    pub read_bytes: u64,
 }
 
 /// The sizes of one split.
@@ -84,7 +86,8 @@ impl SizeTable {
                 )));
             }
             let shape = FileShape { rows, columns, samples, element };
-            levels.push(Level { shape, file_bytes: format.file_bytes(&shape) });
+            let file_bytes = format.file_bytes(&shape);
+            levels.push(Level { shape, file_bytes, read_bytes: format.read_bytes(&shape) });
         }
         let table = SizeTable { levels, files, seed: dataset.seed, split };
         if table.total_bytes() > u128::from(u64::MAX) {
@@ -111,11 +114,20 @@ impl SizeTable {
 
     /// Exact bytes of all files, in at most 2 x 1024 additions.
     pub fn total_bytes(&self) -> u128 {
+        self.total(|level| level.file_bytes)
+    }
+
+    /// Bytes that readers of all samples of all files ask for, in at most 2 x 1024 additions.
+    pub fn read_bytes(&self) -> u128 {
+        self.total(|level| level.read_bytes)
+    }
+
+    fn total(&self, bytes: impl Fn(&Level) -> u64) -> u128 {
         let count = self.levels.len() as u64;
-        let group: u128 = self.levels.iter().map(|level| u128::from(level.file_bytes)).sum();
+        let group: u128 = self.levels.iter().map(|level| u128::from(bytes(level))).sum();
         let first_of_rest = self.files / count * count;
         let rest: u128 =
-            (first_of_rest..self.files).map(|i| u128::from(self.level(i).file_bytes)).sum();
+            (first_of_rest..self.files).map(|i| u128::from(bytes(self.level(i)))).sum();
         u128::from(self.files / count) * group + rest
     }
 

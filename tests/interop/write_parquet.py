@@ -4,7 +4,8 @@
 
 For each file NAME.parquet the footer by itself as NAME.parquet-tail, and a text NAME.chunks: first
 the length of the file, then a line `group rows column start bytes` for each column chunk.
-tests/parquet_golden.rs holds both against what rankio finds in the footer.
+tests/parquet_golden.rs holds both against what rankio finds in the footer; tests/mpi_parquet.rs trains
+on pyarrow-snappy.parquet.
 """
 
 import pathlib

@@ -221,9 +221,26 @@ impl Format for Parquet {
         self.rows(shape).group
     }
 
-    /// The selected chunks of the row group, whole: pages are not told apart.
-    fn extents(&self, shape: &FileShape, first: u64, _count: u64, out: &mut Vec<Range<u64>>) {
-        self.append_group(shape, first, out);
+    /// The selected chunks of the row groups, whole: pages are not told apart.
+    fn extents(&self, shape: &FileShape, first: u64, count: u64, out: &mut Vec<Range<u64>>) {
+        let group = self.rows(shape).group;
+        for index in first / group..=(first + count - 1) / group {
+            self.append_group(shape, index * group, out);
+        }
+    }
+
+    fn read_bytes(&self, shape: &FileShape) -> u64 {
+        let rows = self.rows(shape);
+        self.with_columns(shape, |columns| {
+            let of_group = |rows: u64| {
+                let mut ranges = Vec::new();
+                if rows > 0 {
+                    append_extents(columns, rows, self.coalesce_gap, 0, &mut ranges);
+                }
+                ranges.iter().map(|range| range.end - range.start).sum::<u64>()
+            };
+            rows.full_groups() * of_group(rows.group) + of_group(rows.last_rows())
+        })
     }
 
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {

@@ -168,6 +168,7 @@ fn assert_holds(dataset: &Dataset) {
     let reader = open(&file);
     assert_eq!(reader.num_row_groups() as u64, shape.samples.div_ceil(group));
     let columns = schema::listed(&dataset.parquet).unwrap();
+    let mut all = Vec::new();
     let mut start = MAGIC.len() as u64;
     for index in 0..reader.num_row_groups() {
         let first = index as u64 * group;
@@ -176,6 +177,7 @@ fn assert_holds(dataset: &Dataset) {
         format.extents(&shape, first, rows, &mut ranges);
         let (samples, theirs) = foreign.row_group(first + rows - 1).unwrap();
         assert_eq!((samples, theirs), (first..first + rows, &ranges[..]));
+        all.extend_from_slice(&ranges);
         let extent = format.extent(&shape, first);
         assert_eq!(extent, ranges[0].start..ranges.last().unwrap().end);
         assert_eq!(foreign.extent(first), Some(extent));
@@ -188,6 +190,14 @@ fn assert_holds(dataset: &Dataset) {
     }
     assert_eq!(foreign.records(), Some(shape.samples));
     assert_eq!(foreign.row_group(shape.samples), None);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    format.extents(&shape, 0, shape.samples, &mut ours);
+    assert_eq!(ours, all);
+    assert_eq!(foreign.append(0, shape.samples, &mut theirs), Ok(()));
+    assert_eq!(theirs, all);
+    assert_eq!(foreign.append(shape.samples - 1, 2, &mut theirs), Err(shape.samples));
+    let bytes = all.iter().map(|range| range.end - range.start).sum::<u64>();
+    assert_eq!(format.read_bytes(&shape), bytes);
 }
 
 fn foreign_of(file: &[u8], settings: &Settings) -> ForeignExtents {
