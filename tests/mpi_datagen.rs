@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 
 const MARKER: &str = ".rankio-dataset.json";
+const LOCK: &str = ".rankio-dataset.lock";
 
 /// Data files, without the marker.
 fn data_files(root: &Path) -> Vec<PathBuf> {
@@ -164,10 +165,13 @@ fn start_long(lab: &Lab, ranks: usize) -> launch::Running {
     running
 }
 
+/// Training files that are not finished; the generation may be at work.
+fn partials(root: &Path) -> usize {
+    let entries = std::fs::read_dir(root.join("train")).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "partial")).count()
+}
+
 fn finish_and_compare(lab: &Lab, ranks: usize) {
-    let partials = |root: &Path| {
-        data_files(root).into_iter().filter(|path| path.extension().unwrap() == "partial").count()
-    };
     lab.job(ranks, "datagen", "resumed", &[LONG, &["--verify", "full"]].concat()).succeed();
     let metrics = &lab.phase("resumed", "datagen")["metrics"];
     let (written, kept) = (metrics["files_written"].as_u64(), metrics["files_kept"].as_u64());
@@ -323,4 +327,151 @@ fn an_interrupted_read_back_is_called_partial() {
     assert_eq!(lab.result("t")["verdict"]["status"], "INVALID");
     let checked = lab.phase("t", "verify")["metrics"]["files_checked"].as_u64().unwrap();
     assert!(checked < 13, "{checked}");
+}
+
+#[test]
+fn a_second_generation_in_one_folder_is_refused_and_harms_nothing() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let slowly = ["--set", "io.delay={latency: 0.2, bandwidth: 0}"];
+    let mut first = lab.job(2, "datagen", "first", &[LONG, &slowly].concat()).start();
+    first.wait_until("files are being written", || partials(&lab.path("data")) > 0);
+    let process = first.ranks()[0].to_string();
+    let parts = ["data: datagen first on ", &process, "since 20", "--data-dir"];
+    lab.job(2, "datagen", "second", LONG).fail_with(1).one_error(&parts);
+    let other = ["--overwrite", "--set", "dataset.num_files_train=3"];
+    lab.job(1, "datagen", "third", &other).plain().fail_with(1).one_error(&parts);
+    lab.command(1, &["clean", &lab.arg("data")]).plain().fail_with(1).one_error(&parts);
+    let ended = first.end();
+    assert!(ended.status.success(), "{ended}");
+    assert!(!lab.path("data").join(LOCK).exists(), "the claim is given back");
+    lab.job(2, "datagen", "again", &[LONG, &["--verify", "full"]].concat()).succeed();
+    assert_eq!(lab.phase("again", "datagen")["metrics"]["files_kept"], 40);
+    assert_eq!(lab.phase("again", "verify")["metrics"]["files_checked"], 40);
+}
+
+#[test]
+fn the_claim_of_a_killed_generation_is_taken_over() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let mut running = start_long(&lab, 2);
+    running.wait_until("files are being written", || partials(&lab.path("data")) > 0);
+    let ranks = running.ranks();
+    for process in std::iter::once(running.launcher()).chain(ranks.iter().copied()) {
+        kill(Pid::from_raw(process), Signal::SIGKILL).unwrap();
+    }
+    running.end();
+    launch::all_gone(&ranks);
+    assert!(lab.path("data").join(LOCK).exists() && partials(&lab.path("data")) > 0);
+    finish_and_compare(&lab, 2);
+    assert!(!lab.path("data").join(LOCK).exists());
+}
+
+#[test]
+fn clean_removes_what_a_killed_generation_left() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    let arguments = [LONG, SLOWLY].concat();
+    let mut running = lab.job(1, "datagen", "killed", &arguments).plain().start();
+    running.wait_until("files are being written", || partials(&lab.path("data")) > 0);
+    running.signal(Signal::SIGKILL);
+    running.end();
+    assert!(partials(&lab.path("data")) > 0);
+    lab.command(1, &["clean", &lab.arg("data")]).plain().succeed();
+    assert_eq!(std::fs::read_dir(lab.path("data")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_abandoned_file_is_not_counted_and_has_no_index() {
+    let lab = Lab::new();
+    let shape = ["--set", "dataset.format=tfrecord", "--set", "dataset.num_samples_per_file=2"];
+    let arguments = [LONG, SLOWLY, &shape].concat();
+    let mut running = lab.job(1, "datagen", "stopped", &arguments).plain().start();
+    let finished = || {
+        let names = std::fs::read_dir(lab.path("data/train")).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".tfrecord")).collect::<Vec<_>>()
+    };
+    // While an index is written, no file would be abandoned.
+    running.wait_until("some files are there and others are being written", || {
+        finished().len() > 3 && partials(&lab.path("data")) > 0
+    });
+    running.signal(Signal::SIGTERM);
+    let ended = running.end();
+    assert_eq!(ended.status.code(), Some(130), "{ended}");
+    let mut indexes: Vec<_> = std::fs::read_dir(lab.path("data/index/train"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut wanted: Vec<_> = finished().iter().map(|name| format!("{name}.idx")).collect();
+    indexes.sort();
+    wanted.sort();
+    assert_eq!(indexes, wanted);
+    let phase = lab.phase("stopped", "datagen");
+    assert_eq!(phase["metrics"]["files_written"], wanted.len(), "{phase:#}");
+    let nominal = wanted.len() * 2 * 2_000_000;
+    assert_eq!(phase["bytes"]["nominal"], nominal, "{phase:#}");
+    assert!(!lab.path("data").join(LOCK).exists());
+}
+
+#[test]
+fn an_error_is_told_while_other_threads_hang_in_the_store() {
+    let lab = Lab::new();
+    let settings = [
+        "io.delay={latency: 100000, bandwidth: 0}",
+        "io.fault=[{op: open, kind: eio, name_contains: img_02}]",
+        "reader.write_threads=4",
+        "reader.read_threads=4",
+    ];
+    let hanging: Vec<&str> = settings.iter().flat_map(|text| ["--set", text]).collect();
+    let ended = lab.job(1, "datagen", "w", &hanging).plain().fail_with(1);
+    ended.one_error(&["open ", "img_02_of_13.npz", "Input/output error"]);
+    assert!(!lab.path("data").join(LOCK).exists(), "the claim is given back");
+    lab.job(1, "datagen", "g", &[]).plain().succeed();
+    let reading = [&hanging[..], &["--verify", "full"]].concat();
+    let ended = lab.job(1, "datagen", "r", &reading).plain().fail_with(1);
+    ended.one_error(&["open ", "img_02_of_13.npz", "Input/output error"]);
+}
+
+#[test]
+fn nominal_bytes_are_the_configured_size_of_each_sample() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    lab.job(3, "datagen", "g", &["--verify", "full"]).succeed();
+    for kind in ["datagen", "verify"] {
+        let bytes = &lab.phase("g", kind)["bytes"];
+        assert_eq!(bytes["nominal"], 13 * 300_000, "{kind}: {bytes}");
+        assert_ne!(bytes["requested"], bytes["nominal"], "sizes vary, and headers are read");
+    }
+    let table = std::fs::read_to_string(lab.path("results/g/ranks.csv")).unwrap();
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let column = |name: &str| header.iter().position(|title| *title == name).unwrap();
+    let [phase, rate, window] = ["phase", "samples_per_s", "window_s"].map(column);
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    for kind in ["datagen", "verify"] {
+        let rows = lines.clone().filter(|row| row[phase] == kind);
+        let sum: f64 = rows.map(|row| number(row[rate]) * number(row[window])).sum();
+        assert_eq!(sum.round(), 13.0, "{kind}: {table}");
+    }
+}
+
+#[test]
+fn a_folder_with_a_hidden_file_is_refused_by_its_name() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("data/lost+found")).unwrap();
+    std::fs::write(lab.path("data/.nfs0001"), "").unwrap();
+    let ended = lab.job(1, "datagen", "g", &[]).plain().fail_with(1);
+    ended.one_error(&["data: holds .nfs0001, which rankio did not make"]);
+    assert!(!lab.path("data").join(LOCK).exists());
+    std::fs::remove_file(lab.path("data/.nfs0001")).unwrap();
+    lab.job(1, "datagen", "g2", &[]).plain().succeed();
 }

@@ -324,7 +324,7 @@ fn the_effective_configuration_runs_again() {
     assert_eq!(first["run"]["plan_hash"], second["run"]["plan_hash"]);
     assert_eq!(first["config"], second["config"]);
     let ended = lab.command(2, &again).fail_with(1);
-    ended.one_error(&["second", "already holds a result", "--run-id"]);
+    ended.one_error(&["second", "is there already", "--run-id"]);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn runs_of_the_same_second_have_folders_of_their_own() {
     assert_eq!(folders().count(), 4);
     assert!(folders().all(|folder| folder.path().join("result.json").exists()));
     for name in ["", "../elsewhere", ".hidden"] {
-        let ended = lab.job(2, "run", name, &["--engine", "null"]).fail_with(1);
+        let ended = lab.job(2, "run", name, &["--engine", "null"]).fail_with(2);
         ended.one_error(&["--run-id", name]);
     }
 }

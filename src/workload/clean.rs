@@ -1,14 +1,15 @@
 //! Removes a dataset: exactly the files that its marker's configuration names, then the marker,
 //! then folders that became empty.
 
+use super::claim::Claim;
 use super::dataset::{MARKER, Marker};
+use super::partials;
 use super::session::local_path;
 use super::small::connect_small;
 use crate::config::{Config, Io};
-use crate::plan::{FileSet, Split};
+use crate::plan::{FileSet, Plan, Split, WorldShape};
 use crate::storage::Storage;
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What `rankio clean` did or would do.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,42 +25,37 @@ pub fn run(root: &str, dry_run: bool) -> Result<Cleaned, String> {
     let path = local_path(root).ok_or_else(|| format!("{root}: has no files to remove"))?;
     crate::host::check_data_path(&path)?;
     let mut store = connect_small(root)?;
-    let marker = Marker::read(store.as_mut(), root)?.ok_or_else(|| {
-        format!("{root}: no {MARKER} there, so rankio did not make it; nothing was removed")
-    })?;
+    let mut marker = || {
+        Marker::read(store.as_mut(), root)?.ok_or_else(|| {
+            format!("{root}: no {MARKER} there, so rankio did not make it; nothing was removed")
+        })
+    };
+    // A folder without a marker is not even claimed.
+    let found = marker()?;
     if dry_run {
-        return each_file(store.as_mut(), &marker, &mut |_, _| Ok(()));
+        return each_file(store.as_mut(), Some(&path), &found, &mut |_, _| Ok(()));
     }
-    remove(store.as_mut(), Some(&path), &marker)
+    let _claim = Claim::take(&path, "clean", "")?;
+    // Meanwhile it may have become another one.
+    let found = marker()?;
+    remove(store.as_mut(), Some(&path), &found)
 }
 
-/// Removes the files of `marker`, the marker and emptied folders.
+/// Removes the files of `marker`, the marker and emptied folders. The folder must be claimed.
 pub fn remove(
     store: &mut dyn Storage,
     path: Option<&Path>,
     marker: &Marker,
 ) -> Result<Cleaned, String> {
-    let cleaned = each_file(store, marker, &mut |store, name| {
+    let cleaned = each_file(store, path, marker, &mut |store, name| {
         store.remove(name).map_err(|error| error.to_string())
     })?;
-    // Generation makes both, with or without files.
-    let mut folders: BTreeSet<PathBuf> =
-        [Split::Train, Split::Valid].map(|split| split.folder().into()).into();
-    for files in file_sets(marker)? {
-        let mut name = String::new();
-        // Subfolders repeat with the file number, so the first files name them all.
-        let subfolders = files.subfolders().max(1);
-        for index in 0..subfolders.min(files.files()) {
-            files.name(index, &mut name);
-            folders.extend(Path::new(&name).ancestors().skip(1).map(Path::to_path_buf));
-        }
-        folders.insert(format!("index/{}", files.split().folder()).into());
-    }
-    folders.insert("index".into());
     store.remove(MARKER).map_err(|error| error.to_string())?;
     if let Some(root) = path {
+        let sets = file_sets(marker)?;
+        let folders = partials::folders(&sets.iter().collect::<Vec<_>>());
         // Deepest first; a folder that holds anything else stays.
-        for folder in folders.iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+        for folder in folders.iter().rev().filter(|folder| is_own_folder(root, folder)) {
             let _ = std::fs::remove_dir(root.join(folder));
         }
     }
@@ -68,35 +64,68 @@ pub fn remove(
 
 fn each_file(
     store: &mut dyn Storage,
+    path: Option<&Path>,
     marker: &Marker,
     visit: &mut dyn FnMut(&mut dyn Storage, &str) -> Result<(), String>,
 ) -> Result<Cleaned, String> {
     let mut cleaned = Cleaned { files: 0, bytes: 0 };
     let mut name = String::new();
-    for files in file_sets(marker)? {
+    let sets = file_sets(marker)?;
+    for files in &sets {
         for index in 0..files.files() {
             files.name(index, &mut name);
             let shape = files.shape(index);
             let sides = files.format().sidecars(files.split().folder(), &name, &shape);
             let sides = sides.into_iter().map(|side| side.name);
             for name in std::iter::once(name.clone()).chain(sides) {
-                for name in [format!("{name}.partial"), name] {
-                    let Some(stat) = store.stat(&name).map_err(|error| error.to_string())? else {
-                        continue;
-                    };
-                    visit(store, &name)?;
-                    cleaned.files += 1;
-                    cleaned.bytes += stat.size_bytes;
-                }
+                count(store, &name, visit, &mut cleaned)?;
             }
+        }
+    }
+    if let Some(path) = path {
+        for name in partials::leftovers(path, &sets.iter().collect::<Vec<_>>())? {
+            count(store, &name, visit, &mut cleaned)?;
         }
     }
     Ok(cleaned)
 }
 
+/// Visits the file `name` if it is there.
+fn count(
+    store: &mut dyn Storage,
+    name: &str,
+    visit: &mut dyn FnMut(&mut dyn Storage, &str) -> Result<(), String>,
+    cleaned: &mut Cleaned,
+) -> Result<(), String> {
+    if let Some(stat) = store.stat(name).map_err(|error| error.to_string())? {
+        visit(store, name)?;
+        cleaned.files += 1;
+        cleaned.bytes += stat.size_bytes;
+    }
+    Ok(())
+}
+
+/// A folder that lies below the root itself, not behind a link in it.
+fn is_own_folder(root: &Path, folder: &Path) -> bool {
+    folder.ancestors().filter(|part| !part.as_os_str().is_empty()).all(|part| {
+        let found = std::fs::symlink_metadata(root.join(part));
+        found.is_ok_and(|found| found.is_dir())
+    })
+}
+
+/// The files that the marker names. Refuses a marker whose settings are not those of its hash: it would
+/// name other files than those that lie there.
 fn file_sets(marker: &Marker) -> Result<Vec<FileSet>, String> {
     let io = Io { mode: marker.mode, ..Io::default() };
     let config = Config { dataset: marker.dataset.clone(), io, ..Config::default() };
+    let world = WorldShape { ranks: 1, hosts: 1, memory_per_host_bytes: 0 };
+    let plan = Plan::new(&config, world).map_err(|error| error.to_string())?;
+    if plan.dataset_hash() != marker.dataset_hash {
+        return Err(format!(
+            "{MARKER}: its settings are not those of its hash; it was edited or made by another \
+             version, so nothing was removed"
+        ));
+    }
     let mut sets = Vec::new();
     for split in [Split::Train, Split::Valid] {
         let files = match split {

@@ -1,20 +1,25 @@
 //! Generates a dataset: parallel over ranks and threads, resumable, and never over somebody else's
 //! files.
 
+use super::claim::{Claim, LOCK};
 use super::clean;
+use super::crew::{Crew, with_crew};
 use super::dataset::{MARKER, Marker, Progress as State};
+use super::partials;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
 use super::small::connect_small;
 use super::ticker::{Unit, with_ticker};
 use super::write_thread::{self, WriteJob, WriteReport};
 use crate::metrics::{LiveCounters, Recorder, Series};
-use crate::plan::{FileSet, Split};
+use crate::plan::{FileSet, Split, nominal_sample_bytes};
 use crate::report::progress::Progress;
 use crate::report::result::DatagenMetrics;
+use crate::storage::Storage;
 use crate::world::interrupted;
+use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -28,66 +33,110 @@ pub struct Generated {
     pub partial: bool,
 }
 
-/// Generates whatever is missing. Collective; an error is this rank's own.
-pub fn run(session: &Session<'_>, overwrite: bool) -> Result<Generated, String> {
-    let outcome = if session.world.is_root() { prepare(session, overwrite) } else { Ok(false) };
-    let resume = match outcome {
-        Ok(resume) => resume,
-        Err(message) => session.world.fail(&message),
-    };
-    let resume = session.world.broadcast(vec![u8::from(resume)]) == [1];
-    let clock = PhaseClock::start(session, Direction::Write);
+/// Generates whatever is missing; `run_id` is told to others who want the folder meanwhile.
+/// Collective; an error is this rank's own.
+pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Generated, String> {
+    let world = session.world;
+    let claim = Cell::new(None);
+    let mut resume = false;
+    if world.is_root() && !session.is_null() {
+        let (taken, files_may_be_there) = prepare(session, overwrite, run_id)?;
+        claim.set(Some(taken));
+        resume = files_may_be_there;
+    }
+    let resume = world.broadcast(vec![u8::from(resume)]) == [1];
     let threads = session.write_threads();
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
-    let job = job(session, resume);
+    let crew = Crew::new(threads);
+    let job = job(session, &crew, resume);
     let progress = progress(session);
     let steps = AtomicU64::new(0);
-    let ((reports, window_ns), series) =
-        with_ticker(&live, &steps, progress, || timed(|| write(&job, &live)));
-    let reports = reports?;
+    let fail = |message: &str| {
+        drop(claim.take());
+        world.fail(message);
+    };
+    let open = || write_thread::open(&job);
+    let work = |store, index: usize| write_thread::run(&job, store, &live[index]);
+    let measured = |go: &dyn Fn()| {
+        let clock = PhaseClock::start(session, Direction::Write);
+        let (((), window_ns), series) = with_ticker(&live, &steps, progress, || timed(go));
+        (clock, window_ns, series)
+    };
+    let ((clock, window_ns, series), reports) =
+        with_crew(&crew, "write", open, work, &fail, measured)?;
     let partial = agree_on_interruption(session);
-    if session.world.is_root() && !partial {
+    if world.is_root() && !partial {
         finish(session)?;
     }
-    session.world.barrier();
+    drop(claim.take());
+    world.barrier();
     let reduced = reduce(session, clock, reports, window_ns);
     Ok(Generated { reduced, series, partial })
 }
 
 /// Rank 0 looks at the folder and claims it. True: files may already be there.
-fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
-    if session.is_null() {
-        return Ok(false);
+fn prepare(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<(Claim, bool), String> {
+    let mut store = connect_small(&session.root)?;
+    let path = session.data_path.as_deref();
+    let path = path.ok_or_else(|| format!("{}: not a folder", session.root))?;
+    crate::host::check_data_path(path)?;
+    // A folder that is refused is not even claimed. While somebody holds it, it may look like
+    // anything.
+    if !Claim::is_there(path) {
+        existing(session, store.as_mut(), path, overwrite)?;
     }
-    if let Some(path) = &session.data_path {
-        crate::host::check_data_path(path)?;
-    }
-    let root = &session.root;
+    let claim = Claim::take(path, "datagen", run_id)?;
     let wanted = Marker::new(session.config, session.plan, State::Generating);
-    let mut store = connect_small(root)?;
-    let resume = match Marker::read(store.as_mut(), root)? {
-        Some(marker) if marker.dataset_hash == wanted.dataset_hash => true,
-        Some(marker) if !overwrite => {
-            return Err(format!(
-                "{root}: holds another dataset of rankio ({}); give another --data-dir, or \
-                 --overwrite to remove it",
-                marker.difference(&wanted)
-            ));
+    let resume = match existing(session, store.as_mut(), path, overwrite)? {
+        Some(marker) if marker.dataset_hash == wanted.dataset_hash => {
+            if marker.state == State::Generating {
+                remove_leftovers(session, store.as_mut(), path)?;
+            }
+            true
         }
         Some(marker) => {
-            clean::remove(store.as_mut(), session.data_path.as_deref(), &marker)?;
+            clean::remove(store.as_mut(), Some(path), &marker)?;
             false
         }
-        None => {
-            refuse_foreign(session)?;
-            false
-        }
+        None => false,
     };
     wanted.write(store.as_mut())?;
-    if let Some(path) = &session.data_path {
-        make_empty_folders(path)?;
+    make_empty_folders(path)?;
+    Ok((claim, resume))
+}
+
+/// The marker that lies in the folder; what may not be touched is an error.
+fn existing(
+    session: &Session<'_>,
+    store: &mut dyn Storage,
+    path: &Path,
+    overwrite: bool,
+) -> Result<Option<Marker>, String> {
+    let root = &session.root;
+    let Some(marker) = Marker::read(store, root)? else {
+        return refuse_foreign(path).map(|()| None);
+    };
+    let wanted = Marker::new(session.config, session.plan, State::Generating);
+    if marker.dataset_hash != wanted.dataset_hash && !overwrite {
+        return Err(format!(
+            "{root}: holds another dataset of rankio ({}); give another --data-dir, or \
+             --overwrite to remove it",
+            marker.difference(&wanted)
+        ));
     }
-    Ok(resume)
+    Ok(Some(marker))
+}
+
+/// Removes what an interrupted generation was writing.
+fn remove_leftovers(
+    session: &Session<'_>,
+    store: &mut dyn Storage,
+    path: &Path,
+) -> Result<(), String> {
+    for name in partials::leftovers(path, &splits(session))? {
+        store.remove(&name).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// The reference lists both splits' folders, so an evaluation folder must be there even without
@@ -101,17 +150,19 @@ fn make_empty_folders(root: &Path) -> Result<(), String> {
 }
 
 /// A folder with files but without our marker is somebody else's.
-fn refuse_foreign(session: &Session<'_>) -> Result<(), String> {
-    let Some(path) = &session.data_path else { return Ok(()) };
+fn refuse_foreign(path: &Path) -> Result<(), String> {
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(format!("{}: {error}", path.display())),
         Ok(entries) => entries,
     };
-    for entry in entries.flatten() {
+    // What a run leaves that was killed before its first file.
+    let own = [LOCK.to_string(), format!("{MARKER}.partial")];
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{}: {error}", path.display()))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name != "lost+found" && name != format!("{MARKER}.partial") {
+        if name != "lost+found" && !own.iter().any(|own| name == own.as_str()) {
             return Err(format!(
                 "{}: holds {name}, which rankio did not make; give an empty or new folder \
                  as --data-dir",
@@ -130,11 +181,13 @@ fn finish(session: &Session<'_>) -> Result<(), String> {
     Marker::new(session.config, session.plan, State::Complete).write(store.as_mut())
 }
 
-fn job<'a>(session: &'a Session<'a>, resume: bool) -> WriteJob<'a> {
-    let splits: Vec<&FileSet> =
-        std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref()).collect();
+fn splits<'a>(session: &'a Session<'_>) -> Vec<&'a FileSet> {
+    std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref()).collect()
+}
+
+fn job<'a>(session: &'a Session<'a>, crew: &'a Crew, resume: bool) -> WriteJob<'a> {
     WriteJob {
-        splits,
+        splits: splits(session),
         generator: &session.generator,
         store: session.write_store(),
         block_bytes: session.config.io.block_size,
@@ -142,43 +195,17 @@ fn job<'a>(session: &'a Session<'a>, resume: bool) -> WriteJob<'a> {
         ranks: session.world.size(),
         resume,
         cursor: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
+        token: partials::token(session.run_seed),
+        crew,
     }
 }
 
 fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
-    let splits = std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref());
-    let files: u64 = splits.map(|files| files.files()).sum();
+    let files: u64 = splits(session).iter().map(|files| files.files()).sum();
     let own_files = files.div_ceil(session.world.size());
     let samples = own_files * session.plan.train.samples_per_file();
     let root = session.world.is_root();
     root.then(|| (Progress::new("datagen", samples, session.quiet), Unit::Samples))
-}
-
-fn write(job: &WriteJob<'_>, live: &[LiveCounters]) -> Result<Vec<WriteReport>, String> {
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = live
-            .iter()
-            .enumerate()
-            .map(|(index, counters)| {
-                std::thread::Builder::new()
-                    .name(format!("write-{index}"))
-                    .spawn_scoped(scope, move || write_thread::run(job, counters))
-                    .map_err(|error| format!("cannot start I/O thread {index}: {error}"))
-            })
-            .collect();
-        let mut reports = Vec::with_capacity(handles.len());
-        let mut failure = None;
-        for handle in handles {
-            match handle.and_then(|handle| {
-                handle.join().unwrap_or_else(|_| Err("an I/O thread panicked".into()))
-            }) {
-                Ok(report) => reports.push(report),
-                Err(message) => failure = failure.or(Some(message)),
-            }
-        }
-        failure.map_or(Ok(reports), Err)
-    })
 }
 
 fn agree_on_interruption(session: &Session<'_>) -> bool {
@@ -201,8 +228,9 @@ fn reduce(
         totals[1] += report.skipped;
         totals[2] += report.fill_ns;
     }
-    let requested = recorder.bytes.requested;
-    recorder.on_nominal(requested);
+    let samples: u64 = reports.iter().map(|report| report.samples).sum();
+    let nominal = samples as f64 * nominal_sample_bytes(&session.config.dataset);
+    recorder.on_nominal(nominal as u64);
     session.world.sum(&mut totals);
     let outcome = RankOutcome {
         kind: "datagen",
@@ -210,7 +238,7 @@ fn reduce(
         busy_ns: window_ns,
         recorder: &recorder,
         facts: reports.into_iter().map(|report| report.facts).collect(),
-        samples: totals[0] * session.plan.train.samples_per_file(),
+        samples,
         columns: RankColumns::default(),
         histograms: Vec::new(),
         verify_mode: "none".into(),

@@ -62,11 +62,18 @@ impl Marker {
 
     /// Reads the marker of a dataset root; None where there is none.
     pub fn read(store: &mut dyn Storage, root: &str) -> Result<Option<Marker>, String> {
-        let Some(text) = small::read_text(store, MARKER)? else { return Ok(None) };
+        let text = small::read_text(store, MARKER).map_err(|error| format!("{root}: {error}"))?;
+        let Some(text) = text else { return Ok(None) };
         let marker: Marker = serde_json::from_str(&text).map_err(|error| {
             format!("{root}/{MARKER}: cannot be read ({error}); was it made by another version?")
         })?;
-        if marker.created_by != "rankio" || marker.schema != SCHEMA {
+        if marker.created_by != "rankio" {
+            return Err(format!(
+                "{root}/{MARKER}: was created by `{}`, not by rankio; nothing was touched",
+                marker.created_by
+            ));
+        }
+        if marker.schema != SCHEMA {
             return Err(format!(
                 "{root}/{MARKER}: schema {} is not that of this version ({SCHEMA})",
                 marker.schema
@@ -90,7 +97,10 @@ impl Marker {
             return String::new();
         };
         let differs = first_difference("dataset", &have, &want);
-        differs.unwrap_or_else(|| format!("io.mode is {:?}, wanted {:?}", self.mode, wanted.mode))
+        differs.unwrap_or_else(|| match self.mode == wanted.mode {
+            true => "its marker's hash differs: it was edited or made by another version".into(),
+            false => format!("io.mode is {:?}, wanted {:?}", self.mode, wanted.mode),
+        })
     }
 }
 

@@ -1,14 +1,17 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+mod claim;
 pub mod clean;
 pub mod compute;
+mod crew;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
+mod partials;
 pub mod phase;
 mod read_thread;
 pub mod readback;

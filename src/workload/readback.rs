@@ -1,18 +1,19 @@
 //! Reads a dataset back front to back and compares every byte, checksums included.
 
 use super::compute::now_ns;
+use super::crew::{Crew, with_crew};
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use crate::data::Generator;
 use crate::format::content::Checker;
 use crate::metrics::{LiveCounters, LiveTotals, Recorder, Series};
-use crate::plan::FileSet;
+use crate::plan::{FileSet, nominal_sample_bytes};
 use crate::report::progress::Progress;
 use crate::storage::{IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec, connect};
 use crate::world::interrupted;
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 struct CheckJob<'a> {
     splits: Vec<&'a FileSet>,
@@ -22,7 +23,7 @@ struct CheckJob<'a> {
     rank: u64,
     ranks: u64,
     cursor: AtomicU64,
-    stop: AtomicBool,
+    crew: &'a Crew,
 }
 
 struct Arrived {
@@ -46,7 +47,7 @@ pub struct Checked {
 pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     let threads = session.config.reader.read_threads.max(1) as usize;
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
-    let clock = PhaseClock::start(session, Direction::Read);
+    let crew = Crew::new(threads);
     let job = CheckJob {
         splits: std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref()).collect(),
         generator: &session.generator,
@@ -55,7 +56,7 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
         rank: session.world.rank(),
         ranks: session.world.size(),
         cursor: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
+        crew: &crew,
     };
     let files: u64 = job.splits.iter().map(|files| files.files()).sum();
     let mine = files.div_ceil(job.ranks);
@@ -64,25 +65,36 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
         .is_root()
         .then(|| (Progress::new("verify", mine, session.quiet), Unit::Samples));
     let steps = AtomicU64::new(0);
-    let ((outcome, window_ns), series) =
-        with_ticker(&live, &steps, progress, || timed(|| check_all(&job, &live)));
-    let reports = outcome?;
+    let open = || connect(&job.store).map_err(|error| error.to_string());
+    let work = |store, index: usize| check_files(&job, store, &live[index]);
+    let fail = |message: &str| {
+        session.world.fail(message);
+    };
+    let measured = |go: &dyn Fn()| {
+        let clock = PhaseClock::start(session, Direction::Read);
+        let (((), window_ns), series) = with_ticker(&live, &steps, progress, || timed(go));
+        (clock, window_ns, series)
+    };
+    let ((clock, window_ns, series), reports) =
+        with_crew(&crew, "verify", open, work, &fail, measured)?;
     let mut sums = [u64::from(interrupted()), LiveTotals::sum(&live).samples];
     session.world.sum(&mut sums);
     let [interruptions, files_checked] = sums;
     let mut recorder = Recorder::new();
-    for (report, _) in &reports {
-        recorder.add(report);
+    let mut samples = 0;
+    for report in &reports {
+        recorder.add(&report.recorder);
+        samples += report.samples;
     }
-    let requested = recorder.bytes.requested;
-    recorder.on_nominal(requested);
+    let nominal = samples as f64 * nominal_sample_bytes(&session.config.dataset);
+    recorder.on_nominal(nominal as u64);
     let outcome = RankOutcome {
         kind: "verify",
         window_ns,
         busy_ns: window_ns,
         recorder: &recorder,
-        facts: reports.into_iter().map(|(_, facts)| facts).collect(),
-        samples: 0,
+        facts: reports.into_iter().map(|report| report.facts).collect(),
+        samples,
         columns: RankColumns::default(),
         histograms: Vec::new(),
         verify_mode: "full".into(),
@@ -94,38 +106,21 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     Ok(Checked { reduced, series, partial: interruptions > 0 })
 }
 
-type ThreadOutcome = Result<(Recorder, StoreFacts), String>;
+/// What a thread brings home.
+struct CheckReport {
+    recorder: Recorder,
+    facts: StoreFacts,
+    /// Samples of the files it checked.
+    samples: u64,
+}
 
-fn check_all(
+fn check_files(
     job: &CheckJob<'_>,
-    live: &[LiveCounters],
-) -> Result<Vec<(Recorder, StoreFacts)>, String> {
-    std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            live.iter().map(|counters| scope.spawn(move || check_files(job, counters))).collect();
-        let mut reports = Vec::with_capacity(handles.len());
-        let mut failure = None;
-        for handle in handles {
-            match handle.join().unwrap_or_else(|_| Err("an I/O thread panicked".into())) {
-                Ok(report) => reports.push(report),
-                Err(message) => failure = failure.or(Some(message)),
-            }
-        }
-        failure.map_or(Ok(reports), Err)
-    })
-}
-
-fn check_files(job: &CheckJob<'_>, live: &LiveCounters) -> ThreadOutcome {
-    let outcome = check_claimed(job, live);
-    if outcome.is_err() {
-        job.stop.store(true, Ordering::SeqCst);
-    }
-    outcome
-}
-
-fn check_claimed(job: &CheckJob<'_>, live: &LiveCounters) -> ThreadOutcome {
-    let mut store = connect(&job.store).map_err(|error| error.to_string())?;
+    mut store: Box<dyn Storage>,
+    live: &LiveCounters,
+) -> Result<CheckReport, String> {
     let mut recorder = Recorder::new();
+    let mut samples = 0;
     loop {
         let number = job.cursor.fetch_add(1, Ordering::Relaxed);
         let mut place = number.saturating_mul(job.ranks).saturating_add(job.rank);
@@ -138,14 +133,15 @@ fn check_claimed(job: &CheckJob<'_>, live: &LiveCounters) -> ThreadOutcome {
         }) else {
             break;
         };
-        if job.stop.load(Ordering::Relaxed) || interrupted() {
+        if job.crew.stopped() || interrupted() {
             break;
         }
         check_file(job, files, place, store.as_mut(), &mut recorder, live)?;
+        samples += files.shape(place).samples;
         live.on_samples(1);
     }
     let facts = store.facts();
-    Ok((recorder, facts))
+    Ok(CheckReport { recorder, facts, samples })
 }
 
 /// Reads a file with the whole queue, and checks its blocks in order as they become the next one.

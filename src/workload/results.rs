@@ -107,8 +107,9 @@ fn write_on_root(
         histograms: &histograms,
         mlperf,
     };
-    write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
+    // First of all: what was measured must not be lost to a full results folder.
     screen::print(text::summary(&result).trim_end());
+    write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
     screen::print(&format!("results: {}", collected.folder.display()));
     Ok(result.verdict.status)
 }

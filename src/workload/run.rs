@@ -76,7 +76,7 @@ pub fn execute(
     }
     let mut phases = Phases::default();
     if loaded.config.workflow.generate_data || request.datagen_only {
-        generate(&session, request, &mut phases)?;
+        generate(&session, request, &run_id, &mut phases)?;
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
@@ -227,8 +227,8 @@ fn affinity_note(session: &Session<'_>) -> Option<String> {
     let threads = session.config.reader.read_threads + 1;
     (fewest[0] < threads.min(crate::host::cpus_online())).then(|| {
         format!(
-            "note: a rank may use {} CPU(s) for {threads} threads; start with mpirun --bind-to none \
-             (srun: --cpus-per-task)",
+            "note: a rank may use {} CPU(s) for {threads} threads; start with mpirun \
+             --bind-to none (srun: --cpus-per-task)",
             fewest[0]
         )
     })
@@ -248,8 +248,13 @@ fn gather_hosts(session: &Session<'_>) -> Vec<HostFacts> {
     gathered.iter().filter(|bytes| !bytes.is_empty()).filter_map(parse).collect()
 }
 
-fn generate(session: &Session<'_>, request: &Request, phases: &mut Phases) -> Result<(), String> {
-    let generated = datagen::run(session, request.overwrite)?;
+fn generate(
+    session: &Session<'_>,
+    request: &Request,
+    run_id: &str,
+    phases: &mut Phases,
+) -> Result<(), String> {
+    let generated = datagen::run(session, request.overwrite, run_id)?;
     phases.partial |= generated.partial;
     phases.reduced.extend(generated.reduced);
     phases.series.push(("datagen", generated.series));

@@ -2,13 +2,15 @@
 //! blocks are on their way.
 
 use super::compute::now_ns;
+use super::crew::Crew;
+use super::partials::partial_name;
 use crate::data::Generator;
 use crate::format::{Filler, Layout, NoContent, Sidecar, Source};
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::FileSet;
 use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What all threads of a rank share.
 pub struct WriteJob<'a> {
@@ -28,8 +30,10 @@ pub struct WriteJob<'a> {
     pub resume: bool,
     /// Next file of this rank to be claimed.
     pub cursor: AtomicU64,
-    /// Somebody failed or the run was interrupted: finish the current file's requests and stop.
-    pub stop: AtomicBool,
+    /// Part of the names of unfinished files.
+    pub token: String,
+    /// The other threads: once one failed all stop.
+    pub crew: &'a Crew,
 }
 
 /// What a thread brings home.
@@ -40,6 +44,8 @@ pub struct WriteReport {
     pub facts: StoreFacts,
     /// Files written.
     pub files: u64,
+    /// Samples in them.
+    pub samples: u64,
     /// Files found complete.
     pub skipped: u64,
     /// Time spent making content.
@@ -56,21 +62,22 @@ struct Writer<'a> {
     folders: BTreeSet<String>,
 }
 
-/// Writes files until none is left. On failure the others are told to stop.
-pub fn run(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, String> {
-    let outcome = write_all(job, live);
-    if outcome.is_err() {
-        job.stop.store(true, Ordering::SeqCst);
-    }
-    outcome
+/// Opens the store of a thread, before the clock starts.
+pub fn open(job: &WriteJob<'_>) -> Result<Box<dyn Storage>, String> {
+    crate::storage::connect(&job.store).map_err(|error| error.to_string())
 }
 
-fn write_all(job: &WriteJob<'_>, live: &LiveCounters) -> Result<WriteReport, String> {
-    let store = crate::storage::connect(&job.store).map_err(|error| error.to_string())?;
+/// Writes files until none is left.
+pub fn run(
+    job: &WriteJob<'_>,
+    store: Box<dyn Storage>,
+    live: &LiveCounters,
+) -> Result<WriteReport, String> {
     let report = WriteReport {
         recorder: Recorder::new(),
         facts: StoreFacts::default(),
         files: 0,
+        samples: 0,
         skipped: 0,
         fill_ns: 0,
     };
@@ -124,6 +131,7 @@ impl Writer<'_> {
             return Ok(());
         }
         self.report.files += 1;
+        self.report.samples += shape.samples;
         self.live.on_samples(shape.samples);
         Ok(())
     }
@@ -155,15 +163,14 @@ impl Writer<'_> {
     ) -> Result<bool, String> {
         let bytes = layout.file_bytes();
         let mut filler = Filler::new(layout, content);
-        let partial = format!("{name}.partial");
+        let partial = partial_name(name, &self.job.token);
         let handle = self.create(&partial, bytes)?;
         // Checksums in a header are known only at the end, so the first block waits for the others.
         let mut first: Option<(IoBuffer, usize)> = None;
         let mut offset = 0;
         while offset < bytes {
             if self.stopping() {
-                self.abandon(handle, &partial)?;
-                return Ok(false);
+                return self.abandon(handle, &partial).map(|()| false);
             }
             let len = (bytes - offset).min(self.job.block_bytes) as usize;
             let mut buffer = self.free_buffer()?;
@@ -185,12 +192,11 @@ impl Writer<'_> {
             }
             self.submit(handle, Op::Write { offset: 0, len, buffer })?;
         }
-        self.finish(handle, &partial, name)?;
-        Ok(true)
+        self.finish(handle, &partial, name).map(|()| true)
     }
 
     fn stopping(&self) -> bool {
-        self.job.stop.load(Ordering::Relaxed) || crate::world::interrupted()
+        self.job.crew.stopped() || crate::world::interrupted()
     }
 
     /// Leaves no half-written file behind when the run ends early.
@@ -202,12 +208,9 @@ impl Writer<'_> {
         self.store.remove(partial).map_err(|error| error.to_string())
     }
 
-    /// Makes a file for writing; a leftover of an interrupted run is removed first.
+    /// Makes a file for writing.
     fn create(&mut self, partial: &str, bytes: u64) -> Result<Handle, String> {
         let text = |error: crate::storage::StorageError| error.to_string();
-        if self.job.resume && self.store.stat(partial).map_err(text)?.is_some() {
-            self.store.remove(partial).map_err(text)?;
-        }
         let start = now_ns();
         let opened = self.store.open(partial, OpenMode::Create { final_bytes: bytes });
         self.report.recorder.on_open(now_ns() - start);
