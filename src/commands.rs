@@ -108,6 +108,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         hosts: world.hosts(),
         memory_per_host_bytes: smallest_memory(&world),
     };
+    let prepared = take_row_groups(&world, prepared, datagen_only);
     let planned = prepared.and_then(|loaded| {
         let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
         if !datagen_only {
@@ -139,6 +140,36 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         Ok(finished) => exit_code(finished, io.strict),
         Err(message) => world.fail(&message),
     }
+}
+
+/// A run reads the row groups of a dataset as they are. Rank 0 looks and tells the others.
+fn take_row_groups(
+    world: &World,
+    prepared: Result<Loaded, String>,
+    datagen_only: bool,
+) -> Result<Loaded, String> {
+    let reads_only = |config: &Config| !datagen_only && !config.workflow.generate_data;
+    let mut made = None;
+    if world.is_root()
+        && let Ok(loaded) = &prepared
+        && reads_only(&loaded.config)
+    {
+        made = workload::dataset::made_parquet(&loaded.config);
+    }
+    let made = made.map(|made| serde_json::to_vec(&made).expect("settings are plain data"));
+    // Unconditional: ranks that read other files must not wait for each other.
+    let told = world.broadcast(made.unwrap_or_default());
+    let mut loaded = prepared?;
+    if told.is_empty() || !reads_only(&loaded.config) {
+        return Ok(loaded);
+    }
+    let made = serde_json::from_slice(&told).map_err(|error| error.to_string())?;
+    if let Some(note) = loaded.config.dataset.parquet.take_row_groups(&made) {
+        loaded.notes.push(note);
+        loaded.effective_yaml =
+            config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
+    }
+    Ok(loaded)
 }
 
 /// What cannot be done, whatever the world.

@@ -3,7 +3,9 @@
 //! Each key's own range stands in the catalogue; here are the rules that need more than one.
 
 use super::source::Sources;
-use super::{Config, ConfigError, Dataset};
+use super::{Config, ConfigError, Dataset, FormatKind};
+use serde_yaml::Value;
+use std::collections::BTreeSet;
 
 /// Samples of a split end here, so that positions and their sums stay in 64 bits.
 const SAMPLES_MAX: u128 = 1 << 62;
@@ -18,6 +20,9 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
         );
     }
     check_dataset(sources, &config.dataset)?;
+    if config.dataset.format == FormatKind::Parquet {
+        check_parquet(sources, &config.dataset)?;
+    }
     if config.workflow.evaluation && config.dataset.num_files_eval == 0 {
         return refuse(
             "workflow.evaluation",
@@ -76,6 +81,54 @@ fn check_dataset(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError
     }
     if dataset.file_prefix.contains('/') {
         return refuse("dataset.file_prefix", "is a part of a file name; remove the `/`");
+    }
+    Ok(())
+}
+
+/// A value that was given and means something: neither null nor a spelling of none.
+fn given(sources: &Sources, path: &str) -> bool {
+    sources.get(path).is_some_and(|entry| match &entry.value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty() && !text.eq_ignore_ascii_case("none"),
+        _ => true,
+    })
+}
+
+fn check_parquet(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError> {
+    let refuse = |path: &str, text: &str| Err(sources.error_about(path, text));
+    if given(sources, "dataset.compression") {
+        return refuse(
+            "dataset.compression",
+            "compressed parquet files have no size that can be planned; give none, which is also \
+             what the reference writes whatever stands here",
+        );
+    }
+    if given(sources, "dataset.parquet.partition_by") {
+        return refuse(
+            "dataset.parquet.partition_by",
+            "is not available in this version; remove it and give dataset.num_subfolders_train",
+        );
+    }
+    let columns = &dataset.parquet.columns;
+    let mut names = BTreeSet::new();
+    if let Some(twice) = columns.iter().find(|column| !names.insert(&column.name)) {
+        let text = format!("`{}` stands twice; rename one", twice.name);
+        return refuse("dataset.parquet.columns", &text);
+    }
+    if columns.is_empty() {
+        return Ok(());
+    }
+    if !(0..columns.len()).any(|index| dataset.parquet.is_read(index)) {
+        return refuse(
+            "dataset.parquet.columns",
+            "every column says read: false; give read: true to at least one",
+        );
+    }
+    if dataset.record_length_bytes_stdev > 0.0 {
+        return refuse(
+            "dataset.record_length_bytes_stdev",
+            "cannot go with dataset.parquet.columns, which fix the size; remove one",
+        );
     }
     Ok(())
 }

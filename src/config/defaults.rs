@@ -3,6 +3,7 @@
 //! The sections that DLIO knows have DLIO's defaults, so that a file which leaves a key out means
 //! the same here and there; `io` and `verify` are ours.
 
+use super::parquet::Parquet;
 use super::types::*;
 
 impl Default for Distribution {
@@ -38,6 +39,7 @@ impl Default for Dataset {
             compress_ratio: 1.0,
             dedup_ratio: 1.0,
             pattern: Pattern::Pool,
+            parquet: Parquet::default(),
         }
     }
 }

@@ -15,12 +15,14 @@ mod containers;
 mod defaults;
 pub mod kind;
 mod locate;
+mod parquet;
 mod resolve;
 mod source;
 pub mod types;
 pub mod units;
 mod written;
 
+pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use types::*;
 
 use std::path::PathBuf;

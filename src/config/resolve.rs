@@ -143,6 +143,17 @@ fn fold_sizes(
             "dataset.record_length_bytes: no effect: dataset.record_dims gives the size".into(),
         );
     }
+    let row_bytes = dataset.parquet.row_bytes();
+    let by_columns = dataset.format == super::FormatKind::Parquet && row_bytes > 0;
+    if by_columns
+        && sources.get("dataset.record_length_bytes").is_some()
+        && dataset.record_length_bytes != row_bytes as f64
+    {
+        notes.push(format!(
+            "dataset.record_length_bytes: no effect: dataset.parquet.columns add up to \
+             {row_bytes} bytes"
+        ));
+    }
     if let Some(entry) = sources.get("dataset.num_files_generated") {
         let train = dataset.num_files_train;
         if converted(sources, entry)?.as_u64() != Some(train) {

@@ -1,5 +1,6 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::parquet::Parquet;
 use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +203,8 @@ pub struct Dataset {
     pub dedup_ratio: f64,
     /// Generator (ours).
     pub pattern: Pattern,
+    /// Columns and row groups of parquet files.
+    pub parquet: Parquet,
 }
 
 /// `dataset.hdf5`.

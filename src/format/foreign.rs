@@ -6,12 +6,17 @@
 //! not looked up: the whole file is read, as the reference does.
 
 use super::FileShape;
+use super::parquet::foreign::RowGroups;
 use super::tfrecord;
-use crate::config::FormatKind;
+use crate::config::{FormatKind, Parquet};
 use std::ops::Range;
 
 /// Bytes of a TFRecord file that [`ForeignExtents::detect`] wants to see.
 pub const HEAD_BYTES: u64 = 12;
+
+pub use super::parquet::foreign::{
+    TRAILER_BYTES as PARQUET_TRAILER_BYTES, tail_bytes as parquet_tail_bytes,
+};
 
 /// Where the samples of one foreign file lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub enum ForeignExtents {
     },
     /// One range for each sample.
     Table(Vec<Range<u64>>),
+    /// Several ranges for each row group of a parquet file.
+    RowGroups(RowGroups),
 }
 
 impl ForeignExtents {
@@ -55,8 +62,49 @@ impl ForeignExtents {
             FormatKind::IndexedBinary | FormatKind::MmapIndexedBinary => {
                 Err("its samples are found by its indexes of offsets and lengths".to_string())
             }
-            FormatKind::Parquet => Err("its format is not available in this version".to_string()),
+            FormatKind::Parquet => {
+                Err("its end is needed to find its row groups, not its beginning".to_string())
+            }
         }
+    }
+
+    /// Extents of a parquet file of `file_bytes` that ends with `tail`, for the columns that
+    /// `settings` selects. How long `tail` has to be, [`parquet_tail_bytes`] knows. The error is a
+    /// sentence about this file, without its name.
+    pub fn parquet(tail: &[u8], file_bytes: u64, settings: &Parquet) -> Result<Self, String> {
+        RowGroups::from_tail(tail, file_bytes, settings).map(ForeignExtents::RowGroups)
+    }
+
+    /// The row group of `sample`: its samples and the ranges to read for all of them, in file
+    /// order. `None` if the file has no such sample, or is not parquet. Allocates nothing.
+    pub fn row_group(&self, sample: u64) -> Option<(Range<u64>, &[Range<u64>])> {
+        match self {
+            ForeignExtents::RowGroups(groups) => groups.group(sample),
+            _ => None,
+        }
+    }
+
+    /// Appends the ranges to read for samples `first .. first + count` (at least one), in file
+    /// order: of each row group of a parquet file that they touch, else from the first sample's
+    /// first byte to the last one's end. The error is a sample that the file does not have.
+    /// Allocates only if `out` has to grow.
+    pub fn append(&self, first: u64, count: u64, out: &mut Vec<Range<u64>>) -> Result<(), u64> {
+        let last = first + count - 1;
+        if let ForeignExtents::RowGroups(groups) = self {
+            let mut sample = first;
+            while sample <= last {
+                let (samples, ranges) = groups.group(sample).ok_or(last)?;
+                out.extend_from_slice(ranges);
+                sample = samples.end;
+            }
+            return Ok(());
+        }
+        let begin = self.extent(first).ok_or(last)?;
+        let end = self.extent(last).ok_or(last)?;
+        if begin.start < end.end {
+            out.push(begin.start..end.end);
+        }
+        Ok(())
     }
 
     /// Bytes to read for `sample`; `None` if the file has no such sample. Allocates nothing.
@@ -67,6 +115,7 @@ impl ForeignExtents {
                 (sample < *records).then(|| sample * record_bytes..(sample + 1) * record_bytes)
             }
             ForeignExtents::Table(ranges) => ranges.get(usize::try_from(sample).ok()?).cloned(),
+            ForeignExtents::RowGroups(groups) => groups.span(sample),
         }
     }
 
@@ -76,6 +125,7 @@ impl ForeignExtents {
             ForeignExtents::WholeFile(_) => None,
             ForeignExtents::Uniform { records, .. } => Some(*records),
             ForeignExtents::Table(ranges) => Some(ranges.len() as u64),
+            ForeignExtents::RowGroups(groups) => Some(groups.samples()),
         }
     }
 }
@@ -301,6 +351,6 @@ mod tests {
         let zeros = ForeignExtents::detect(FormatKind::Tfrecord, 12, &[0; 12], None);
         assert!(zeros.unwrap_err().contains("checksum"));
         let parquet = ForeignExtents::detect(FormatKind::Parquet, 12, &[0; 12], None);
-        assert!(parquet.unwrap_err().contains("not available"));
+        assert!(parquet.unwrap_err().contains("its end is needed"));
     }
 }

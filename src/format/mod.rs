@@ -14,6 +14,7 @@ mod indexed;
 mod jpeg;
 mod npy;
 mod npz;
+mod parquet;
 mod png;
 mod raw;
 mod sums;
@@ -149,15 +150,21 @@ pub trait Format: Send + Sync {
     fn group_samples(&self, _shape: &FileShape) -> u64 {
         1
     }
-    /// Appends the byte ranges to read for samples `first .. first + count` (at least one, all in
-    /// one group, or any number where groups are of 1), in file order, without overlap. Allocates
-    /// only if `out` has to grow.
+    /// Appends the byte ranges to read for samples `first .. first + count` (at least one): those
+    /// of every group that they touch, in file order, without overlap. Allocates only if `out` has
+    /// to grow.
     fn extents(&self, shape: &FileShape, first: u64, count: u64, out: &mut Vec<Range<u64>>) {
         let begin = self.extent(shape, first);
         let end = self.extent(shape, first + count - 1);
         if begin.start < end.end {
             out.push(begin.start..end.end);
         }
+    }
+    /// Bytes that a reader of all samples of a file asks for, each group once.
+    fn read_bytes(&self, shape: &FileShape) -> u64 {
+        let mut ranges = Vec::new();
+        self.extents(shape, 0, shape.samples, &mut ranges);
+        ranges.iter().map(|range| range.end - range.start).sum()
     }
     /// The overlay.
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout>;
@@ -176,16 +183,9 @@ pub struct Sidecar {
     pub layout: Box<dyn Layout>,
 }
 
-/// The formats of this version, as they are named in a workload file.
-const AVAILABLE: &str = "npz, npy, tfrecord, jpeg, png, hdf5, hdf5_opt, csv, indexed_binary, \
-                         mmap_indexed_binary, synthetic";
-
-/// The format of a dataset, or a sentence why it is not available.
+/// The format of a dataset, or a sentence why its settings cannot be.
 pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
     let real = dataset.image_content == ImageContent::Real;
-    let missing = |name| {
-        Err(format!("format {name} is not available in this version; available: {AVAILABLE}"))
-    };
     match dataset.format {
         FormatKind::Npz => Ok(Box::new(npz::Npz)),
         FormatKind::Npy => Ok(Box::new(npy::Npy)),
@@ -202,6 +202,6 @@ pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
         FormatKind::MmapIndexedBinary => {
             Ok(Box::new(indexed::Indexed { suffix: "mmap_indexed_binary" }))
         }
-        FormatKind::Parquet => missing("parquet"),
+        FormatKind::Parquet => Ok(Box::new(parquet::Parquet::new(dataset)?)),
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// Content for tests: bytes of a mixed counter, never zero, so that zeros are always wrong.
 #[derive(Clone, Copy)]
-struct Mixed;
+pub(super) struct Mixed;
 
 impl Mixed {
     fn byte(offset: u64) -> u8 {
@@ -29,6 +29,10 @@ impl Source for Mixed {
             None => Ok(()),
         }
     }
+}
+
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
 
 fn of(format: FormatKind, change: impl FnOnce(&mut Dataset)) -> Box<dyn Format> {
@@ -54,6 +58,7 @@ fn formats() -> Vec<(&'static str, Box<dyn Format>)> {
         ("csv", of(FormatKind::Csv, |_| {})),
         ("indexed", of(FormatKind::IndexedBinary, |_| {})),
         ("mapped", of(FormatKind::MmapIndexedBinary, |_| {})),
+        ("parquet", of(FormatKind::Parquet, |_| {})),
     ]
 }
 
@@ -68,7 +73,7 @@ fn shape(rows: u64, columns: u64, samples: u64, element: ElementType) -> FileSha
 }
 
 /// A file made in chunks of the given sizes, over and over.
-fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
+pub(super) fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
     let mut file = vec![0; layout.file_bytes() as usize];
     let mut filler = Filler::new(layout, Mixed);
     let mut rest = &mut file[..];
@@ -86,7 +91,7 @@ fn make(layout: &dyn Layout, chunks: &[usize]) -> Vec<u8> {
     file
 }
 
-fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch> {
+pub(super) fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch> {
     let mut checker = Checker::new(layout, Mixed);
     for piece in file.chunks(chunk) {
         checker.check_next(piece)?;
@@ -97,7 +102,7 @@ fn check(layout: &dyn Layout, file: &[u8], chunk: usize) -> Result<u64, Mismatch
 }
 
 /// Walks all segments; every offset of a segment must yield the same one.
-fn assert_tiles(name: &str, layout: &dyn Layout) {
+pub(super) fn assert_tiles(name: &str, layout: &dyn Layout) {
     let mut offset = 0;
     while offset < layout.file_bytes() {
         let segment = layout.segment_at(offset);
@@ -163,6 +168,15 @@ proptest! {
                 format.extents(&shape, first, group.min(samples - first), &mut whole);
                 prop_assert!(group == 1 || ranges == whole, "{}: a group is read whole", name);
             }
+            let (mut each, mut all) = (0, Vec::new());
+            for first in (0..samples).step_by(group as usize) {
+                let mut ranges = Vec::new();
+                format.extents(&shape, first, 1, &mut ranges);
+                each += total(&ranges);
+            }
+            format.extents(&shape, 0, samples, &mut all);
+            prop_assert_eq!(format.read_bytes(&shape), total(&all), "{}", name);
+            prop_assert_eq!(each, total(&all), "{}: groups are read once", name);
             for side in format.sidecars("train", "train/x", &shape) {
                 assert_tiles(&side.name, &*side.layout);
             }
@@ -339,19 +353,9 @@ fn extreme_sides_stay_valid() {
 }
 
 #[test]
-fn missing_formats_say_what_there_is() {
-    let dataset = Dataset { format: FormatKind::Parquet, ..Dataset::default() };
-    let error = for_dataset(&dataset).err().unwrap();
-    let expected = "format parquet is not available in this version; \
-                    available: npz, npy, tfrecord, jpeg, png, hdf5, hdf5_opt, csv, \
-                    indexed_binary, mmap_indexed_binary, synthetic";
-    assert_eq!(error, expected);
-}
-
-#[test]
 fn suffixes_are_those_of_the_reference() {
     let suffixes: Vec<_> = formats().iter().map(|(_, format)| format.suffix()).collect();
     let expected = "npz npy tfrecord jpeg png synthetic jpeg png hdf5 hdf5_opt csv \
-                    indexed_binary mmap_indexed_binary";
+                    indexed_binary mmap_indexed_binary parquet";
     assert_eq!(suffixes.join(" "), expected);
 }

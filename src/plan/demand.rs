@@ -10,7 +10,8 @@ const GIB: f64 = (1u64 << 30) as f64;
 pub struct Demand {
     /// GiB/s of one rank with configured sample sizes.
     pub nominal_gib_per_s_per_rank: f64,
-    /// GiB/s of one rank with the sizes that files really have, containers included.
+    /// GiB/s of one rank with the bytes that are read: containers included, columns that are not
+    /// read left out.
     pub real_gib_per_s_per_rank: f64,
     /// GiB/s of all ranks with configured sample sizes.
     pub total_gib_per_s: f64,

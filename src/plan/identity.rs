@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::sizes::nominal_sample_bytes;
-use crate::config::{Config, Dataset, FormatKind};
+use crate::config::{Config, Dataset, FormatKind, ParquetColumn};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -38,10 +38,26 @@ pub fn dataset(config: &Config) -> Value {
         "pattern": dataset.pattern,
         "mode": config.io.mode,
     });
+    if dataset.format == FormatKind::Parquet {
+        add_parquet(dataset, &mut identity);
+    }
     if let (Some(shape), Some(settings)) = (hdf5_shape(dataset), identity.as_object_mut()) {
         settings.insert("hdf5".into(), shape);
     }
     identity
+}
+
+/// Columns and row groups. Not which columns are read and how: that leaves the files as they are.
+fn add_parquet(dataset: &Dataset, identity: &mut Value) {
+    let parquet = &dataset.parquet;
+    let column = |column: &ParquetColumn| json!([column.name, column.dtype, column.size]);
+    identity["parquet_columns"] = parquet.columns.iter().map(column).collect();
+    identity["parquet_row_group_size"] =
+        json!(parquet.row_group_size.min(dataset.num_samples_per_file));
+    if !parquet.columns.is_empty() {
+        identity["record_dims"] = json!([]);
+        identity["record_element_type"] = Value::Null;
+    }
 }
 
 /// What shapes HDF5 files, in the spelling that decides: `chunk_dims` go before `chunk_size`.
@@ -139,6 +155,7 @@ fn separated<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ColumnType, ElementType};
 
     #[test]
     fn canonical_text_does_not_depend_on_the_order_of_keys() {
@@ -148,6 +165,49 @@ mod tests {
         canonical(&one, &mut text);
         assert_eq!(text, r#"{"a":{"x":true,"y":"q\""},"b":[1,2.5,null]}"#);
         assert_eq!(digest(&one), digest(&other));
+    }
+
+    fn parquet() -> Config {
+        let mut config = Config::default();
+        config.dataset.format = FormatKind::Parquet;
+        config.dataset.num_samples_per_file = 288;
+        config.dataset.parquet.columns = vec![ParquetColumn {
+            name: "a".into(),
+            dtype: ColumnType::Float16,
+            size: 3,
+            read: None,
+        }];
+        config
+    }
+
+    /// How the identity of a parquet dataset answers a change.
+    fn changes(change: impl Fn(&mut Dataset)) -> bool {
+        let mut config = parquet();
+        change(&mut config.dataset);
+        digest(&dataset(&config)) != digest(&dataset(&parquet()))
+    }
+
+    #[test]
+    fn files_are_told_apart_by_columns_and_row_groups_but_not_by_what_is_read() {
+        assert!(changes(|d| d.parquet.columns[0].name = "b".into()));
+        assert!(changes(|d| d.parquet.columns[0].size = 4));
+        assert!(changes(|d| d.parquet.columns[0].dtype = ColumnType::Int16));
+        assert!(changes(|d| d.parquet.row_group_size = 100));
+        assert!(!changes(|d| d.parquet.row_group_size = 288));
+        assert!(!changes(|d| d.parquet.columns[0].read = Some(true)));
+        assert!(!changes(|d| d.parquet.coalesce_gap = 1));
+        assert!(!changes(|d| d.record_dims = vec![3]));
+        assert!(!changes(|d| d.record_element_type = ElementType::Int8));
+    }
+
+    #[test]
+    fn other_formats_do_not_look_at_parquet_settings() {
+        let tfrecord = Config::default();
+        let mut other = tfrecord.clone();
+        other.dataset.parquet = parquet().dataset.parquet;
+        assert_eq!(dataset(&tfrecord), dataset(&other));
+        // Pinned: datasets that exist keep their identity.
+        assert_eq!(digest(&dataset(&tfrecord)), "578132052a4360b8");
     }
 
     #[test]

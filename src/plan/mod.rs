@@ -208,10 +208,16 @@ impl Plan {
         self.train_dealing.samples()
     }
 
-    /// Bytes of the container in which a training sample comes, on average: all bytes over all
-    /// samples.
+    /// Bytes that are read for a training sample, on average: those of all files over all samples,
+    /// where samples that can only be read together are used together.
     pub fn real_sample_bytes(&self) -> f64 {
-        self.train.total_bytes() as f64 / self.train.samples() as f64
+        self.train.sizes().read_bytes() as f64 / self.train.samples() as f64
+    }
+
+    /// Bytes that all ranks together ask for in a training epoch, as [`Plan::real_sample_bytes`]
+    /// counts them.
+    pub fn bytes_read_per_epoch(&self) -> u64 {
+        (self.real_sample_bytes() * self.samples_per_epoch() as f64).round() as u64
     }
 
     /// What training asks of storage; None where a step takes no time.

@@ -85,7 +85,7 @@ fn append_files(files: &FileSet, section: &mut Map<String, Value>) {
 fn training(plan: &Plan) -> Value {
     let demand = plan.demand();
     let config = &plan.config;
-    json!({
+    let mut section = json!({
         "epochs": config.train.epochs,
         "batch_size": config.reader.batch_size,
         "file_shuffle": config.reader.file_shuffle,
@@ -96,7 +96,16 @@ fn training(plan: &Plan) -> Value {
         "demand_gib_per_s_per_rank": demand.map(|d| d.nominal_gib_per_s_per_rank),
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
-    })
+    });
+    if reads_other_bytes(plan) {
+        section["bytes_read_per_epoch"] = json!(plan.bytes_read_per_epoch());
+    }
+    section
+}
+
+/// Whether reading all samples is not reading all bytes.
+fn reads_other_bytes(plan: &Plan) -> bool {
+    plan.train.sizes().read_bytes() != plan.train.total_bytes()
 }
 
 /// Samples that can only be read together cost more where they are not used together.
@@ -245,15 +254,21 @@ fn training_rows(plan: &Plan, table: &mut Table) {
         "samples",
         format!("{} for each epoch, {} left out", grouped(read), grouped(left)),
     );
+    if reads_other_bytes(plan) {
+        let bytes = plan.bytes_read_per_epoch();
+        let line = format!("{} ({}) for each epoch", grouped(bytes), binary(bytes as f64));
+        table.row("", "bytes read", line);
+    }
     let Some(demand) = plan.demand() else {
         table.row("", "demand", "unbounded: a step takes no computation time".into());
         return;
     };
     let (nominal, real) = (demand.nominal_gib_per_s_per_rank, demand.real_gib_per_s_per_rank);
+    let counted = if reads_other_bytes(plan) { "of bytes read" } else { "with containers" };
     table.row(
         "",
         "demand",
-        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s with containers)"),
+        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s {counted})"),
     );
     table.row("", "", format!("{:.3} GiB/s for all ranks", demand.total_gib_per_s));
 }

@@ -17,7 +17,7 @@
 use super::normal;
 use super::permutation::{Permutation, key_of};
 use super::{PlanError, Split};
-use crate::config::{Config, Dataset, ElementType, IoMode};
+use crate::config::{Config, Dataset, ElementType, FormatKind, IoMode};
 use crate::format::{FileShape, Format};
 
 /// Strata of native mode, and pairs of reference mode.
@@ -35,6 +35,8 @@ pub struct Level {
     pub shape: FileShape,
     /// Its length.
     pub file_bytes: u64,
+    /// Bytes that a reader of all its samples asks for.
+    pub read_bytes: u64,
 }
 
 /// The sizes of one split.
@@ -57,8 +59,14 @@ impl SizeTable {
         let dataset = &config.dataset;
         check_lengths(dataset)?;
         let samples = dataset.num_samples_per_file;
-        let element = dataset.record_element_type;
-        let sides = if !dataset.record_dims.is_empty() {
+        let row_bytes = columns_bytes(dataset);
+        let element = match row_bytes {
+            Some(_) => ElementType::Uint8,
+            None => dataset.record_element_type,
+        };
+        let sides = if let Some(bytes) = row_bytes {
+            vec![(1, bytes)]
+        } else if !dataset.record_dims.is_empty() {
             vec![explicit_sides(&dataset.record_dims)]
         } else if config.io.mode == IoMode::Reference {
             reference_sides(dataset)
@@ -78,7 +86,8 @@ impl SizeTable {
                 )));
             }
             let shape = FileShape { rows, columns, samples, element };
-            levels.push(Level { shape, file_bytes: format.file_bytes(&shape) });
+            let file_bytes = format.file_bytes(&shape);
+            levels.push(Level { shape, file_bytes, read_bytes: format.read_bytes(&shape) });
         }
         let table = SizeTable { levels, files, seed: dataset.seed, split };
         if table.total_bytes() > u128::from(u64::MAX) {
@@ -105,11 +114,20 @@ impl SizeTable {
 
     /// Exact bytes of all files, in at most 2 x 1024 additions.
     pub fn total_bytes(&self) -> u128 {
+        self.total(|level| level.file_bytes)
+    }
+
+    /// Bytes that readers of all samples of all files ask for, in at most 2 x 1024 additions.
+    pub fn read_bytes(&self) -> u128 {
+        self.total(|level| level.read_bytes)
+    }
+
+    fn total(&self, bytes: impl Fn(&Level) -> u64) -> u128 {
         let count = self.levels.len() as u64;
-        let group: u128 = self.levels.iter().map(|level| u128::from(level.file_bytes)).sum();
+        let group: u128 = self.levels.iter().map(|level| u128::from(bytes(level))).sum();
         let first_of_rest = self.files / count * count;
         let rest: u128 =
-            (first_of_rest..self.files).map(|i| u128::from(self.level(i).file_bytes)).sum();
+            (first_of_rest..self.files).map(|i| u128::from(bytes(self.level(i)))).sum();
         u128::from(self.files / count) * group + rest
     }
 
@@ -150,9 +168,19 @@ pub fn element_bytes(element: ElementType) -> u64 {
     }
 }
 
-/// Configured mean bytes of a sample: the product of `record_dims` where they are given, else
+/// Bytes of a row of a parquet file whose columns are listed: its shape is a row of so many bytes.
+fn columns_bytes(dataset: &Dataset) -> Option<u64> {
+    let listed = dataset.format == FormatKind::Parquet && !dataset.parquet.columns.is_empty();
+    listed.then(|| dataset.parquet.row_bytes())
+}
+
+/// Configured mean bytes of a sample: the sum of the columns of a parquet file, read or not, where
+/// they are listed; else the product of `record_dims` where they are given, else
 /// `record_length_bytes`.
 pub fn nominal_sample_bytes(dataset: &Dataset) -> f64 {
+    if let Some(bytes) = columns_bytes(dataset) {
+        return bytes as f64;
+    }
     if dataset.record_dims.is_empty() {
         return dataset.record_length_bytes;
     }
@@ -167,6 +195,15 @@ fn check_lengths(dataset: &Dataset) -> Result<(), PlanError> {
         return refuse(format!(
             "dataset.record_length_bytes_stdev is {stdev}; give 0 or a positive number of bytes"
         ));
+    }
+    if let Some(bytes) = columns_bytes(dataset) {
+        if stdev > 0.0 || bytes as f64 > MOST_BYTES {
+            return refuse(format!(
+                "dataset.parquet.columns add up to {bytes} bytes; they may have at most 2^52, and \
+                 no dataset.record_length_bytes_stdev"
+            ));
+        }
+        return Ok(());
     }
     if dataset.record_dims.is_empty() {
         let mean = dataset.record_length_bytes;

@@ -47,6 +47,11 @@ impl Format for Plain {
         start..start + Self::sample_bytes(shape)
     }
 
+    /// As npz is: the bytes before the samples are read with them.
+    fn read_bytes(&self, shape: &FileShape) -> u64 {
+        self.file_bytes(shape)
+    }
+
     fn layout(&self, shape: &FileShape) -> Box<dyn Layout> {
         Box::new(Whole(self.file_bytes(shape)))
     }

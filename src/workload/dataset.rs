@@ -5,11 +5,13 @@
 //! final name only after it was written whole and synced, so "there, with the planned size" means
 //! complete, and an interrupted generation can go on on any number of ranks.
 
+use super::session::root_of;
 use super::small;
-use crate::config::{Config, Dataset, IoMode};
+use crate::config::{Config, Dataset, FormatKind, IoMode, Parquet};
 use crate::plan::Plan;
 use crate::storage::Storage;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Name of the marker in the dataset root.
 pub const MARKER: &str = ".rankio-dataset.json";
@@ -94,16 +96,50 @@ impl Marker {
         else {
             return String::new();
         };
-        let differs = have.as_object().into_iter().flatten().find_map(|(key, value)| {
-            let other = want.get(key)?;
-            (other != value && !matches!(key.as_str(), "data_folder" | "keep_files"))
-                .then(|| format!("dataset.{key} is {value}, wanted {other}"))
-        });
+        let differs = first_difference("dataset", &have, &want);
         differs.unwrap_or_else(|| match self.mode == wanted.mode {
             true => "its marker's hash differs: it was edited or made by another version".into(),
             false => format!("io.mode is {:?}, wanted {:?}", self.mode, wanted.mode),
         })
     }
+}
+
+/// Settings of a dataset that leave its files as they are.
+const NOT_IN_FILES: [&str; 4] = ["data_folder", "keep_files", "coalesce_gap", "read"];
+
+/// The first setting below `path` that differs and shapes files.
+fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {
+    let below = |key: &str, one: &Value, other: &Value| {
+        let shapes_files = !NOT_IN_FILES.contains(&key);
+        shapes_files.then(|| first_difference(&format!("{path}.{key}"), one, other)).flatten()
+    };
+    match (have, want) {
+        (Value::Object(have), Value::Object(want)) => {
+            have.iter().find_map(|(key, one)| below(key, one, want.get(key)?))
+        }
+        (Value::Array(have), Value::Array(want)) if have.iter().any(Value::is_object) => {
+            if have.len() != want.len() {
+                return Some(format!("{path} has {} entries, wanted {}", have.len(), want.len()));
+            }
+            let pairs = have.iter().zip(want).enumerate();
+            pairs
+                .into_iter()
+                .find_map(|(index, (one, other))| below(&index.to_string(), one, other))
+        }
+        _ => (have != want).then(|| format!("{path} is {have}, wanted {want}")),
+    }
+}
+
+/// How the parquet files of the dataset of `config` were made, if rankio made them. What cannot be
+/// read is an error later, where the dataset is looked at.
+pub fn made_parquet(config: &Config) -> Option<Parquet> {
+    let root = root_of(config);
+    if config.dataset.format != FormatKind::Parquet || root.starts_with("null:") {
+        return None;
+    }
+    let mut store = small::connect_small(&root).ok()?;
+    let marker = Marker::read(store.as_mut(), &root).ok()??;
+    (marker.dataset.format == FormatKind::Parquet).then_some(marker.dataset.parquet)
 }
 
 /// Bytes of training and evaluation files together.

@@ -1,22 +1,25 @@
-//! Where samples lie in one file of a foreign dataset: reads as much of its index or of its first
-//! bytes as its format needs.
+//! Where samples lie in one file of a foreign dataset: reads as much of its index, of its first
+//! or of its last bytes as its format needs.
 
 use super::small;
-use crate::config::FormatKind;
+use crate::config::{FormatKind, Parquet};
+use crate::format::foreign::{PARQUET_TRAILER_BYTES, parquet_tail_bytes};
 use crate::format::{FileShape, ForeignExtents, OFFSETS_SUFFIX, SIZES_SUFFIX, SizeIndex};
 use crate::storage::Storage;
 
 /// Whether [`extents`] reads anything for files of this format.
 pub fn looks_inside(kind: FormatKind) -> bool {
-    use FormatKind::{IndexedBinary, MmapIndexedBinary, Tfrecord};
-    matches!(kind, Tfrecord | IndexedBinary | MmapIndexedBinary)
+    use FormatKind::{IndexedBinary, MmapIndexedBinary, Parquet, Tfrecord};
+    matches!(kind, Tfrecord | IndexedBinary | MmapIndexedBinary | Parquet)
 }
 
 /// Extents of the file `name`, of `size_bytes`, that is configured to have `shape`. Nothing else
-/// may be in flight on `side`. The error does not name the file.
+/// may be in flight on `side`. `settings` selects the columns of a parquet file. The error does not
+/// name the file.
 pub fn extents(
     side: &mut dyn Storage,
     kind: FormatKind,
+    settings: &Parquet,
     name: &str,
     shape: &FileShape,
     size_bytes: u64,
@@ -30,8 +33,33 @@ pub fn extents(
         FormatKind::IndexedBinary | FormatKind::MmapIndexedBinary => {
             indexed(side, name, shape, size_bytes)
         }
+        FormatKind::Parquet => parquet(side, name, size_bytes, settings),
         _ => ForeignExtents::detect(kind, size_bytes, &[], None),
     }
+}
+
+/// The footer is all that is read, and its ranges are all that is kept.
+fn parquet(
+    side: &mut dyn Storage,
+    name: &str,
+    size_bytes: u64,
+    settings: &Parquet,
+) -> Result<ForeignExtents, String> {
+    let length_of = |trailer: &[u8]| parquet_tail_bytes(trailer, size_bytes);
+    let tail = small::read_tail(side, name, size_bytes, PARQUET_TRAILER_BYTES, length_of)?;
+    ForeignExtents::parquet(&tail, size_bytes, settings)
+}
+
+/// Rows of the first row group of the parquet file `name` below `root`. The error names the file.
+pub fn first_row_group(root: &str, name: &str, settings: &Parquet) -> Result<u64, String> {
+    let mut side = small::connect_small(root)?;
+    let stat = side.stat(name).map_err(|error| error.to_string())?;
+    let at = |what: &str| format!("{}/{name}: {what}", root.trim_end_matches('/'));
+    let stat = stat.ok_or_else(|| at("not found"))?;
+    let found =
+        parquet(side.as_mut(), name, stat.size_bytes, settings).map_err(|what| at(&what))?;
+    let (rows, _) = found.row_group(0).ok_or_else(|| at("has no rows"))?;
+    Ok(rows.end)
 }
 
 /// A pass over the lengths tells whether they are all one, which needs no memory; only else are

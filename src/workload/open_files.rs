@@ -35,7 +35,7 @@ pub struct OpenFiles<'a> {
     kept: usize,
     clock: u64,
     name: String,
-    /// For index files and headers of foreign datasets; apart, because the main store has requests
+    /// For index files, headers and footers of foreign datasets; apart, because the main store has requests
     /// in flight.
     side: Option<Box<dyn Storage>>,
 }
@@ -147,7 +147,8 @@ impl<'a> OpenFiles<'a> {
             self.side = Some(small::connect_small(&self.job.store.root)?);
         }
         let side = self.side.as_mut().expect("it was just connected").as_mut();
-        foreign_files::extents(side, kind, &self.name, shape, size_bytes)
+        let settings = self.job.parquet;
+        foreign_files::extents(side, kind, settings, &self.name, shape, size_bytes)
             .map_err(|what| format!("{}: {what}", self.full_path()))
     }
 
@@ -164,17 +165,12 @@ impl<'a> OpenFiles<'a> {
             self.job.files.format().extents(&entry.shape, first, count, out);
             return Ok(());
         };
-        let last = first + count - 1;
-        let (Some(begin), Some(end)) = (foreign.extent(first), foreign.extent(last)) else {
-            return Err(format!(
-                "{}: has no sample {last}; dataset.num_samples_per_file is larger than the file",
+        foreign.append(first, count, out).map_err(|sample| {
+            format!(
+                "{}: has no sample {sample}; dataset.num_samples_per_file is larger than the file",
                 self.path(slot)
-            ));
-        };
-        if begin.start < end.end {
-            out.push(begin.start..end.end);
-        }
-        Ok(())
+            )
+        })
     }
 
     /// The store's handle.

@@ -9,7 +9,7 @@
 //! when something failed. Sample bytes are dropped as soon as they are read (and checked), so
 //! memory is threads x queue depth x block size.
 
-use crate::config::{Distribution, FormatKind, VerifyMode};
+use crate::config::{Distribution, FormatKind, Parquet, VerifyMode};
 use crate::data::Generator;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
@@ -26,6 +26,8 @@ pub struct ReadJob<'a> {
     pub files: &'a FileSet,
     /// Their format.
     pub kind: FormatKind,
+    /// Which columns are read where the format has columns.
+    pub parquet: &'a Parquet,
     /// True: rankio made the dataset, so sizes and content are known.
     pub own: bool,
     /// Makes the expected content when something is checked.

@@ -62,6 +62,7 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
     let job = ReadJob {
         files,
         kind: case.format,
+        parquet: &config.dataset.parquet,
         own: true,
         generator: None,
         verify: VerifyMode::None,

@@ -2,6 +2,7 @@
 
 use crate::config::{Engine, Io};
 use crate::storage::{Handle, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+use std::ops::Range;
 
 /// A text larger than this is no marker and no index of ours.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
@@ -46,9 +47,35 @@ pub fn each_block(
     let Some(stat) = store.stat(name).map_err(text_of)? else { return Ok(false) };
     let mode = OpenMode::Read { expected_bytes: stat.size_bytes };
     let opened = store.open(name, mode).map_err(text_of)?;
-    read_range(store, opened.handle, opened.size_bytes, visit)?;
+    read_range(store, opened.handle, 0..opened.size_bytes, visit)?;
     store.close(opened.handle).map_err(text_of)?;
     Ok(true)
+}
+
+/// The last bytes of a file of `size_bytes`: as many as `length_of` says of its last
+/// `trailer_bytes`. Nothing else may be in flight on `store`.
+pub fn read_tail(
+    store: &mut dyn Storage,
+    name: &str,
+    size_bytes: u64,
+    trailer_bytes: u64,
+    length_of: impl FnOnce(&[u8]) -> Result<u64, String>,
+) -> Result<Vec<u8>, String> {
+    let mode = OpenMode::Read { expected_bytes: size_bytes };
+    let opened = store.open(name, mode).map_err(text_of)?;
+    let mut last = |length: u64| {
+        let mut bytes = Vec::with_capacity(length as usize);
+        let range = size_bytes.saturating_sub(length)..size_bytes;
+        read_range(store, opened.handle, range, &mut |block| bytes.extend_from_slice(block))?;
+        Ok::<_, String>(bytes)
+    };
+    let length = length_of(&last(trailer_bytes)?)?;
+    if length > TEXT_BYTES_MAX {
+        return Err(format!("{length} bytes at its end are too many for an index"));
+    }
+    let bytes = last(length)?;
+    store.close(opened.handle).map_err(text_of)?;
+    Ok(bytes)
 }
 
 /// The first bytes of a file. Nothing else may be in flight on `store`.
@@ -57,7 +84,7 @@ pub fn read_head(store: &mut dyn Storage, name: &str) -> Result<Vec<u8>, String>
     let opened = store.open(name, mode).map_err(text_of)?;
     let mut bytes = Vec::new();
     let length = opened.size_bytes.min(HEAD_BYTES);
-    read_range(store, opened.handle, length, &mut |block| bytes.extend_from_slice(block))?;
+    read_range(store, opened.handle, 0..length, &mut |block| bytes.extend_from_slice(block))?;
     store.close(opened.handle).map_err(text_of)?;
     Ok(bytes)
 }
@@ -65,12 +92,12 @@ pub fn read_head(store: &mut dyn Storage, name: &str) -> Result<Vec<u8>, String>
 fn read_range(
     store: &mut dyn Storage,
     handle: Handle,
-    length: u64,
+    range: Range<u64>,
     visit: &mut dyn FnMut(&[u8]),
 ) -> Result<(), String> {
-    let mut offset = 0;
-    while offset < length {
-        let len = (length - offset).min(PART_BYTES as u64) as usize;
+    let mut offset = range.start;
+    while offset < range.end {
+        let len = (range.end - offset).min(PART_BYTES as u64) as usize;
         let buffer = store.take_buffer().ok_or("no buffer is free")?;
         store.submit(handle, Op::Read { offset, len, buffer }, 0).map_err(text_of)?;
         let completion = reap_one(store)?;

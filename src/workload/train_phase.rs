@@ -2,6 +2,7 @@
 
 use super::compute::{Draw, Pacer, unix_ns};
 use super::dataset::Standing;
+use super::foreign_files::first_row_group;
 use super::loop_metrics;
 use super::phase::{
     Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency, merge_facts,
@@ -10,7 +11,7 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{IoMode, VerifyMode};
+use crate::config::{FormatKind, IoMode, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
@@ -147,15 +148,30 @@ fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
     session.config.train.seed ^ session.world.rank().rotate_left(32) ^ stream.rotate_left(60)
 }
 
-/// Samples that are read together. The Python tool reads a file once for each of its samples.
-fn group_samples(session: &Session<'_>, files: &FileSet) -> u64 {
-    match session.config.io.mode {
-        IoMode::Native => files.format().group_samples(&files.shape(0)).max(1),
-        IoMode::Reference => 1,
+/// Samples that are read together. The Python tool reads a file once for each of its samples. A
+/// foreign parquet file is asked, the first one by rank 0 for all; collective.
+fn group_samples(session: &Session<'_>, files: &FileSet, own: bool) -> u64 {
+    let dataset = &session.config.dataset;
+    if session.config.io.mode == IoMode::Reference {
+        return 1;
     }
+    if own || dataset.format != FormatKind::Parquet {
+        return files.format().group_samples(&files.shape(0)).max(1);
+    }
+    let mut rows = Vec::new();
+    if session.world.is_root() {
+        let mut name = String::new();
+        files.name(0, &mut name);
+        match first_row_group(&session.root, &name, &dataset.parquet) {
+            Ok(found) => rows = found.to_le_bytes().to_vec(),
+            Err(message) => session.world.fail(&message),
+        }
+    }
+    let rows = session.world.broadcast(rows);
+    u64::from_le_bytes(rows.try_into().expect("eight bytes were sent"))
 }
 
-/// Everything the I/O threads of a loop need.
+/// Everything the I/O threads of a loop need. Collective.
 pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bool) -> ReadJob<'a> {
     let config = session.config;
     let verify = config.verify.mode;
@@ -163,6 +179,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
     ReadJob {
         files,
         kind: config.dataset.format,
+        parquet: &config.dataset.parquet,
         own,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
@@ -172,7 +189,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         block_bytes: config.io.block_size,
         threads: threads as usize,
         window: window_batches(threads, config.reader.prefetch_size),
-        group: group_samples(session, files),
+        group: group_samples(session, files, own),
         preprocess: config.reader.preprocess_time,
         last_words: Some(session.world.last_words()),
     }

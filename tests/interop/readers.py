@@ -2,9 +2,9 @@
 
     readers.py FOLDER [--samples N] [--dtype uint8] [--chunks 1,64,64]
 
-numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV; TFRecord files are taken apart
-here, with google-crc32c for the checksums and protobuf for the examples, and indexed binary by its
-two indexes. The kind of a file is its suffix.
+numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet; TFRecord files
+are taken apart here, with google-crc32c for the checksums and protobuf for the examples, and indexed
+binary by its two indexes. The kind of a file is its suffix.
 One line for each kind; exit code 1 names the first file that a reader refuses.
 """
 
@@ -18,6 +18,8 @@ import google_crc32c
 import h5py
 import numpy as np
 import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
@@ -179,6 +181,79 @@ def read_image(kind):
     return read
 
 
+def expected_type(name, options):
+    """Type of a column: that of the samples for `data`, else the column's name says it."""
+    if name == "data":
+        return pa.list_(pa.field("element", pa.from_numpy_dtype(options.dtype)))
+    name, _, size = name.partition("_x")
+    if name == "binary":
+        return pa.binary(int(size))
+    element = pa.type_for_alias({"float16": "halffloat"}.get(name, name))
+    return pa.list_(pa.field("element", element)) if size else element
+
+
+def value_bytes(chunk):
+    """The values of a chunk, lists flattened, as little-endian bytes; bools take one byte."""
+    array = pa.concat_arrays(chunk.chunks) if isinstance(chunk, pa.ChunkedArray) else chunk
+    require(array.null_count == 0, "nulls")
+    if pa.types.is_list(array.type):
+        array = array.flatten()
+    require(array.null_count == 0, "nulls in lists")
+    if pa.types.is_boolean(array.type):
+        return np.asarray(array.cast(pa.uint8())).tobytes()
+    if pa.types.is_fixed_size_binary(array.type):
+        return b"".join(array.to_pylist())
+    return np.asarray(array).tobytes()
+
+
+def check_last_values(path, chunk, field, values):
+    """Decoded values against the bytes in the file: those at the end of the chunk are the values of
+    its last page, or the dictionary's indexes of them. 16-bit values are spread over their range."""
+    element = field.value_type if pa.types.is_list(field) else field
+    end = chunk.total_compressed_size + (
+        chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
+    if pa.types.is_boolean(element):
+        return
+    by_index = chunk.has_dictionary_page
+    width = 1 if by_index else (element.bit_width // 8)
+    count = min(chunk.num_values, 1000)
+    padding = -chunk.num_values % 8 if by_index else 0
+    with open(path, "rb") as file:
+        file.seek(end - padding - count * width)
+        raw = file.read(count * width)
+    if by_index and element.bit_width == 16:
+        raw = (np.frombuffer(raw, np.uint8).astype(np.uint16) * 257).tobytes()
+    require(values[-len(raw):] == raw, "decoded values are not the bytes of the file")
+
+
+def read_parquet(path, options):
+    file = pq.ParquetFile(path)
+    metadata, decoded = file.metadata, 0
+    require(options.samples in (None, metadata.num_rows), f"{metadata.num_rows} rows")
+    for field in file.schema_arrow:
+        wanted = expected_type(field.name, options)
+        require(field.type == wanted, f"column {field.name} is {field.type}")
+        require(field.nullable, f"column {field.name} is required")
+    for group in range(metadata.num_row_groups):
+        rows, table = metadata.row_group(group), file.read_row_group(group)
+        table.validate(full=True)
+        require(table.num_rows == rows.num_rows, f"{table.num_rows} rows in group {group}")
+        bytes_of_chunks = 0
+        for index, name in enumerate(table.column_names):
+            chunk = rows.column(index)
+            require(chunk.compression == "UNCOMPRESSED", f"{name} is {chunk.compression}")
+            require(chunk.statistics.null_count == 0, f"{name} has nulls")
+            require(not chunk.statistics.has_min_max, f"{name} has a least value")
+            bytes_of_chunks += chunk.total_compressed_size
+            values = value_bytes(table.column(index))
+            single_page = chunk.total_compressed_size < 1 << 20
+            if single_page or not chunk.has_dictionary_page:
+                check_last_values(path, chunk, table.schema.field(index).type, values)
+            decoded += len(values)
+        require(rows.total_byte_size == bytes_of_chunks, f"bytes of group {group}")
+    return decoded
+
+
 def check_chunks(dataset):
     """Chunks lie in row-major order of their coordinates, back to back."""
     grid = [-(-side // chunk) for side, chunk in zip(dataset.shape, dataset.chunks)]
@@ -253,6 +328,7 @@ READERS = {
     ".tfrecord": read_tfrecord,
     ".jpeg": read_image("JPEG"),
     ".png": read_image("PNG"),
+    ".parquet": read_parquet,
     ".hdf5": read_hdf5,
     ".hdf5_opt": read_hdf5,
     ".csv": read_csv,

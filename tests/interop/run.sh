@@ -33,7 +33,7 @@ quietly python3 -m venv "$work/venv"
 quietly "$work/venv/bin/pip" install --disable-pip-version-check -r "$here/requirements.txt"
 
 # One dataset for each format; the second has odd sides, wide elements and files of many chunks.
-for format in npz npy tfrecord jpeg png hdf5 csv indexed_binary mmap_indexed_binary; do
+for format in npz npy tfrecord jpeg png hdf5 csv indexed_binary mmap_indexed_binary parquet; do
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
         --data-dir "$work/small/$format" --results-dir "$work/results"
     quietly "$rankio" datagen "$here/small.yaml" --set "dataset.format=$format" \
@@ -49,10 +49,13 @@ for datasets in 1 3; do
         --set 'dataset.hdf5.chunk_dims=[2, 2, 16, 7]' \
         --data-dir "$work/chunks/$datasets" --results-dir "$work/results"
 done
+quietly "$rankio" datagen "$here/parquet.yaml" --data-dir "$work/columns" \
+    --results-dir "$work/results"
 echo "rankio's files in other readers:"
 "$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
 "$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
 "$work/venv/bin/python" "$here/readers.py" "$work/chunks" --samples 3 --dtype int16 --chunks 2,2,16,7
+"$work/venv/bin/python" "$here/readers.py" "$work/columns" --samples 5003
 
 if [ -z "$fixtures" ]; then
     echo "left out: DLIO's files in rankio (no SHARED_DIR given)"

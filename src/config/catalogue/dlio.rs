@@ -38,11 +38,11 @@ const COLUMN: &[Field] = &[
     Field { name: "name", kind: TEXT, required: true },
     Field { name: "dtype", kind: Kind::Choice(COLUMN_TYPES), required: false },
     Field { name: "size", kind: POSITIVE, required: false },
-    Field { name: "read", kind: BOOL, required: false },
+    Field { name: "read", kind: Kind::Optional(&BOOL), required: false },
 ];
 
 const CHECKPOINT_SIZES: &str = "it only sizes checkpoints, which this version does not write";
-const PARQUET: &str = "it only shapes parquet files, which this version does not have";
+const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
 const NO_CHECKPOINT: &str = "workflow.checkpoint is False";
@@ -116,18 +116,15 @@ pub(super) const DATASET: &[Key] = &[
     ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
     ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
     ignored("dataset.generation_buffer_size", BYTES, "buffers follow io.max_buffer_bytes"),
-    ignored(
-        "dataset.data_gen_method",
-        Kind::Choice(&["dgen", "numpy"]),
-        "rankio has its own generator (dataset.pattern)",
-    ),
+    ignored("dataset.data_gen_method", Kind::Choice(&["dgen", "numpy"]), OWN_GENERATOR),
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
-    ignored("dataset.parquet.columns", Kind::Records(COLUMN), PARQUET),
-    ignored("dataset.parquet.row_group_size", POSITIVE, PARQUET),
+    typed("dataset.parquet.columns", Kind::Records(COLUMN)),
+    typed("dataset.parquet.row_group_size", POSITIVE),
+    typed("dataset.parquet.coalesce_gap", BYTES),
     ignored("dataset.parquet.read_mode", WORD, NO_READER),
-    ignored("dataset.parquet.partition_by", WORD, PARQUET),
-    ignored("dataset.parquet.generation_batch_size", COUNT, PARQUET),
-    ignored("dataset.parquet.use_s3dlio_gen", BOOL, PARQUET),
+    ignored("dataset.parquet.partition_by", WORD, "no partition column is named"),
+    ignored("dataset.parquet.generation_batch_size", COUNT, "rows are made as they are written"),
+    ignored("dataset.parquet.use_s3dlio_gen", BOOL, OWN_GENERATOR),
 ];
 
 /// `reader` (also `data_reader`).
