@@ -47,7 +47,8 @@ fn data_moves_through_io_uring_and_o_direct_only() {
     assert!(seen.direct.len() >= 12, "opened with O_DIRECT: {:?}", seen.direct);
     // Looking which pages are in memory maps a file and asks, but touches no page.
     assert_eq!(seen.mapped, seen.looks, "mapped for more than a look at residency");
-    assert_eq!(seen.mapped, seen.cached, "opened without O_DIRECT for more than such a look");
+    // Each look maps twice: once far beyond the end, to see whether the kernel tells the truth.
+    assert_eq!(seen.mapped, 2 * seen.cached, "opened without O_DIRECT for more than a look");
 }
 
 #[derive(Default)]

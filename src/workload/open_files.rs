@@ -35,8 +35,8 @@ pub struct OpenFiles<'a> {
     kept: usize,
     clock: u64,
     name: String,
-    /// For index files, headers and footers of foreign datasets; apart, because the main store has requests
-    /// in flight.
+    /// For index files, headers and footers of foreign datasets; apart, because the main store has
+    /// requests in flight.
     side: Option<Box<dyn Storage>>,
 }
 
