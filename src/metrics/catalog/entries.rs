@@ -269,13 +269,15 @@ pub const CATALOG: &[Section] = &[
                 "phases[].latency_ns.read",
                 "ns",
                 Merge::Histogram,
-                "From submission to completion of a read.",
+                "From handing a read to the store until an I/O thread takes its completion; \
+                 checking content or preprocess_time on that thread delays it.",
             ),
             metric(
                 "phases[].latency_ns.write",
                 "ns",
                 Merge::Histogram,
-                "From submission to completion of a write.",
+                "From handing a write to the store until an I/O thread takes its completion; \
+                 checking content or preprocess_time on that thread delays it.",
             ),
             metric("phases[].latency_ns.sync", "ns", Merge::Histogram, "Duration of a sync."),
             metric(
