@@ -8,6 +8,7 @@ mod crew;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
+mod file_writer;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
