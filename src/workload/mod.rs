@@ -14,6 +14,7 @@ mod loop_metrics;
 mod open_files;
 mod partials;
 pub mod phase;
+mod place;
 mod read_thread;
 pub mod readback;
 pub mod reader;
