@@ -194,6 +194,11 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         ));
     }
     let workflow = &config.workflow;
+    if workflow.checkpoint {
+        return Err("workflow.checkpoint: True: checkpoints can be planned in this version, not \
+                    written; set it to False"
+            .into());
+    }
     if !workflow.train && !workflow.generate_data {
         return Err(
             "workflow: neither train nor generate_data is True, so there is nothing to do; \

@@ -13,12 +13,6 @@ const SAMPLES_MAX: u128 = 1 << 62;
 /// Refuses settings that contradict each other.
 pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
     let refuse = |path: &str, text: &str| Err(sources.error_about(path, text));
-    if config.workflow.checkpoint {
-        return refuse(
-            "workflow.checkpoint",
-            "checkpoints are not available in this version; set it to False",
-        );
-    }
     check_dataset(sources, &config.dataset)?;
     if config.dataset.format == FormatKind::Parquet {
         check_parquet(sources, &config.dataset)?;

@@ -10,11 +10,13 @@
 
 pub mod catalogue;
 mod check;
+mod checkpoint;
 mod coerce;
 mod containers;
 mod defaults;
 pub mod kind;
 mod locate;
+mod model;
 mod parquet;
 mod resolve;
 mod source;
@@ -22,6 +24,10 @@ pub mod types;
 pub mod units;
 mod written;
 
+pub use checkpoint::{
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+};
+pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use types::*;
 

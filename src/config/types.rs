@@ -1,5 +1,7 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::checkpoint::Checkpoint;
+use super::model::Model;
 use super::parquet::Parquet;
 use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,8 @@ pub struct Config {
     pub metric: Metric,
     /// `output`.
     pub output: Output,
+    /// `checkpoint`.
+    pub checkpoint: Checkpoint,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
@@ -68,20 +72,6 @@ impl Default for Workflow {
             checkpoint: false,
             profiling: false,
         }
-    }
-}
-
-/// `model`: a label here; sizes matter to checkpoints only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// Name of the model, used in reports.
-    pub name: String,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Model { name: "default".into() }
     }
 }
 

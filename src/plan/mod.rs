@@ -5,6 +5,7 @@
 //! of at most 1024 strata (`sizes`), names and orders are computed (`names`, `permutation`,
 //! `order`). A plan for 10^9 samples and 100,000 ranks is made in the time of one for ten.
 
+mod checkpoint;
 mod demand;
 mod files;
 mod identity;
@@ -21,6 +22,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{
+    CheckpointPlan, Grid, LayerKind, ModelFigures, Place, RankClass, ShardFile, ShardKind,
+};
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
 pub use identity::CONTENT_VERSION;
