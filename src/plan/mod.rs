@@ -27,7 +27,7 @@ pub use checkpoint::{
 };
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
-pub use identity::CONTENT_VERSION;
+pub use identity::{CONTENT_VERSION, digest};
 pub use memory::Memory;
 pub use order::EpochOrder;
 pub use permutation::Permutation;

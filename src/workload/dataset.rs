@@ -108,7 +108,7 @@ impl Marker {
 const NOT_IN_FILES: [&str; 4] = ["data_folder", "keep_files", "coalesce_gap", "read"];
 
 /// The first setting below `path` that differs and shapes files.
-fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {
+pub(super) fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {
     let below = |key: &str, one: &Value, other: &Value| {
         let shapes_files = !NOT_IN_FILES.contains(&key);
         shapes_files.then(|| first_difference(&format!("{path}.{key}"), one, other)).flatten()

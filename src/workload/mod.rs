@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+pub mod checkpoint;
 mod claim;
 pub mod clean;
 pub mod compute;
