@@ -4,11 +4,14 @@
 mod folder;
 mod manifest;
 mod names;
+mod read_shards;
+mod restore;
 mod save;
 mod tally;
 mod write_shards;
 
 pub use folder::MARKER;
+use restore::Restorer;
 pub use save::{Saver, write_threads};
 
 use super::phase::Reduced;
@@ -104,6 +107,8 @@ fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
 pub struct Checkpointed {
     /// Writing, on rank 0.
     pub saved: Option<Reduced>,
+    /// Reading, on rank 0.
+    pub restored: Option<Reduced>,
     /// Bytes over time on this rank.
     pub series: Vec<(&'static str, Series)>,
     /// Interrupted: not all was done.
@@ -121,10 +126,13 @@ pub fn run(
     let target = Target::new(session.config, session.world.size());
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed { saved: None, series: Vec::new(), partial: false };
-    let writes = session.config.checkpoint.num_checkpoints_write;
-    if writes > 0 {
+    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let checkpoint = &session.config.checkpoint;
+    if checkpoint.num_checkpoints_write > 0 {
         save_all(session, plan, &target, (run_id, overwrite), &mut logs, &mut done)?;
+    }
+    if checkpoint.num_checkpoints_read > 0 && !done.partial {
+        restore_all(session, plan, &target, &mut logs, &mut done)?;
     }
     let end_unix_ns = super::compute::unix_ns();
     log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
@@ -159,6 +167,33 @@ fn save_all(
     Ok(())
 }
 
+fn restore_all(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    target: &Target,
+    logs: &mut Vec<(String, CheckpointLog)>,
+    done: &mut Checkpointed,
+) -> Result<(), String> {
+    let reads = session.config.checkpoint.num_checkpoints_read;
+    let found = restore::available(session, plan, target, reads)?;
+    let threads = restore::read_threads(session);
+    let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
+    let mut restorer = Restorer::new(session, plan, target, &live)?;
+    let line = progress(session, "checkpoint_restore", restorer.files() * reads);
+    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+        for (number, whole) in found.into_iter().enumerate() {
+            pause(session);
+            let Some(log) = restorer.restore(whole)? else { return Ok(true) };
+            logs.push((format!("load_ckpt{}", number + 1), log));
+        }
+        Ok::<bool, String>(false)
+    });
+    done.partial = outcome?;
+    done.restored = restorer.finish();
+    done.series.push(("checkpoint_restore", series));
+    Ok(())
+}
+
 fn progress(session: &Session<'_>, phase: &str, files: u64) -> Option<(Progress, Unit)> {
     let root = session.world.is_root();
     root.then(|| (Progress::new(phase, files, session.quiet), Unit::Samples))
@@ -181,5 +216,6 @@ fn pause(session: &Session<'_>) {
 pub(super) fn add_to(phases: &mut Phases, done: Checkpointed) {
     phases.partial |= done.partial;
     phases.reduced.extend(done.saved);
+    phases.reduced.extend(done.restored);
     phases.series.extend(done.series);
 }
