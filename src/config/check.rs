@@ -13,9 +13,14 @@ const SAMPLES_MAX: u128 = 1 << 62;
 /// Refuses settings that contradict each other.
 pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
     let refuse = |path: &str, text: &str| Err(sources.error_about(path, text));
-    check_dataset(sources, &config.dataset)?;
-    if config.dataset.format == FormatKind::Parquet {
-        check_parquet(sources, &config.dataset)?;
+    if config.workflow.checkpoint {
+        super::check_checkpoint::check(sources, config)?;
+    }
+    if config.workflow.uses_dataset() {
+        check_dataset(sources, &config.dataset)?;
+        if config.dataset.format == FormatKind::Parquet {
+            check_parquet(sources, &config.dataset)?;
+        }
     }
     if config.workflow.evaluation && config.dataset.num_files_eval == 0 {
         return refuse(

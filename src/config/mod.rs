@@ -10,6 +10,7 @@
 
 pub mod catalogue;
 mod check;
+mod check_checkpoint;
 mod checkpoint;
 mod coerce;
 mod containers;

@@ -47,7 +47,7 @@ pub enum Framework {
     Pytorch,
 }
 
-/// `workflow`: the phases that run, in the order datagen, training with evaluation.
+/// `workflow`: the phases that run, in the order datagen, training with evaluation, checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workflow {
@@ -72,6 +72,14 @@ impl Default for Workflow {
             checkpoint: false,
             profiling: false,
         }
+    }
+}
+
+impl Workflow {
+    /// Whether a phase makes or reads a dataset. A file that asks for no phase is taken for one
+    /// about its dataset.
+    pub fn uses_dataset(&self) -> bool {
+        self.generate_data || self.train || self.evaluation || !self.checkpoint
     }
 }
 

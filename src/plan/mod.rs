@@ -23,7 +23,8 @@ mod testing;
 mod tests;
 
 pub use checkpoint::{
-    CheckpointPlan, Grid, LayerKind, ModelFigures, Place, RankClass, ShardFile, ShardKind,
+    CheckpointPlan, Grid, HostBytes, LayerKind, ModelFigures, Place, Placement, RankClass,
+    ShardFile, ShardKind,
 };
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
@@ -34,7 +35,7 @@ pub use permutation::Permutation;
 pub use rules::MinimumDataset;
 pub use sizes::{Level, SizeTable, element_bytes, nominal_sample_bytes};
 
-use crate::config::{Config, IoMode, Shuffle};
+use crate::config::{Config, Dataset, IoMode, Shuffle};
 use crate::format::{self, Format};
 use order::{Arrangement, Dealing};
 use permutation::key_of;
@@ -98,10 +99,12 @@ pub struct SampleId {
 /// A whole plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Training files.
+    /// Training files; those of the defaults where nothing uses a dataset.
     pub train: FileSet,
     /// Evaluation files, if any.
     pub valid: Option<FileSet>,
+    /// Checkpoints, if any.
+    pub checkpoint: Option<CheckpointPlan>,
     /// World it is made for.
     pub world: WorldShape,
     config: Config,
@@ -122,7 +125,9 @@ impl Plan {
     /// a format that is not available, no full step where the workload trains or evaluates, more
     /// steps than there are, more buffers than allowed.
     pub fn new(config: &Config, world: WorldShape) -> Result<Plan, PlanError> {
-        let format = format::for_dataset(&config.dataset).map_err(PlanError)?;
+        let unused = !config.workflow.uses_dataset();
+        let dataset = if unused { &Dataset::default() } else { &config.dataset };
+        let format = format::for_dataset(dataset).map_err(PlanError)?;
         Plan::with_format(config, world, Arc::from(format))
     }
 
@@ -133,7 +138,13 @@ impl Plan {
         format: Arc<dyn Format>,
     ) -> Result<Plan, PlanError> {
         let world = WorldShape { hosts: world.hosts.max(1), ..world };
+        let mut config = config.clone();
+        if !config.workflow.uses_dataset() {
+            config.dataset = Dataset::default();
+        }
+        let config = &config;
         check(config, world)?;
+        let checkpoint = CheckpointPlan::new(config, world.ranks)?;
         let train = FileSet::new(config, Split::Train, format.clone())?;
         let valid = match config.dataset.num_files_eval {
             0 => None,
@@ -155,6 +166,7 @@ impl Plan {
         Ok(Plan {
             train,
             valid,
+            checkpoint,
             world,
             config,
             train_dealing,
@@ -222,6 +234,12 @@ impl Plan {
     /// counts them.
     pub fn bytes_read_per_epoch(&self) -> u64 {
         (self.real_sample_bytes() * self.samples_per_epoch() as f64).round() as u64
+    }
+
+    /// Whether the run makes, reads or evaluates a dataset. Without one, [`Plan::train`] is a
+    /// placeholder.
+    pub fn has_dataset(&self) -> bool {
+        self.config.workflow.uses_dataset()
     }
 
     /// What training asks of storage; None where a step takes no time.

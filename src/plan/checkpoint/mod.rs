@@ -5,10 +5,13 @@
 //! ranks with equal files form one [`RankClass`], so that nothing grows with the number of ranks.
 
 mod model;
+mod placement;
+pub(super) mod show;
 #[cfg(test)]
 mod tests;
 
 pub use model::{LayerKind, ModelFigures};
+pub use placement::{HostBytes, Placement};
 
 use super::PlanError;
 use crate::config::{CheckpointMode, Config, Framework};
