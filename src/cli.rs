@@ -54,6 +54,10 @@ pub struct WorkloadArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
+    /// Batch and compute time of this accelerator for the workload's model, e.g. h100; --set wins.
+    #[arg(long, value_name = "NAME")]
+    pub accelerator: Option<String>,
+
     /// Dataset root (holds train/ and valid/): a path or null://. Replaces dataset.data_folder.
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,

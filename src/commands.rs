@@ -251,8 +251,8 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
 
 /// The workload files with the command line laid over them, `options` last.
 fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loaded, String> {
-    let mut loaded =
-        config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
+    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
+        .map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
     if let Some(root) = &files.data_dir {
         config.dataset.data_folder = root.clone();
