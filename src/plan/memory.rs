@@ -10,14 +10,17 @@ use crate::config::Config;
 const ALIGNMENT_SLACK_BYTES: u64 = 8192;
 /// Buffers are whole pages.
 const PAGE_BYTES: u64 = 4096;
+/// The buffers of a thread are whole huge pages, where `io.huge_pages` asks for them.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// What a reader keeps for each sample of a batch that it was handed: identity, extent, state.
 const BYTES_PER_SAMPLE: u64 = 64;
 
 /// Memory of one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack; twice that with
-    /// evaluations, whose threads come while those of the training keep theirs.
+    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack, in whole huge
+    /// pages for each thread; twice that with evaluations, whose threads come while those of the
+    /// training keep theirs.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
@@ -41,8 +44,10 @@ impl Memory {
         let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
             .next_multiple_of(u128::from(PAGE_BYTES));
         let sets = if config.workflow.evaluation { 2 } else { 1 };
-        let requests = u128::from(reader.read_threads) * u128::from(io.queue_depth);
-        let buffers = requests.saturating_mul(buffer).saturating_mul(sets);
+        let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
+        let thread = u128::from(io.queue_depth).saturating_mul(buffer);
+        let thread = thread.checked_next_multiple_of(pages).unwrap_or(u128::MAX);
+        let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
         let batch = reader.batch_size.max(reader.batch_size_eval);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
@@ -83,8 +88,10 @@ mod tests {
         config.reader.read_threads = 4;
         config.reader.batch_size = 7;
         let memory = Memory::new(&config).unwrap();
-        assert_eq!(memory.buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
+        assert_eq!(memory.buffers_bytes, 4 * (10 << 20), "8 x (1 MiB + 8 KiB) in pages of 2 MiB");
         assert_eq!(memory.bookkeeping_bytes, 3 * 7 * 64);
+        config.io.huge_pages = false;
+        assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
         config.io.block_size = 4097;
         assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
         config.dataset.num_files_train = 1 << 40;
