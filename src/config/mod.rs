@@ -8,6 +8,7 @@
 //! key, `coerce` takes the value in any of its spellings, `resolve` puts it into its field or notes
 //! that it has no effect, `check` compares fields.
 
+mod cache;
 pub mod catalogue;
 mod check;
 mod coerce;
@@ -22,6 +23,7 @@ pub mod types;
 pub mod units;
 mod written;
 
+pub use cache::CacheMode;
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use types::*;
 
