@@ -78,11 +78,12 @@ pub struct IoArgs {
     #[arg(long, value_enum)]
     pub engine: Option<EngineArg>,
 
-    /// O_DIRECT (the default).
+    /// O_DIRECT (the default): io.cache direct.
     #[arg(long, conflicts_with = "buffered")]
     pub direct: bool,
 
-    /// Through the page cache; the verdict will say so.
+    /// Through the page cache; the verdict will say so. io.cache keep, unless the file has drop or
+    /// evict.
     #[arg(long)]
     pub buffered: bool,
 

@@ -9,6 +9,7 @@
 //! that it has no effect, `check` compares fields.
 
 mod accelerators;
+mod cache;
 pub mod catalogue;
 mod check;
 mod coerce;
@@ -24,6 +25,7 @@ pub mod units;
 mod written;
 
 pub use accelerators::{Accelerator, accelerators};
+pub use cache::CacheMode;
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use types::*;
 
