@@ -16,6 +16,8 @@ mod defaults;
 pub mod kind;
 mod locate;
 mod parquet;
+mod profiling;
+mod requests;
 mod resolve;
 mod source;
 pub mod types;
@@ -23,6 +25,7 @@ pub mod units;
 mod written;
 
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
+pub use profiling::{Profiler, Profiling};
 pub use types::*;
 
 use std::path::PathBuf;
@@ -58,9 +61,11 @@ pub struct Loaded {
 /// ...`.
 pub fn load(files: &[PathBuf], overrides: &[String]) -> Result<Loaded, ConfigError> {
     let sources = source::Sources::read(files, overrides)?;
-    let (config, notes) = resolve::resolve(&sources)?;
+    let (config, mut notes) = resolve::resolve(&sources)?;
     check::check(&sources, &config)?;
     containers::check(&sources, &config)?;
+    requests::check(&sources, &config)?;
+    profiling::check(&sources, &config, &mut notes)?;
     let effective_yaml = effective_yaml(&config)?;
     Ok(Loaded { config, notes, effective_yaml })
 }

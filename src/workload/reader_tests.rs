@@ -64,6 +64,7 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
         kind: case.format,
         parquet: &config.dataset.parquet,
         own: true,
+        whole: false,
         generator: None,
         verify: VerifyMode::None,
         verify_fraction: 1.0,
