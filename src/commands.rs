@@ -21,9 +21,11 @@ const LET_RANK_0_SPEAK: Duration = Duration::from_millis(500);
 /// Prints clap's message once, whatever the number of ranks; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        if launcher_rank() == 0 {
-            // Nothing is left to be done where even this cannot be printed.
-            let _ = error.print();
+        if launcher_rank() == 0
+            && let Err(what) = error.print()
+            && what.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return fail(&format!("standard output cannot be written: {what}; send it elsewhere"));
         }
         return ExitCode::SUCCESS;
     }
@@ -56,8 +58,7 @@ fn fail(message: &str) -> ExitCode {
 pub fn plan(args: &PlanArgs) -> ExitCode {
     let outcome = load(&args.workload, |_| Ok(())).and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
-            Some(text) => config::units::parse_bytes(text)
-                .map_err(|what| format!("--memory-per-host {text}: {what}"))?,
+            Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
         };
         let shape = WorldShape { ranks: args.ranks, hosts: args.hosts, memory_per_host_bytes };
@@ -66,14 +67,28 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
     match outcome {
         Err(message) => refuse(&message),
         Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
-        Ok(plan) if args.json => {
-            crate::report::screen::print(&format!("{:#}", plan.to_json()));
-            ExitCode::SUCCESS
-        }
-        Ok(plan) => {
-            crate::report::screen::print(plan.to_text().trim_end());
-            ExitCode::SUCCESS
-        }
+        Ok(plan) if args.json => print(&format!("{:#}", plan.to_json())),
+        Ok(plan) => print(plan.to_text().trim_end()),
+    }
+}
+
+/// Memory of a host as the user gave it, bytes.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match config::units::parse_bytes(text) {
+        Ok(0) => Err(format!(
+            "--memory-per-host {text}: no host has no memory; give a size such as 256GiB, or leave \
+             it out for this host's"
+        )),
+        Ok(bytes) => Ok(bytes),
+        Err(what) => Err(format!("--memory-per-host {text}: {what}")),
+    }
+}
+
+/// Prints the output of a command, all that it had to do.
+fn print(text: &str) -> ExitCode {
+    match crate::report::screen::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
     }
 }
 
@@ -360,8 +375,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            crate::report::screen::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
-            ExitCode::SUCCESS
+            print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files))
         }
         Err(message) => fail(&message),
     }
@@ -375,8 +389,5 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
-    if launcher_rank() == 0 {
-        crate::report::screen::print(text.trim_end());
-    }
-    ExitCode::SUCCESS
+    if launcher_rank() == 0 { print(text.trim_end()) } else { ExitCode::SUCCESS }
 }

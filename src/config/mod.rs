@@ -18,6 +18,8 @@ mod defaults;
 pub mod kind;
 mod locate;
 mod parquet;
+mod profiling;
+mod requests;
 mod resolve;
 mod source;
 pub mod types;
@@ -27,6 +29,7 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
+pub use profiling::{Profiler, Profiling};
 pub use types::*;
 
 use std::path::PathBuf;
@@ -78,9 +81,11 @@ pub fn load_for(
     if let Some(accelerator) = accelerator {
         sources.take_accelerator(accelerator)?;
     }
-    let (config, notes) = resolve::resolve(&sources)?;
+    let (config, mut notes) = resolve::resolve(&sources)?;
     check::check(&sources, &config)?;
     containers::check(&sources, &config)?;
+    requests::check(&sources, &config)?;
+    profiling::check(&sources, &config, &mut notes)?;
     let effective_yaml = effective_yaml(&config)?;
     Ok(Loaded { config, notes, effective_yaml })
 }

@@ -40,7 +40,7 @@ fn ignored(key: &Key, reason: &str) -> String {
 }
 
 /// The value of `entry` in the form of its field.
-fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
+pub(super) fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
     let companion = STDEV_OF.iter().find(|(_, time)| *time == entry.key.path);
     let stdev = companion.and_then(|(stdev, _)| sources.get(stdev));
     let joined = match stdev {
@@ -102,6 +102,7 @@ fn fold(
         }
     }
     fold_sizes(sources, config, notes)?;
+    super::requests::fold(sources, config, notes)?;
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
     fold_storage(sources, config, notes)?;
@@ -154,16 +155,6 @@ fn fold_sizes(
             "dataset.record_length_bytes: no effect: dataset.parquet.columns add up to \
              {row_bytes} bytes"
         ));
-    }
-    if let Some(entry) = sources.get("dataset.num_files_generated") {
-        let train = dataset.num_files_train;
-        if converted(sources, entry)?.as_u64() != Some(train) {
-            let text = format!(
-                "must be dataset.num_files_train ({train}): reading a part of a dataset is not \
-                 available in this version"
-            );
-            return Err(sources.error(entry, &[], &text));
-        }
     }
     Ok(())
 }

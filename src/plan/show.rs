@@ -46,7 +46,7 @@ fn dataset(plan: &Plan) -> Value {
     section.insert("nominal_bytes_per_sample".into(), json!(nominal_sample_bytes(dataset)));
     section
         .insert("nominal_stdev_bytes_per_sample".into(), json!(dataset.record_length_bytes_stdev));
-    append_files(&plan.train, &mut section);
+    append_files(&plan.generated, &mut section);
     let total = total_bytes(&plan.train);
     section.insert("bytes_per_rank".into(), json!(total.div_ceil(plan.world.ranks)));
     section.insert("bytes_per_host".into(), json!(total.div_ceil(plan.world.hosts)));
@@ -97,10 +97,19 @@ fn training(plan: &Plan) -> Value {
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
     });
+    if let Some(files) = part(plan) {
+        section["files"] = json!(files);
+    }
     if reads_other_bytes(plan) {
         section["bytes_read_per_epoch"] = json!(plan.bytes_read_per_epoch());
     }
     section
+}
+
+/// Files that are trained on, where they are not all.
+fn part(plan: &Plan) -> Option<u64> {
+    let files = plan.train.files();
+    (files != plan.generated.files()).then_some(files)
 }
 
 /// Whether reading all samples is not reading all bytes.
@@ -200,7 +209,7 @@ pub fn text(plan: &Plan) -> String {
 }
 
 fn dataset_rows(plan: &Plan, table: &mut Table) {
-    let files = &plan.train;
+    let files = &plan.generated;
     let total = total_bytes(files);
     let (least, most) = files.sizes().range_bytes();
     let format = json!(plan.config.dataset.format);
@@ -244,6 +253,10 @@ fn files_line(files: &FileSet) -> String {
 fn training_rows(plan: &Plan, table: &mut Table) {
     let config = &plan.config;
     table.row("training", "epochs", grouped(config.train.epochs));
+    if let Some(files) = part(plan) {
+        let of = grouped(plan.generated.files());
+        table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
+    }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
     table.row("", "steps", format!("{steps} for each epoch and rank"));

@@ -85,6 +85,7 @@ fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a
         kind: case.format,
         parquet: &config.dataset.parquet,
         own: true,
+        whole: false,
         generator: None,
         verify: VerifyMode::None,
         verify_fraction: 1.0,
