@@ -13,6 +13,7 @@ mod file_writer;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
+mod page_cache;
 mod partials;
 pub mod phase;
 mod place;

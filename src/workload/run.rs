@@ -11,7 +11,7 @@ use super::{calibrate, checkpoint, datagen, readback};
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{CheckpointPlan, Plan};
+use crate::plan::Plan;
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, Status};
 use crate::world::World;
@@ -24,8 +24,6 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
-    /// What a checkpoint is made of; None where the workload has none.
-    pub checkpoint: Option<CheckpointPlan>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -83,11 +81,10 @@ pub fn execute(
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        let log = rank_log(&session, &folder)?;
-        train(&session, log, &mut phases)?;
+        train(&session, &folder, &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
-    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
+    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &plan.checkpoint) {
         let mut log = rank_log(&session, &folder)?;
         let claim = (run_id.as_str(), request.overwrite);
         let done = checkpoint::run(&session, plan, &mut log, claim)?;
@@ -109,23 +106,6 @@ pub fn execute(
         remove_dataset(&session, foreign)?;
     }
     Ok(finished)
-}
-
-/// This rank's files in DLIO's manner.
-fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
-    let world = session.world;
-    let mut own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
-    own_host.ranks = world.ranks_on_host();
-    let config = &session.config.dataset;
-    let data_gib = data_gib_per_host(
-        &own_host,
-        world.size(),
-        config.num_files_train,
-        config.num_samples_per_file,
-        crate::plan::nominal_sample_bytes(config),
-    );
-    RankLog::create(&folder.join("mlperf"), world.rank(), &own_host, data_gib)
-        .map_err(|error| error.to_string())
 }
 
 fn headline(session: &Session<'_>) -> String {
@@ -218,7 +198,23 @@ fn generate(
     Ok(())
 }
 
-fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result<(), String> {
+/// The step log of this rank.
+fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
+    let (world, config) = (session.world, &session.config.dataset);
+    let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
+    host.ranks = world.ranks_on_host();
+    let data_gib = data_gib_per_host(
+        &host,
+        world.size(),
+        config.num_files_train,
+        config.num_samples_per_file,
+        crate::plan::nominal_sample_bytes(config),
+    );
+    RankLog::create(&folder.join("mlperf"), world.rank(), &host, data_gib)
+        .map_err(|error| error.to_string())
+}
+
+fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -238,6 +234,8 @@ fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result
         );
     }
     phases.calibration = Some(calibrate::run(session)?);
+    // Not before it is known that there is something to train on.
+    let mut log = rank_log(session, folder)?;
     let trained = train_phase::run(session, &standing, &mut log)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;

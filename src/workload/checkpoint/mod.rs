@@ -17,12 +17,12 @@ pub use save::{Saver, write_threads};
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
-use super::session::{Session, WRITE_BUFFERS_EXTRA, content_settings, local_path};
+use super::session::{Session, content_settings, local_path};
 use super::ticker::{Unit, with_ticker};
 use crate::config::{Config, Engine};
 use crate::data::{Content, Generator};
 use crate::metrics::{LiveCounters, Series};
-use crate::plan::{self, CheckpointPlan, ShardFile};
+use crate::plan::{self, CheckpointPlan, ShardFile, write_buffers_bytes};
 use crate::report::dlio::{CheckpointLog, RankLog};
 use crate::report::progress::Progress;
 use crate::world::interrupted;
@@ -97,10 +97,9 @@ fn content_of<'a>(generator: &'a Generator, file: &ShardFile, version: u32) -> C
 /// As many of `wanted` I/O threads as the buffers of a rank allow; at least one.
 fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
     let io = &session.config.io;
-    let per_thread = (io.queue_depth as usize + WRITE_BUFFERS_EXTRA)
-        .saturating_mul(io.block_size as usize + 8192);
-    let cap = BUFFER_BYTES_MAX.min(io.max_buffer_bytes) as usize;
-    wanted.min(cap / per_thread).max(1)
+    let cap = u128::from(BUFFER_BYTES_MAX.min(io.max_buffer_bytes));
+    let fit = cap / write_buffers_bytes(io).max(1);
+    wanted.min(usize::try_from(fit).unwrap_or(wanted)).max(1)
 }
 
 /// What the phases of checkpoints yield.
