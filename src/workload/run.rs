@@ -1,5 +1,6 @@
 //! One run from the agreed plan to the written results.
 
+use super::checkpoint::{SaveWork, Saves};
 use super::dataset::{self, Standing};
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
@@ -81,7 +82,7 @@ pub fn execute(
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        train(&session, &folder, &mut phases)?;
+        train(&session, &folder, (&run_id, request.overwrite), &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
     if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &plan.checkpoint) {
@@ -214,7 +215,13 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
         .map_err(|error| error.to_string())
 }
 
-fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
+/// `claim`: name of the run, and whether checkpoints of another configuration may go.
+fn train(
+    session: &Session<'_>,
+    folder: &Path,
+    claim: (&str, bool),
+    phases: &mut Phases,
+) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -236,7 +243,13 @@ fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<()
     phases.calibration = Some(calibrate::run(session)?);
     // Not before it is known that there is something to train on.
     let mut log = rank_log(session, folder)?;
-    let trained = train_phase::run(session, &standing, &mut log)?;
+    let plan = session.plan.checkpoint.as_ref();
+    let work = plan.map(|plan| SaveWork::new(session, plan));
+    let saves = match &work {
+        Some(work) => Some(Saves::new(work.saver(session, claim)?, &session.config.checkpoint)),
+        None => None,
+    };
+    let trained = train_phase::run(session, &standing, &mut log, saves)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;
     phases.trained = Some(trained);

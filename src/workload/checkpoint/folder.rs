@@ -53,8 +53,10 @@ pub struct Purpose<'a> {
 }
 
 /// A whole checkpoint in the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
+    /// Its folder.
+    pub name: String,
     /// Its number.
     pub checkpoint: u64,
     /// Version of its content.
@@ -235,16 +237,16 @@ impl Folder {
         Ok(())
     }
 
-    /// The whole checkpoints in the root, by number.
+    /// The whole checkpoints in the root, oldest first.
     pub fn whole(&mut self) -> Result<Vec<Whole>, String> {
         let mut whole = Vec::new();
         for name in self.names(|name, state| state.is_none().then(|| name.to_string()))? {
             if let Some(manifest) = Manifest::read(self.store.as_mut(), &self.root, &name)? {
                 let Manifest { checkpoint, version, .. } = manifest;
-                whole.push(Whole { checkpoint, version });
+                whole.push(Whole { name, checkpoint, version });
             }
         }
-        whole.sort_by_key(|found| found.checkpoint);
+        whole.sort_by_key(|found| found.version);
         Ok(whole)
     }
 

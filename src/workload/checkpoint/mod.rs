@@ -2,6 +2,7 @@
 //! and later they are read back.
 
 mod folder;
+mod in_training;
 mod manifest;
 mod names;
 mod read_shards;
@@ -11,8 +12,9 @@ mod tally;
 mod write_shards;
 
 pub use folder::MARKER;
+pub use in_training::Saves;
 use restore::Restorer;
-pub use save::{Saver, write_threads};
+use save::{Saver, write_threads};
 
 use super::phase::Reduced;
 use super::place::Place;
@@ -102,6 +104,32 @@ fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
     wanted.min(usize::try_from(fit).unwrap_or(wanted)).max(1)
 }
 
+/// What writing checkpoints needs for as long as it lasts.
+pub struct SaveWork<'a> {
+    plan: &'a CheckpointPlan,
+    target: Target,
+    live: Vec<LiveCounters>,
+}
+
+impl<'a> SaveWork<'a> {
+    /// Of checkpoints of `plan`.
+    pub fn new(session: &Session<'_>, plan: &'a CheckpointPlan) -> SaveWork<'a> {
+        let target = Target::new(session.config, session.world.size());
+        let live = (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
+        SaveWork { plan, target, live }
+    }
+
+    /// Claims the folder for the run named in `claim`; its second part allows to remove checkpoints
+    /// of another configuration. Collective; an error is this rank's own.
+    pub fn saver<'b>(
+        &'b self,
+        session: &'b Session<'b>,
+        claim: (&str, bool),
+    ) -> Result<Saver<'b>, String> {
+        Saver::new(session, self.plan, &self.target, &self.live, claim)
+    }
+}
+
 /// What the phases of checkpoints yield.
 pub struct Checkpointed {
     /// Writing, on rank 0.
@@ -128,7 +156,7 @@ pub fn run(
     let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
     let checkpoint = &session.config.checkpoint;
     if checkpoint.num_checkpoints_write > 0 {
-        save_all(session, plan, &target, (run_id, overwrite), &mut logs, &mut done)?;
+        save_all(session, plan, (run_id, overwrite), &mut logs, &mut done)?;
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
         restore_all(session, plan, &target, &mut logs, &mut done)?;
@@ -141,21 +169,20 @@ pub fn run(
 fn save_all(
     session: &Session<'_>,
     plan: &CheckpointPlan,
-    target: &Target,
-    run: (&str, bool),
+    claim: (&str, bool),
     logs: &mut Vec<(String, CheckpointLog)>,
     done: &mut Checkpointed,
 ) -> Result<(), String> {
     let writes = session.config.checkpoint.num_checkpoints_write;
-    let live: Vec<LiveCounters> =
-        (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
-    let mut saver = Saver::new(session, plan, target, &live, run)?;
+    let work = SaveWork::new(session, plan);
+    let mut saver = work.saver(session, claim)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
     let line = progress(session, "checkpoint_save", files);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+    let (outcome, series) = with_ticker(&work.live, &AtomicU64::new(0), line, || {
         for checkpoint in 1..=writes {
             pause(session);
-            let Some(log) = saver.save(checkpoint)? else { return Ok(true) };
+            let name = plan.name_of(checkpoint);
+            let Some(log) = saver.save(&name, checkpoint)? else { return Ok(true) };
             logs.push((format!("save_ckpt{checkpoint}"), log));
         }
         Ok::<bool, String>(false)
@@ -180,7 +207,7 @@ fn restore_all(
     let mut restorer = Restorer::new(session, plan, target, &live)?;
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
     let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
-        for (number, whole) in found.into_iter().enumerate() {
+        for (number, whole) in found.iter().enumerate() {
             pause(session);
             let Some(log) = restorer.restore(whole)? else { return Ok(true) };
             logs.push((format!("load_ckpt{}", number + 1), log));

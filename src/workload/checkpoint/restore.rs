@@ -20,7 +20,6 @@ use std::sync::atomic::AtomicU64;
 /// Reads the checkpoints of a run, one after the other.
 pub struct Restorer<'a> {
     session: &'a Session<'a>,
-    plan: &'a CheckpointPlan,
     target: &'a Target,
     sources: Vec<Source>,
     clock: PhaseClock<'a>,
@@ -49,16 +48,11 @@ pub fn available(
 ) -> Result<Vec<Whole>, String> {
     let mut bytes = Vec::new();
     if session.world.is_root() {
-        for found in look(session, plan, target, wanted)? {
-            bytes.extend(found.checkpoint.to_le_bytes());
-            bytes.extend(u64::from(found.version).to_le_bytes());
-        }
+        let found = look(session, plan, target, wanted)?;
+        bytes = serde_json::to_vec(&found).expect("names and numbers are plain data");
     }
     let bytes = session.world.broadcast(bytes);
-    let word = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes were sent"));
-    let pair =
-        |pair: &[u8]| Whole { checkpoint: word(&pair[..8]), version: word(&pair[8..]) as u32 };
-    Ok(bytes.chunks_exact(16).map(pair).collect())
+    serde_json::from_slice(&bytes).map_err(|error| format!("rank 0 sent no list: {error}"))
 }
 
 /// What rank 0 finds.
@@ -69,7 +63,8 @@ fn look(
     wanted: u64,
 ) -> Result<Vec<Whole>, String> {
     if target.path.is_none() {
-        return Ok((1..=wanted).map(|checkpoint| Whole { checkpoint, version: 1 }).collect());
+        let nth = |checkpoint| Whole { name: plan.name_of(checkpoint), checkpoint, version: 1 };
+        return Ok((1..=wanted).map(nth).collect());
     }
     let token = partials::token(session.run_seed);
     let purpose = Purpose {
@@ -93,8 +88,8 @@ fn look(
     }
     whole.truncate(wanted as usize);
     for found in &whole {
-        let name = plan.name_of(found.checkpoint);
-        let manifest = folder.manifest(&name)?;
+        let name = &found.name;
+        let manifest = folder.manifest(name)?;
         let planned = (plan.total_files(), plan.total_bytes(), plan.grid().ranks);
         let agrees = manifest.is_some_and(|manifest| {
             let written = (manifest.files, manifest.bytes, manifest.ranks);
@@ -141,7 +136,7 @@ impl<'a> Restorer<'a> {
         let clock = PhaseClock::over(session, Direction::Read, marker_place(target));
         let verify = format!("{:?}", session.config.verify.mode).to_lowercase();
         let tally = Tally::new("checkpoint_restore", verify);
-        Ok(Restorer { session, plan, target, sources, clock, tally, live })
+        Ok(Restorer { session, target, sources, clock, tally, live })
     }
 
     /// Files that this rank reads of each checkpoint.
@@ -150,12 +145,12 @@ impl<'a> Restorer<'a> {
     }
 
     /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
-    pub fn restore(&mut self, found: Whole) -> Result<Option<CheckpointLog>, String> {
+    pub fn restore(&mut self, found: &Whole) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
-        let name = self.plan.name_of(found.checkpoint);
-        let before = look_at(session, self.paths(&name));
+        let name = &found.name;
+        let before = look_at(session, self.paths(name));
         self.clock.saw_before(before);
-        let (interval, reports) = self.read(&name, found.version)?;
+        let (interval, reports) = self.read(name, found.version)?;
         let share = self.share_of(reports);
         let log = self.tally.add(session, found.checkpoint, &interval, share, before.mean());
         let mut stopped = [u64::from(interrupted())];
@@ -164,7 +159,7 @@ impl<'a> Restorer<'a> {
             self.tally.operations.pop();
             return Ok(None);
         }
-        let after = look_at(session, self.paths(&name));
+        let after = look_at(session, self.paths(name));
         self.clock.saw_after(after);
         Ok(Some(log))
     }
