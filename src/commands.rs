@@ -5,7 +5,9 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
+use crate::config::{
+    self, CacheMode, CheckpointLayout, Config, Engine, Loaded, Restore, VerifyMode,
+};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
@@ -197,7 +199,7 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     }
     check_root("--data-dir", &config.dataset.data_folder)?;
     if config.workflow.checkpoint {
-        check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+        check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
     if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
@@ -208,6 +210,44 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
         return Err("verify: the null store has no content to check; use --verify none or a real \
                     --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+/// What cannot be done about checkpoints.
+fn check_checkpoints(config: &Config) -> Result<(), String> {
+    let checkpoint = &config.checkpoint;
+    check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    let absent = |key: &str, instead: &str| {
+        Err(format!("checkpoint.{key} is not available in this version; set it to {instead}"))
+    };
+    if checkpoint.is_async {
+        return absent("async: True", "False");
+    }
+    if checkpoint.layout != CheckpointLayout::Raw {
+        return absent("layout: safetensors", "raw");
+    }
+    if checkpoint.restore != Restore::Same {
+        return absent("restore", "same");
+    }
+    let (writes, reads) = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read);
+    if !config.workflow.train && writes == 0 && reads == 0 {
+        return Err("checkpoint: num_checkpoints_write and num_checkpoints_read are both 0, so \
+                    there is nothing to do; set one of them"
+            .into());
+    }
+    if checkpoint.keep_last > 0 && reads > checkpoint.keep_last {
+        return Err(format!(
+            "checkpoint.num_checkpoints_read is {reads}, but checkpoint.keep_last keeps {} only; \
+             raise it or read fewer",
+            checkpoint.keep_last
+        ));
+    }
+    let null = checkpoint.checkpoint_folder.starts_with("null://");
+    if null && config.verify.mode != VerifyMode::None {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --checkpoint-dir"
             .into());
     }
     Ok(())

@@ -98,17 +98,18 @@ fn what_is_written_is_what_was_planned_and_comes_back() {
         job(&lab, ranks, "r", &FULL).succeed();
         let [saved, restored] =
             ["checkpoint_save", "checkpoint_restore"].map(|kind| lab.phase("r", kind));
-        assert_eq!(names(&lab.path("C")), [
-            ".rankio-checkpoints.json",
-            "global_epoch1_step1",
-            "global_epoch1_step2",
-            "latest"
-        ]);
+        assert_eq!(
+            names(&lab.path("C")),
+            [".rankio-checkpoints.json", "global_epoch1_step1", "global_epoch1_step2", "latest"]
+        );
         let latest = std::fs::read_to_string(lab.path("C").join("latest")).unwrap();
         assert_eq!(latest, "global_epoch1_step2\n");
         for step in [1, 2] {
             let manifest = json(shard(&lab, step, "manifest.json"));
-            assert_eq!((&manifest["ranks"], &manifest["checkpoint"]), (&ranks.into(), &step.into()));
+            assert_eq!(
+                (&manifest["ranks"], &manifest["checkpoint"]),
+                (&ranks.into(), &step.into())
+            );
             let mut found = sizes(&checkpoint(&lab, step));
             found.remove("manifest.json");
             let list = std::fs::read_to_string(shard(&lab, step, "files.jsonl")).unwrap();
@@ -116,7 +117,9 @@ fn what_is_written_is_what_was_planned_and_comes_back() {
             let listed: BTreeMap<String, u64> = list
                 .lines()
                 .map(|line| serde_json::from_str::<Value>(line).unwrap())
-                .map(|line| (line["name"].as_str().unwrap().into(), line["bytes"].as_u64().unwrap()))
+                .map(|line| {
+                    (line["name"].as_str().unwrap().into(), line["bytes"].as_u64().unwrap())
+                })
                 .collect();
             assert_eq!(found, listed);
             assert_eq!(found.len(), 2 * ranks);
@@ -146,21 +149,24 @@ fn the_figures_of_the_reference_are_there() {
         return;
     }
     let lab = lab();
-    job(&lab, 2, "r", &["--set", "checkpoint.rank_sync=True"]).succeed();
+    job(&lab, 2, "r", &[]).succeed();
     let summary = json(lab.path("results/r/mlperf/summary.json"));
     let metric = summary["metric"].as_object().unwrap();
     let keys: Vec<&str> = metric.keys().map(String::as_str).collect();
-    assert_eq!(keys, [
-        "save_checkpoint_io_mean_GB_per_second",
-        "save_checkpoint_io_stdev_GB_per_second",
-        "save_checkpoint_duration_mean_seconds",
-        "save_checkpoint_duration_stdev_seconds",
-        "load_checkpoint_io_mean_GB_per_second",
-        "load_checkpoint_io_stdev_GB_per_second",
-        "load_checkpoint_duration_mean_seconds",
-        "load_checkpoint_duration_stdev_seconds",
-        "checkpoint_size_GB",
-    ]);
+    assert_eq!(
+        keys,
+        [
+            "save_checkpoint_io_mean_GB_per_second",
+            "save_checkpoint_io_stdev_GB_per_second",
+            "save_checkpoint_duration_mean_seconds",
+            "save_checkpoint_duration_stdev_seconds",
+            "load_checkpoint_io_mean_GB_per_second",
+            "load_checkpoint_io_stdev_GB_per_second",
+            "load_checkpoint_duration_mean_seconds",
+            "load_checkpoint_duration_stdev_seconds",
+            "checkpoint_size_GB",
+        ]
+    );
     let number = |name: &str| metric[name].as_f64().unwrap();
     for (kind, prefix) in [("checkpoint_save", "save"), ("checkpoint_restore", "load")] {
         let metrics = &lab.phase("r", kind)["metrics"];
@@ -176,11 +182,6 @@ fn the_figures_of_the_reference_are_there() {
         let slowest: f64 = operations.iter().map(|one| one["strict_s"].as_f64().unwrap()).sum();
         let strict = gib * operations.len() as f64 / slowest;
         assert!((figure("strict_gib_per_s") / strict - 1.0).abs() < 1e-9, "{metrics:#}");
-        // rank_sync: rank 0 waits for the slowest.
-        for one in operations {
-            let [rank0, strict] = ["rank0_s", "strict_s"].map(|key| one[key].as_f64().unwrap());
-            assert!(rank0 >= strict, "{one}");
-        }
     }
     for rank in 0..2 {
         let stats = json(lab.path(&format!("results/r/mlperf/{rank}_per_epoch_stats.json")));
@@ -209,6 +210,13 @@ fn a_delayed_rank_moves_the_strict_figure_and_not_the_official_one() {
         assert_eq!(one["slowest_rank"], 1);
         assert_eq!(phase["ranks"]["slowest"]["rank"], 1);
     }
+    // With rank_sync rank 0 waits for the slowest.
+    job(&lab, 2, "s", &[&extra[..], &["--set", "checkpoint.rank_sync=True"]].concat()).succeed();
+    for kind in ["checkpoint_save", "checkpoint_restore"] {
+        let one = &lab.phase("s", kind)["metrics"]["operations"][0];
+        let [strict, rank0] = ["strict_s", "rank0_s"].map(|key| one[key].as_f64().unwrap());
+        assert!(rank0 > 0.9 * strict, "{kind}: {one}");
+    }
 }
 
 /// Damages a file of the second checkpoint, and expects the words in the one line of the error.
@@ -219,8 +227,11 @@ fn damaged(damage: impl Fn(&Lab), words: &[&str]) {
     let ended = job(&lab, 2, "r", &[READ_ONLY, FULL].concat()).end();
     assert!(!ended.status.success(), "{ended}");
     let lines: Vec<&str> = ended.err.lines().filter(|line| line.contains("error:")).collect();
-    assert_eq!(lines.len(), 1, "{ended}");
-    words.iter().for_each(|word| assert!(lines[0].contains(word), "{word}: {ended}"));
+    // Two ranks may find damage of theirs at once.
+    assert!(!lines.is_empty(), "{ended}");
+    for word in words {
+        assert!(lines.iter().all(|line| line.contains(word)), "{word}: {ended}");
+    }
 }
 
 const OPTIM: &str = "zero_pp_rank_1_mp_rank_0_optim_states.pt";

@@ -11,7 +11,7 @@ use super::names::{State, is_ours, on_the_way, parse};
 use crate::host::check_data_path;
 use crate::plan::CheckpointPlan;
 use crate::storage::{Storage, StorageError};
-use crate::workload::claim::{Claim, LOCK};
+use crate::workload::claim::{CHECKPOINT, Claim, LOCK};
 use crate::workload::dataset::first_difference;
 use crate::workload::session::local_path;
 use crate::workload::small::{self, connect_small};
@@ -93,7 +93,7 @@ impl Folder {
         if !Claim::is_there(&path) {
             folder.existing(purpose)?;
         }
-        folder.claim.set(Some(Claim::take(&path, "checkpoint", purpose.run_id)?));
+        folder.claim.set(Some(Claim::take(&path, CHECKPOINT, purpose.run_id)?));
         let same = folder.existing(purpose)?;
         folder.settle()?;
         if !same {
@@ -348,3 +348,7 @@ impl Folder {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

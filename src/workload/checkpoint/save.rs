@@ -171,6 +171,8 @@ impl<'a> Saver<'a> {
             if let Some(folder) = claim {
                 folder.release();
             }
+            // Remedies of a store name the option of datasets.
+            let message = message.replace("--data-dir", "--checkpoint-dir");
             session.world.fail(&format!("checkpoint {name}: {message}"));
         };
         with_crew(&crew, "save", open, work, &fail, |go| measure(session, clock, go))
