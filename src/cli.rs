@@ -160,6 +160,11 @@ pub struct RunArgs {
     /// configuration that stand in the way.
     #[arg(long)]
     pub overwrite: bool,
+
+    /// Shell command that the first rank of each host runs after checkpoints were written and
+    /// before they are read, for example to empty caches.
+    #[arg(long, value_name = "COMMAND")]
+    pub between: Option<String>,
 }
 
 /// `rankio doctor`.

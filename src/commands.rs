@@ -5,9 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{
-    self, CacheMode, CheckpointLayout, Config, Engine, Loaded, Restore, VerifyMode,
-};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, Restore, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
@@ -96,15 +94,20 @@ fn print(text: &str) -> ExitCode {
 
 /// `rankio datagen`.
 pub fn datagen(args: &DatagenArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, true)
+    execute(&args.workload, &args.io, (args.overwrite, None), true)
 }
 
 /// `rankio run`.
 pub fn run(args: &RunArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, false)
+    execute(&args.workload, &args.io, (args.overwrite, args.between.clone()), false)
 }
 
-fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
+fn execute(
+    files: &WorkloadArgs,
+    io: &IoArgs,
+    (overwrite, between): (bool, Option<String>),
+    datagen_only: bool,
+) -> ExitCode {
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
         lay_over(config, io, &files.overrides)?;
@@ -149,6 +152,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     let request = Request {
         datagen_only,
         overwrite,
+        between,
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
@@ -225,24 +229,8 @@ fn check_checkpoints(config: &Config) -> Result<(), String> {
     if checkpoint.is_async {
         return absent("async: True", "False");
     }
-    if checkpoint.layout != CheckpointLayout::Raw {
-        return absent("layout: safetensors", "raw");
-    }
-    if checkpoint.restore != Restore::Same {
-        return absent("restore", "same");
-    }
-    let (writes, reads) = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read);
-    if !config.workflow.train && writes == 0 && reads == 0 {
-        return Err("checkpoint: num_checkpoints_write and num_checkpoints_read are both 0, so \
-                    there is nothing to do; set one of them"
-            .into());
-    }
-    if checkpoint.keep_last > 0 && reads > checkpoint.keep_last {
-        return Err(format!(
-            "checkpoint.num_checkpoints_read is {reads}, but checkpoint.keep_last keeps {} only; \
-             raise it or read fewer",
-            checkpoint.keep_last
-        ));
+    if checkpoint.restore == Restore::Broadcast {
+        return absent("restore: broadcast", "same");
     }
     let null = checkpoint.checkpoint_folder.starts_with("null://");
     if null && config.verify.mode != VerifyMode::None {

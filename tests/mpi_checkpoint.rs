@@ -398,3 +398,151 @@ fn the_null_store_takes_a_model_of_any_size() {
     assert!(phase["client"]["peak_rss_bytes"].as_u64().unwrap() < 256 << 20, "{phase:#}");
     assert_eq!(lab.result("r")["verdict"]["status"], "CLIENT_BOUND");
 }
+
+#[test]
+fn every_layout_and_every_mapping_comes_back() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let total = |phase: &Value| phase["metrics"]["bytes"].as_u64().unwrap();
+    for layout in ["raw", "safetensors"] {
+        let lab = lab();
+        let layout = format!("checkpoint.layout={layout}");
+        let with = |more: &[&'static str]| {
+            let mut words = vec!["--set".to_string(), layout.clone()];
+            words.extend(more.iter().flat_map(|set| ["--set".into(), set.to_string()]));
+            words.extend(FULL.map(String::from));
+            words
+        };
+        let run = |ranks, id: &str, more: &[&'static str]| {
+            let words = with(more);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            job(&lab, ranks, id, &words)
+        };
+        run(4, "w", &[]).succeed();
+        let bytes = total(&lab.phase("w", "checkpoint_save"));
+        assert_eq!(total(&lab.phase("w", "checkpoint_restore")), bytes);
+        let none = "checkpoint.num_checkpoints_write=0";
+        run(4, "random", &[none, "checkpoint.restore=random"]).succeed();
+        assert_eq!(total(&lab.phase("random", "checkpoint_restore")), bytes);
+        // Two ranks read what four wrote, nothing twice and nothing not.
+        let reshard = "checkpoint.restore=reshard";
+        run(2, "two", &[none, reshard, "checkpoint.reshard.written_ranks=4"]).succeed();
+        let read = total(&lab.phase("two", "checkpoint_restore"));
+        // A header of safetensors is not read with the tensors.
+        assert!(read <= bytes && read > bytes / 10 * 9, "{read} of {bytes}");
+        run(4, "weights", &[none, "checkpoint.weights_only=True"]).succeed();
+        let weights = total(&lab.phase("weights", "checkpoint_restore"));
+        assert!(weights * 5 < bytes, "{weights} of {bytes}");
+        // All ranks are on one host, so no other host has written anything.
+        let ended = run(4, "ring", &[none, "checkpoint.restore=ring"]).end();
+        assert!(!ended.status.success() && ended.errors().len() == 1, "{ended}");
+        ended.one_error(&["ring"]);
+    }
+}
+
+/// A training that writes checkpoints; `more` are settings.
+fn training(lab: &Lab, id: &str, more: &[&str]) -> Job {
+    let settings = [
+        "workflow.generate_data=True",
+        "workflow.checkpoint=True",
+        "model.type=cnn",
+        "model.model_size_bytes=300001",
+        "checkpoint.fsync=True",
+    ];
+    let settings = settings.iter().chain(more).flat_map(|text| ["--set", text]);
+    let folder = lab.arg("C");
+    let words: Vec<&str> = settings.chain(["--checkpoint-dir", &folder, "--quiet"]).collect();
+    lab.job(2, "run", id, &words)
+}
+
+fn epoch_keys(lab: &Lab, id: &str, epoch: &str) -> Vec<String> {
+    let stats = json(lab.path(&format!("results/{id}/mlperf/1_per_epoch_stats.json")));
+    stats[epoch].as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn a_command_runs_between_writing_and_reading() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    // It damages what was written, so the restore that follows must notice.
+    let damage = "printf x | dd of=C/global_epoch1_step1/zero_pp_rank_1_mp_rank_0_model_states.pt \
+                  bs=1 seek=4000 conv=notrunc";
+    let ended = job(&lab, 2, "r", &[&["--between", damage], &FULL[..]].concat()).fail_with(1);
+    ended.one_error(&["rank 1", "step1", "byte 4000"]);
+    let ended = job(&lab, 2, "s", &["--between", "exit 3"]).fail_with(1);
+    ended.one_error(&["--between", "exit status: 3"]);
+}
+
+#[test]
+fn a_training_writes_checkpoints_between_blocks() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    // Three steps in each of two epochs.
+    training(&lab, "plain", &["workflow.checkpoint=False"]).succeed();
+    training(&lab, "steps", &["checkpoint.steps_between_checkpoints=2"]).succeed();
+    let steps = names(&lab.path("C"));
+    assert_eq!(steps[1..3], ["global_epoch1_step2", "global_epoch2_step2"]);
+    let keys = ["start", "block1", "save_ckpt1", "block2", "end", "duration"];
+    assert_eq!(epoch_keys(&lab, "steps", "1"), keys);
+    assert_eq!(epoch_keys(&lab, "steps", "2"), keys);
+    let [plain, cut] = ["plain", "steps"].map(|id| lab.phase(id, "training"));
+    for key in ["steps", "samples", "epochs"] {
+        assert_eq!(plain["metrics"][key], cut["metrics"][key], "{key}");
+    }
+    assert_eq!(plain["bytes"], cut["bytes"]);
+    for phase in [&plain, &cut] {
+        let blocks = phase["metrics"]["blocks"].as_array().unwrap();
+        let bytes: u64 = blocks.iter().map(|one| one["requested_bytes"].as_u64().unwrap()).sum();
+        assert_eq!(phase["bytes"]["requested"], bytes);
+        assert_eq!(blocks.len(), 2);
+    }
+    assert_eq!(plain["metrics"]["blocks"][0]["blocks"], 1);
+    assert_eq!(cut["metrics"]["blocks"][0]["blocks"], 2);
+    let saved = lab.phase("steps", "checkpoint_save");
+    assert_eq!(saved["metrics"]["checkpoints"], 2);
+    assert_eq!(saved["bytes"]["requested"], 2 * saved["metrics"]["bytes"].as_u64().unwrap());
+    let summary = json(lab.path("results/steps/mlperf/summary.json"));
+    let metric = summary["metric"].as_object().unwrap();
+    for key in ["train_au_mean_percentage", "save_checkpoint_io_mean_GB_per_second"] {
+        assert!(metric[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(!metric.contains_key("load_checkpoint_io_mean_GB_per_second"));
+}
+
+#[test]
+fn a_training_writes_checkpoints_after_epochs() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    training(&lab, "r", &["checkpoint.checkpoint_after_epoch=2"]).succeed();
+    assert_eq!(names(&lab.path("C"))[1..2], ["global_epoch2_step3"]);
+    assert_eq!(epoch_keys(&lab, "r", "1"), ["start", "block1", "end", "duration"]);
+    assert_eq!(epoch_keys(&lab, "r", "2"), ["start", "block1", "save_ckpt1", "end", "duration"]);
+}
+
+#[test]
+fn an_interrupted_training_leaves_whole_checkpoints_only() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    let many = ["checkpoint.steps_between_checkpoints=1", "train.epochs=2000"];
+    let mut running = training(&lab, "r", &many).start();
+    let first = lab.path("C/global_epoch1_step1");
+    running.wait_until("a checkpoint", || first.is_dir());
+    running.signal(nix::sys::signal::Signal::SIGINT);
+    running.end();
+    let left = names(&lab.path("C"));
+    assert!(left.iter().all(|name| !name.ends_with(".removed")), "{left:?}");
+    for name in left.iter().filter(|name| name.starts_with("global") && !name.contains(".0")) {
+        if name.matches('.').count() == 0 {
+            assert!(lab.path("C").join(name).join("manifest.json").is_file(), "{name}");
+        }
+    }
+}

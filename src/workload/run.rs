@@ -25,6 +25,8 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
+    /// Command for the first rank of each host between writing and reading checkpoints.
+    pub between: Option<String>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -88,7 +90,8 @@ pub fn execute(
     if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &plan.checkpoint) {
         let mut log = rank_log(&session, &folder)?;
         let claim = (run_id.as_str(), request.overwrite);
-        let done = checkpoint::run(&session, plan, &mut log, claim)?;
+        let between = request.between.as_deref();
+        let done = checkpoint::run(&session, plan, &mut log, claim, between)?;
         checkpoint::add_to(&mut phases, done);
         log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
     }
@@ -120,7 +123,7 @@ fn headline(session: &Session<'_>) -> String {
 }
 
 /// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.
-fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
+pub(super) fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
     match world.agree(outcome) {
         Ok(value) => value,
         Err((message, true)) => world.fail(&message),

@@ -23,6 +23,7 @@ use super::session::{Session, content_settings, local_path};
 use super::ticker::{Unit, with_ticker};
 use crate::config::{Config, Engine};
 use crate::data::{Content, Generator};
+use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
 use crate::plan::{self, CheckpointPlan, ShardFile, write_buffers_bytes};
 use crate::report::dlio::{CheckpointLog, RankLog};
@@ -53,8 +54,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Of `config` on `ranks` ranks.
-    pub fn new(config: &Config, ranks: u64) -> Target {
+    /// Of `config`, whose checkpoints follow `plan`.
+    pub fn new(config: &Config, plan: &CheckpointPlan) -> Target {
         let root = match config.io.engine {
             Engine::Null => "null://".into(),
             _ => config.checkpoint.checkpoint_folder.clone(),
@@ -66,7 +67,7 @@ impl Target {
         }
         let content = content_settings(config);
         let settings = json!({
-            "ranks": ranks,
+            "ranks": plan.grid().ranks,
             "framework": config.framework,
             "model": model,
             "checkpoint": {
@@ -89,6 +90,20 @@ impl Target {
 /// The place of a phase that writes or reads checkpoints.
 fn marker_place(target: &Target) -> Place<'_> {
     Place { folder: target.path.as_deref(), marker: MARKER, files: None }
+}
+
+/// A file of a checkpoint, and what lies over its content.
+pub struct Shard {
+    /// The file.
+    pub file: ShardFile,
+    /// Its header, if its layout has one.
+    pub layout: Box<dyn Layout>,
+}
+
+/// The files of `rank`, in the reference's order.
+fn shards_of(plan: &CheckpointPlan, rank: u64) -> Vec<Shard> {
+    let files = plan.files_of(rank).into_iter().zip(plan.layouts_of(rank));
+    files.map(|(file, layout)| Shard { file, layout }).collect()
 }
 
 /// The bytes of a file of a checkpoint with this version.
@@ -114,7 +129,7 @@ pub struct SaveWork<'a> {
 impl<'a> SaveWork<'a> {
     /// Of checkpoints of `plan`.
     pub fn new(session: &Session<'_>, plan: &'a CheckpointPlan) -> SaveWork<'a> {
-        let target = Target::new(session.config, session.world.size());
+        let target = Target::new(session.config, plan);
         let live = (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
         SaveWork { plan, target, live }
     }
@@ -142,21 +157,26 @@ pub struct Checkpointed {
     pub partial: bool,
 }
 
-/// What a run without training does: writes `num_checkpoints_write` checkpoints and reads
-/// `num_checkpoints_read` back. Collective; an error is this rank's own.
+/// What a run without training does: writes `num_checkpoints_write` checkpoints, runs the command
+/// `between` on each host and reads `num_checkpoints_read` back. `claim` as of
+/// [`SaveWork::saver`]. Collective; an error is this rank's own.
 pub fn run(
     session: &Session<'_>,
     plan: &CheckpointPlan,
     log: &mut RankLog,
-    (run_id, overwrite): (&str, bool),
+    claim: (&str, bool),
+    between: Option<&str>,
 ) -> Result<Checkpointed, String> {
-    let target = Target::new(session.config, session.world.size());
+    let target = Target::new(session.config, plan);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
     let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
     let checkpoint = &session.config.checkpoint;
     if checkpoint.num_checkpoints_write > 0 {
-        save_all(session, plan, (run_id, overwrite), &mut logs, &mut done)?;
+        save_all(session, plan, claim, &mut logs, &mut done)?;
+    }
+    if let (Some(command), false) = (between, done.partial) {
+        run_between(session, command)?;
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
         restore_all(session, plan, &target, &mut logs, &mut done)?;
@@ -164,6 +184,24 @@ pub fn run(
     let end_unix_ns = super::compute::unix_ns();
     log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
     Ok(done)
+}
+
+/// Runs `command` once on each host, with the output of this program; all wait for all. Collective.
+fn run_between(session: &Session<'_>, command: &str) -> Result<(), String> {
+    if session.world.rank_on_host() == 0 {
+        session.note(&format!("running on each host: {command}"));
+        let status = std::process::Command::new("sh").args(["-c", command]).status();
+        let failed = match status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(what) = failed {
+            return Err(format!("--between `{command}`: {what}"));
+        }
+    }
+    session.world.barrier();
+    Ok(())
 }
 
 fn save_all(

@@ -5,10 +5,10 @@ use super::manifest::Manifest;
 use super::names::{State, on_the_way};
 use super::tally::{Interval, Share, Tally, measure};
 use super::write_shards::{self, WriteReport, WriteShards};
-use super::{Target, marker_place};
+use super::{Shard, Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Durability};
 use crate::metrics::{LiveCounters, Recorder};
-use crate::plan::{CheckpointPlan, ShardFile};
+use crate::plan::CheckpointPlan;
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::SyncKind;
@@ -28,7 +28,7 @@ pub struct Saver<'a> {
     target: &'a Target,
     /// On rank 0.
     folder: Option<Folder>,
-    files: Vec<ShardFile>,
+    files: Vec<Shard>,
     next_version: u32,
     run_id: String,
     clock: PhaseClock<'a>,
@@ -91,10 +91,10 @@ impl<'a> Saver<'a> {
         }
         let told = session.world.broadcast(version.to_le_bytes().to_vec());
         let next_version = u32::from_le_bytes(told.try_into().expect("four bytes were sent"));
-        let mut files = plan.files_of(session.world.rank());
+        let mut files = shards_of(plan, session.world.rank());
         if session.config.checkpoint.order == CheckpointOrder::Parallel {
             // The longest file is begun first, so that it does not end last and alone.
-            files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
+            files.sort_by_key(|shard| std::cmp::Reverse(shard.file.bytes));
         }
         let clock = PhaseClock::over(session, Direction::Write, marker_place(target));
         let tally = Tally::new("checkpoint_save", "none".into());
