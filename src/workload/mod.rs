@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+pub mod checkpoint;
 mod claim;
 pub mod clean;
 pub mod compute;
@@ -8,12 +9,14 @@ mod crew;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
+mod file_writer;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
 mod page_cache;
 mod partials;
 pub mod phase;
+mod place;
 mod read_thread;
 pub mod readback;
 pub mod reader;
