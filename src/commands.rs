@@ -130,6 +130,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
         check_world(&loaded.config, &plan, world.ranks_on_host())?;
+        workload::devices::check(&loaded.config)?;
         Ok((loaded, plan))
     });
     let (loaded, plan) = match world.agree(planned) {
