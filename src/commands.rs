@@ -5,7 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
@@ -56,7 +56,7 @@ fn fail(message: &str) -> ExitCode {
 
 /// `rankio plan`.
 pub fn plan(args: &PlanArgs) -> ExitCode {
-    let outcome = load(&args.workload, |_| {}).and_then(|loaded| {
+    let outcome = load(&args.workload, |_| Ok(())).and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
             Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
@@ -105,10 +105,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
 fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
-        lay_over(config, io);
+        lay_over(config, io, &files.overrides)?;
         if datagen_only {
             only_generate(config);
         }
+        Ok(())
     })
     .and_then(|loaded| {
         check_request(&loaded.config, io)?;
@@ -266,9 +267,12 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
 }
 
 /// The workload files with the command line laid over them, `options` last.
-fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loaded, String> {
-    let mut loaded =
-        config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
+fn load(
+    files: &WorkloadArgs,
+    options: impl FnOnce(&mut Config) -> Result<(), String>,
+) -> Result<Loaded, String> {
+    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
+        .map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
     if let Some(root) = &files.data_dir {
         config.dataset.data_folder = root.clone();
@@ -276,7 +280,8 @@ fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loade
     if config.dataset.data_folder.starts_with("null://") {
         config.io.engine = Engine::Null;
     }
-    options(config);
+    options(config)?;
+    take_scheme(config)?;
     loaded.effective_yaml =
         config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)
@@ -289,7 +294,7 @@ fn only_generate(config: &mut Config) {
     config.workflow.evaluation = false;
 }
 
-fn lay_over(config: &mut Config, args: &IoArgs) {
+fn lay_over(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
     match args.engine {
         Some(EngineArg::Uring) => config.io.engine = Engine::Uring,
         Some(EngineArg::Sync) => config.io.engine = Engine::Sync,
@@ -297,18 +302,56 @@ fn lay_over(config: &mut Config, args: &IoArgs) {
         Some(EngineArg::Null) => config.io.engine = Engine::Null,
         None => {}
     }
-    if args.direct {
-        config.io.direct = true;
-    }
-    if args.buffered {
-        config.io.direct = false;
-    }
+    lay_over_cache(config, args, overrides)?;
     match args.verify {
         Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
         Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
         Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
         None => {}
     }
+    Ok(())
+}
+
+/// `--direct`, `--buffered` and what an engine by name implies; they go before the file, but not
+/// against an `io.cache` of the same command line.
+fn lay_over_cache(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
+    let io = &mut config.io;
+    let named = |text: &&String| text.split('=').next().is_some_and(|k| k.ends_with("io.cache"));
+    let options = [("--direct", args.direct, true), ("--buffered", args.buffered, false)];
+    for (option, _, direct) in options.into_iter().filter(|(_, given, _)| *given) {
+        if let Some(text) = overrides.iter().find(named)
+            && io.direct != direct
+        {
+            return Err(format!("{option} contradicts --set {text}; give one of them"));
+        }
+        if io.direct != direct {
+            io.set_cache(if direct { CacheMode::Direct } else { CacheMode::Keep });
+        }
+    }
+    if io.engine == Engine::Mmap && io.direct {
+        if args.direct {
+            return Err("--direct cannot be had with io.engine mmap; give one of them".into());
+        }
+        io.set_cache(CacheMode::Keep);
+    }
+    Ok(())
+}
+
+/// `direct://` asks for O_DIRECT whatever the file says, but not against a page cache that is to be
+/// emptied.
+fn take_scheme(config: &mut Config) -> Result<(), String> {
+    let (io, root) = (&mut config.io, &config.dataset.data_folder);
+    if !root.starts_with("direct://") || io.direct || io.engine == Engine::Mmap {
+        return Ok(());
+    }
+    if io.cache.empties() {
+        return Err(format!(
+            "{root}: direct:// contradicts io.cache {}; give a plain path or io.cache direct",
+            io.cache.name()
+        ));
+    }
+    io.set_cache(CacheMode::Direct);
+    Ok(())
 }
 
 /// `rankio doctor`.

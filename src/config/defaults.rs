@@ -3,6 +3,7 @@
 //! The sections that DLIO knows have DLIO's defaults, so that a file which leaves a key out means
 //! the same here and there; `io` and `verify` are ours.
 
+use super::cache::CacheMode;
 use super::parquet::Parquet;
 use super::types::*;
 
@@ -105,6 +106,7 @@ impl Default for Io {
         Io {
             mode: IoMode::Native,
             engine: Engine::Auto,
+            cache: CacheMode::Direct,
             direct: true,
             queue_depth: 8,
             block_size: 1 << 20,

@@ -1,5 +1,6 @@
 //! From the given keys to the typed [`Config`], with one note for each key that changes nothing.
 
+use super::cache::Wishes;
 use super::catalogue::{Key, Treatment};
 use super::coerce::coerce;
 use super::source::{Entry, Sources};
@@ -182,51 +183,13 @@ fn fold_storage(
         }
     }
     let odirect = word("reader.odirect")?.and_then(|value| value.as_bool());
-    fold_direct(sources.get("io.direct").is_some(), odirect, kind, config, notes);
+    super::cache::fold(sources, &Wishes { odirect, storage: kind }, config, notes)?;
     let root = word("storage.storage_root")?;
     if let Some(root) = root.as_ref().and_then(Value::as_str) {
         config.dataset.data_folder = below(root, &config.dataset.data_folder);
     }
     config.dataset.data_folder = without_slash(&config.dataset.data_folder);
     Ok(())
-}
-
-/// Who decides on O_DIRECT: `io.direct`, else `reader.odirect`, else `storage_type: direct_fs`,
-/// else the mode.
-fn fold_direct(
-    given: bool,
-    odirect: Option<bool>,
-    storage: Option<&str>,
-    config: &mut Config,
-    notes: &mut Vec<String>,
-) {
-    let io = &mut config.io;
-    match odirect {
-        Some(_) if given => notes.push("reader.odirect: no effect: io.direct is given".into()),
-        Some(direct) => io.direct = direct,
-        None if given => {}
-        None if storage == Some("direct_fs") => io.direct = true,
-        None if io.mode == super::IoMode::Reference => {
-            io.direct = false;
-            notes.push(
-                "io.mode: `reference` reads through the page cache, as the Python tool does, \
-                 unless io.direct is true"
-                    .into(),
-            );
-        }
-        None => {}
-    }
-    match storage {
-        Some("direct_fs") if !io.direct => notes.push(
-            "storage.storage_type: no effect: io.direct or reader.odirect asks for buffered reads"
-                .into(),
-        ),
-        Some("local_fs") if io.direct => notes.push(
-            "storage.storage_type: rankio reads `local_fs` with O_DIRECT unless io.direct is false"
-                .into(),
-        ),
-        _ => {}
-    }
 }
 
 /// `folder` below `root` where it is relative.

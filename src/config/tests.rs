@@ -225,22 +225,29 @@ fn merges_and_anchors_are_followed() {
 }
 
 #[test]
-fn o_direct_is_decided_by_the_most_explicit_key() {
+fn the_page_cache_is_decided_by_one_rule() {
+    use CacheMode::{Direct, Drop, Evict, Keep};
     let cases = [
-        ("train: {epochs: 1}", true),
-        ("storage: {storage_type: local_fs}", true),
-        ("storage: {storage_type: direct_fs}", true),
-        ("reader: {odirect: False}", false),
-        ("reader: {odirect: True}\nio: {mode: reference}", true),
-        ("reader: {odirect: False}\nstorage: {storage_type: direct_fs}", false),
-        ("reader: {odirect: True}\nio: {direct: False}", false),
-        ("io: {mode: reference}", false),
-        ("io: {mode: reference, direct: True}", true),
-        ("io: {mode: reference}\nstorage: {storage_type: direct_fs}", true),
+        ("train: {epochs: 1}", Direct),
+        ("storage: {storage_type: local_fs}", Direct),
+        ("storage: {storage_type: direct_fs}", Direct),
+        ("reader: {odirect: False}", Keep),
+        ("io: {direct: False}", Keep),
+        ("reader: {odirect: True}\nio: {mode: reference}", Direct),
+        ("reader: {odirect: False}\nio: {cache: evict}", Evict),
+        ("io: {mode: reference}", Keep),
+        ("io: {mode: reference, direct: True}", Direct),
+        ("io: {mode: reference, cache: drop}", Drop),
+        ("io: {cache: drop, direct: False}", Drop),
+        ("io: {mode: reference}\nstorage: {storage_type: direct_fs}", Direct),
+        ("dataset: {format: mmap_indexed_binary}", Keep),
+        ("dataset: {format: mmap_indexed_binary}\nio: {cache: drop}", Drop),
+        ("io: {engine: mmap}", Keep),
     ];
-    for (yaml, direct) in cases {
+    for (yaml, cache) in cases {
         let loaded = load_text(yaml, &[]).expect(yaml);
-        assert_eq!(loaded.config.io.direct, direct, "{yaml}");
+        let io = &loaded.config.io;
+        assert_eq!((io.cache, io.direct), (cache, cache == Direct), "{yaml}");
         assert_eq!(config(&loaded.effective_yaml, &[]), loaded.config);
     }
 }

@@ -1,5 +1,6 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::cache::CacheMode;
 use super::parquet::Parquet;
 use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
@@ -397,7 +398,9 @@ pub struct Io {
     pub mode: IoMode,
     /// Engine for files.
     pub engine: Engine,
-    /// O_DIRECT on data files.
+    /// What becomes of the page cache.
+    pub cache: CacheMode,
+    /// O_DIRECT on data files; always `cache == direct`.
     pub direct: bool,
     /// Requests in flight of one I/O thread.
     pub queue_depth: u64,

@@ -10,6 +10,8 @@ use crate::config::{Config, Io};
 const ALIGNMENT_SLACK_BYTES: u64 = 8192;
 /// Buffers are whole pages.
 const PAGE_BYTES: u64 = 4096;
+/// The buffers of a thread are whole huge pages, where `io.huge_pages` asks for them.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// What a reader keeps for each sample of a batch that it was handed: identity, extent, state.
 const BYTES_PER_SAMPLE: u64 = 64;
 
@@ -17,11 +19,22 @@ const BYTES_PER_SAMPLE: u64 = 64;
 /// next one is being made.
 pub const WRITE_BUFFERS_EXTRA: u64 = 2;
 
+/// One buffer: a block and its slack, bytes.
+fn buffer_bytes(io: &Io) -> u128 {
+    (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
+        .next_multiple_of(u128::from(PAGE_BYTES))
+}
+
+/// So many buffers of one thread, in whole pages, bytes.
+fn thread_bytes(io: &Io, buffers: u128) -> u128 {
+    let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
+    let bytes = buffers.saturating_mul(buffer_bytes(io));
+    bytes.checked_next_multiple_of(pages).unwrap_or(u128::MAX)
+}
+
 /// Buffers of one writing thread, bytes.
 pub fn write_buffers_bytes(io: &Io) -> u128 {
-    let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-        .next_multiple_of(u128::from(PAGE_BYTES));
-    (u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA)).saturating_mul(buffer)
+    thread_bytes(io, u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA))
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -46,8 +59,9 @@ fn check_writers(config: &Config) -> Result<(), PlanError> {
 /// Memory of one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack; twice that with
-    /// evaluations, whose threads come while those of the training keep theirs.
+    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack, in whole huge
+    /// pages for each thread; twice that with evaluations, whose threads come while those of the
+    /// training keep theirs.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
@@ -68,11 +82,10 @@ impl Memory {
                 return Err(PlanError(format!("{key} is 0; give at least 1")));
             }
         }
-        let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-            .next_multiple_of(u128::from(PAGE_BYTES));
+        let buffer = buffer_bytes(io);
         let sets = if config.workflow.evaluation { 2 } else { 1 };
-        let requests = u128::from(reader.read_threads) * u128::from(io.queue_depth);
-        let buffers = requests.saturating_mul(buffer).saturating_mul(sets);
+        let thread = thread_bytes(io, u128::from(io.queue_depth));
+        let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
         let batch = reader.batch_size.max(reader.batch_size_eval);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
@@ -114,8 +127,10 @@ mod tests {
         config.reader.read_threads = 4;
         config.reader.batch_size = 7;
         let memory = Memory::new(&config).unwrap();
-        assert_eq!(memory.buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
+        assert_eq!(memory.buffers_bytes, 4 * (10 << 20), "8 x (1 MiB + 8 KiB) in pages of 2 MiB");
         assert_eq!(memory.bookkeeping_bytes, 3 * 7 * 64);
+        config.io.huge_pages = false;
+        assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
         config.io.block_size = 4097;
         assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
         config.dataset.num_files_train = 1 << 40;

@@ -281,9 +281,21 @@ fn training_rows(plan: &Plan, table: &mut Table) {
     table.row(
         "",
         "demand",
-        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s {counted})"),
+        format!(
+            "{} for each rank at 100 % AU ({} {counted})",
+            per_second(nominal),
+            per_second(real)
+        ),
     );
-    table.row("", "", format!("{:.3} GiB/s for all ranks", demand.total_gib_per_s));
+    table.row("", "", format!("{} for all ranks", per_second(demand.total_gib_per_s)));
+}
+
+/// A rate in GiB/s; small ones in a unit in which they can be read.
+fn per_second(gib_per_s: f64) -> String {
+    if gib_per_s >= 0.01 {
+        return format!("{gib_per_s:.3} GiB/s");
+    }
+    format!("{}/s", binary(gib_per_s * f64::from(1 << 30)))
 }
 
 /// Three columns: section, name, value.
@@ -357,5 +369,7 @@ mod tests {
         assert_eq!(binary(146_600_628.0), "139.8 MiB");
         assert_eq!(binary((1u64 << 30) as f64 - 1.0), "1.0 GiB");
         assert_eq!(binary(u64::MAX as f64), "16.0 EiB");
+        assert_eq!(per_second(5.9), "5.900 GiB/s");
+        assert_eq!(per_second(0.0000125), "13.1 KiB/s");
     }
 }

@@ -13,6 +13,7 @@ mod foreign_files;
 mod listing;
 mod loop_metrics;
 mod open_files;
+mod page_cache;
 mod partials;
 pub mod phase;
 mod read_thread;

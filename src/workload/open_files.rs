@@ -10,7 +10,7 @@ use crate::metrics::Recorder;
 use crate::storage::{Handle, OpenMode, Storage};
 use std::ops::Range;
 
-/// Handles kept open beyond their last use where files hold many samples.
+/// Handles kept open within an epoch beyond their last use where files hold many samples.
 const KEPT_OPEN: usize = 32;
 
 /// A place in the table.

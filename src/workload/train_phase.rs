@@ -5,9 +5,8 @@ use super::dataset::Standing;
 use super::devices;
 use super::foreign_files::first_row_group;
 use super::loop_metrics;
-use super::phase::{
-    Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency, merge_facts,
-};
+use super::page_cache::{CacheBefore, before_block};
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, merge_facts};
 use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
@@ -273,9 +272,10 @@ impl Epochs<'_> {
         let mut evaluated = (BlockLog::default(), EpochValue::default());
         for epoch in 1..=config.train.epochs {
             let order = self.session.plan.train_order(epoch, self.session.run_seed);
+            let cache = before_block(self.session, job.files, epoch == 1, epoch)?;
             let start_unix_ns = unix_ns();
             let (train, pacer) = (&mut self.train, &mut self.pacer);
-            let run = Block { session: self.session, job, control, live, epoch };
+            let run = Block { session: self.session, job, control, live, epoch, cache };
             let (block, value) = &mut blocks[0];
             let (mut stopped, figures) =
                 run.run(train, pacer, self.steps_done, &order, true, block)?;
@@ -320,9 +320,10 @@ impl Epochs<'_> {
         }
         let tally = self.eval.as_mut().expect("it was just made");
         let job = read_job(session, files, self.own);
+        let cache = before_block(session, files, tally.blocks.is_empty(), epoch)?;
         let live = live_counters(job.threads);
         let control = Control::new(&job, tally.batch);
-        let run = Block { session, job: &job, control: &control, live: &live, epoch };
+        let run = Block { session, job: &job, control: &control, live: &live, epoch, cache };
         let uncounted = AtomicU64::new(0);
         let pacer = &mut self.pacer;
         let (outcome, reports) = with_readers(&job, &control, &live, || {
@@ -340,6 +341,7 @@ struct Block<'a> {
     control: &'a Control,
     live: &'a [LiveCounters],
     epoch: u64,
+    cache: CacheBefore,
 }
 
 impl Block<'_> {
@@ -354,8 +356,6 @@ impl Block<'_> {
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
         let task = task_of(session, self.job, *order, tally.batch);
-        let resident =
-            Residency::sample(session, self.job.files, self.epoch).reduced(session).mean();
         let before = LiveTotals::sum(self.live);
         let control = self.control;
         let steps = StepLoop { session, control, step_barrier, steps_done };
@@ -368,7 +368,7 @@ impl Block<'_> {
         let figures = figures(session, log, task.steps);
         tally.table.add(session, &figures, step_barrier);
         let bytes = moved.read_bytes;
-        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, resident));
+        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, self.cache));
         Ok((stopped, figures))
     }
 }

@@ -21,6 +21,7 @@ const FAULT: &[Field] = &[
 pub(super) const IO: &[Key] = &[
     typed("io.mode", Kind::Choice(&["native", "reference"])),
     typed("io.engine", Kind::Choice(&["auto", "uring", "sync", "mmap", "null"])),
+    typed("io.cache", Kind::Choice(&["direct", "drop", "keep", "evict"])),
     typed("io.direct", BOOL),
     typed("io.queue_depth", Kind::Count { min: 1, max: 4096 }),
     typed("io.block_size", BLOCK),

@@ -201,6 +201,7 @@ const OUTPUT: Sentences = &[
 const IO: Sentences = &[
     ("io.mode", "`reference`: sizes, order and caching of the Python tool"),
     ("io.engine", "How requests reach the kernel; `null`: not at all"),
+    ("io.cache", "What becomes of the page cache; all but `direct` read through it"),
     ("io.direct", "O_DIRECT on data files"),
     ("io.queue_depth", "Requests in flight of one I/O thread"),
     ("io.block_size", "Largest request"),
