@@ -136,6 +136,7 @@ fn execute(
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
         check_world(&loaded.config, &plan, world.ranks_on_host())?;
+        workload::devices::check(&loaded.config)?;
         Ok((loaded, plan))
     });
     let (loaded, plan) = match world.agree(planned) {
