@@ -30,10 +30,10 @@ pub struct Config {
     pub metric: Metric,
     /// `output`.
     pub output: Output,
-    /// `checkpoint`.
-    pub checkpoint: Checkpoint,
     /// `profiling`.
     pub profiling: Profiling,
+    /// `checkpoint`.
+    pub checkpoint: Checkpoint,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
