@@ -1,10 +1,9 @@
 //! safetensors files of small Llamas, taken apart by a reader of this test's own; and written for
 //! the Python package (`tests/interop/readers.py`) by `write_for_readers`.
 
-mod ramp;
-
-use ramp::{Ramp, over};
 use rankio::config::{CheckpointLayout, Config, Datatype, Framework, Parallelism, Transformer};
+use rankio::data::{ContentSettings, Generator};
+use rankio::format::{Filler, Layout};
 use rankio::plan::{CheckpointPlan, ShardKind};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -27,6 +26,16 @@ fn llama(layers: u64, (tensor, pipeline, zero_stage): (u64, u64, u64)) -> Config
     config.model.parallelism = Parallelism { tensor, pipeline, data: 0, zero_stage };
     config.checkpoint.layout = CheckpointLayout::Safetensors;
     config
+}
+
+/// A whole file over generated content.
+fn over(layout: &dyn Layout) -> Vec<u8> {
+    let settings = ContentSettings { seed: 1, pcg: false, compress_ratio: 1.0, dedup_ratio: 1.0 };
+    let generator = Generator::new(settings);
+    let mut file = vec![0; layout.file_bytes() as usize];
+    let content = generator.object(7, 1, layout.file_bytes());
+    Filler::new(layout, content).fill(&mut file);
+    file
 }
 
 /// One tensor as a header has it.
@@ -74,7 +83,7 @@ fn totals(config: &Config, ranks: u64) -> (BTreeMap<String, u64>, u64) {
     let (mut weights, mut optimizer) = (BTreeMap::new(), 0);
     for rank in 0..ranks {
         for (file, layout) in plan.files_of(rank).iter().zip(plan.layouts_of(rank)) {
-            let bytes = over(&*layout, Ramp);
+            let bytes = over(&*layout);
             assert_eq!(bytes.len() as u64, file.bytes, "{}", file.name);
             for (name, tensor) in tensors(&bytes) {
                 let width = if tensor.dtype == "F32" { 4 } else { 2 };
@@ -115,9 +124,9 @@ fn shards_of_a_tensor_are_the_whole_tensor() {
 fn two_sided_tensors_keep_their_sides() {
     let plan = CheckpointPlan::new(&llama(2, (2, 2, 1)), 8).unwrap().unwrap();
     let layouts = plan.layouts_of(0);
-    let embedding = tensors(&over(&*layouts[0], Ramp));
+    let embedding = tensors(&over(&*layouts[0]));
     assert_eq!(embedding["model.embed_tokens.weight"].shape, [48, 64]);
-    let block = tensors(&over(&*layouts[1], Ramp));
+    let block = tensors(&over(&*layouts[1]));
     assert_eq!(block["model.layers.0.self_attn.o_proj.weight"].shape, [64, 32]);
     assert_eq!(block["model.layers.0.mlp.gate_proj.weight"].shape, [80, 64]);
     assert_eq!(block["model.layers.0.mlp.gate_proj.weight"].dtype, "F16");
@@ -143,7 +152,7 @@ fn write_for_readers() {
         fs::create_dir_all(&folder).unwrap();
         for rank in 0..*ranks {
             for (file, layout) in plan.files_of(rank).iter().zip(plan.layouts_of(rank)) {
-                fs::write(folder.join(&file.name), over(&*layout, Ramp)).unwrap();
+                fs::write(folder.join(&file.name), over(&*layout)).unwrap();
             }
         }
     }
