@@ -37,7 +37,7 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this host can do: MPI, direct I/O, io_uring, memory limits, generator speed.
     Doctor(DoctorArgs),
-    /// Remove a dataset that rankio generated, and nothing else.
+    /// Remove a dataset that rankio generated or checkpoints that it wrote, and nothing else.
     Clean(CleanArgs),
     /// Print a shell completion script.
     Completions(CompletionsArgs),
@@ -182,7 +182,7 @@ pub struct DoctorArgs {
 /// `rankio clean`.
 #[derive(Debug, Clone, Args)]
 pub struct CleanArgs {
-    /// Dataset root, as given to --data-dir.
+    /// Root of a dataset or of checkpoints, as given to --data-dir or --checkpoint-dir.
     pub data_dir: String,
 
     /// Only say what would be removed.

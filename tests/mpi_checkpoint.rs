@@ -462,6 +462,42 @@ fn epoch_keys(lab: &Lab, id: &str, epoch: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_the_page_cache_served_is_called_cached() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    job(&lab, 2, "r", &["--buffered"]).succeed();
+    assert_eq!(lab.result("r")["verdict"]["status"], "CACHED");
+    let restored = lab.phase("r", "checkpoint_restore");
+    let Some(before) = restored["proof"]["resident_before"].as_f64() else {
+        return eprintln!("skipped: residency cannot be seen here");
+    };
+    assert!(before > 0.9, "{restored:#}");
+    assert_eq!(restored["metrics"]["operations"][0]["resident_before"], before);
+}
+
+#[test]
+fn clean_removes_checkpoints_of_ours_only() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = lab();
+    job(&lab, 2, "r", &[]).succeed();
+    let root = lab.arg("C");
+    std::fs::create_dir(lab.path("C/holiday")).unwrap();
+    std::fs::write(lab.path("C/holiday/photo.jpeg"), "precious").unwrap();
+    let dry = lab.command(1, &["clean", &root, "--dry-run"]).succeed();
+    // Four shards, a list and a manifest for each of two.
+    assert!(dry.out.contains("would remove 12 files"), "{dry}");
+    lab.command(1, &["clean", &root]).succeed();
+    assert_eq!(names(&lab.path("C")), ["holiday"]);
+    assert_eq!(names(&lab.path("C/holiday")), ["photo.jpeg"]);
+    let again = lab.command(1, &["clean", &root]).end();
+    assert!(!again.status.success(), "{again}");
+}
+
+#[test]
 fn a_command_runs_between_writing_and_reading() {
     if !mpirun_is_there() {
         return;

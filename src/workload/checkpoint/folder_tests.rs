@@ -1,3 +1,5 @@
+//! The root of checkpoints without ranks: coming, going, what killed jobs leave, other owners.
+
 use super::*;
 use crate::config::Config;
 use serde_json::json;

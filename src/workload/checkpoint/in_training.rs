@@ -1,6 +1,6 @@
 //! Checkpoints inside training: after the barrier of a step a block ends, all ranks write, and the
-//! next block begins. The I/O threads of the training keep reading ahead meanwhile, as the loader of
-//! the reference does.
+//! next block begins. The I/O threads of the training keep reading ahead meanwhile, as the loader
+//! of the reference does.
 
 use super::save::Saver;
 use crate::config::Checkpoint;

@@ -1,6 +1,7 @@
 //! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
 //! and later they are read back.
 
+pub mod clean;
 mod folder;
 mod in_training;
 mod manifest;
@@ -16,6 +17,7 @@ pub use in_training::Saves;
 use restore::Restorer;
 use save::{Saver, write_threads};
 
+use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
@@ -216,14 +218,16 @@ fn save_all(
     let mut saver = work.saver(session, claim)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
     let line = progress(session, "checkpoint_save", files);
-    let (outcome, series) = with_ticker(&work.live, &AtomicU64::new(0), line, || {
-        for checkpoint in 1..=writes {
-            pause(session);
-            let name = plan.name_of(checkpoint);
-            let Some(log) = saver.save(&name, checkpoint)? else { return Ok(true) };
-            logs.push((format!("save_ckpt{checkpoint}"), log));
-        }
-        Ok::<bool, String>(false)
+    let (outcome, series) = devices::recording(session, "checkpoint_save", || {
+        with_ticker(&work.live, &AtomicU64::new(0), line, || {
+            for checkpoint in 1..=writes {
+                pause(session);
+                let name = plan.name_of(checkpoint);
+                let Some(log) = saver.save(&name, checkpoint)? else { return Ok(true) };
+                logs.push((format!("save_ckpt{checkpoint}"), log));
+            }
+            Ok::<bool, String>(false)
+        })
     });
     done.partial = outcome?;
     done.saved = saver.finish();
@@ -244,13 +248,15 @@ fn restore_all(
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
-        for (number, whole) in found.iter().enumerate() {
-            pause(session);
-            let Some(log) = restorer.restore(whole)? else { return Ok(true) };
-            logs.push((format!("load_ckpt{}", number + 1), log));
-        }
-        Ok::<bool, String>(false)
+    let (outcome, series) = devices::recording(session, "checkpoint_restore", || {
+        with_ticker(&live, &AtomicU64::new(0), line, || {
+            for (number, whole) in found.iter().enumerate() {
+                pause(session);
+                let Some(log) = restorer.restore(whole)? else { return Ok(true) };
+                logs.push((format!("load_ckpt{}", number + 1), log));
+            }
+            Ok::<bool, String>(false)
+        })
     });
     done.partial = outcome?;
     done.restored = restorer.finish();

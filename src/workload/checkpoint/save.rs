@@ -102,8 +102,8 @@ impl<'a> Saver<'a> {
         Ok(Saver { session, plan, target, folder, files, next_version, run_id, clock, tally, live })
     }
 
-    /// Writes the checkpoint `name`, number `checkpoint` of this run; None: interrupted, and nothing
-    /// is left of it. Collective; an error is this rank's own.
+    /// Writes the checkpoint `name`, number `checkpoint` of this run; None: interrupted, and
+    /// nothing is left of it. Collective; an error is this rank's own.
     pub fn save(&mut self, name: &str, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
         let (session, version) = (self.session, self.next_version);
         let mut commit_ns = 0;
