@@ -87,7 +87,7 @@ pub fn execution(plan: &Plan) -> Value {
     let config = &plan.config;
     let (workflow, reader, train) = (&config.workflow, &config.reader, &config.train);
     let evaluation = &config.evaluation;
-    json!({
+    let mut execution = json!({
         "dataset": dataset(config),
         "bytes": u64::try_from(plan.train.total_bytes()).ok(),
         "ranks": plan.world.ranks,
@@ -110,7 +110,11 @@ pub fn execution(plan: &Plan) -> Value {
         "eval_time": evaluation.eval_time,
         "eval_after_epoch": evaluation.eval_after_epoch,
         "epochs_between_evals": evaluation.epochs_between_evals,
-    })
+    });
+    if train.accelerators_per_rank != 1 {
+        execution["accelerators_per_rank"] = json!(train.accelerators_per_rank);
+    }
+    execution
 }
 
 /// First 16 hex digits of SHA-256 over the canonical text of `value`.

@@ -85,8 +85,8 @@ pub fn execute(
         own_host.ranks = world.ranks_on_host();
         let config = &loaded.config.dataset;
         let data_gib = data_gib_per_host(
-            &own_host,
-            world.size(),
+            world.ranks_on_host() * plan.accelerators_per_rank(),
+            plan.accelerators(),
             config.num_files_train,
             config.num_samples_per_file,
             crate::plan::nominal_sample_bytes(config),
