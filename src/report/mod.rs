@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod capacity;
 pub mod csv;
 pub mod dlio;
 pub mod files;
@@ -10,6 +11,7 @@ pub mod hlog;
 pub mod json;
 pub mod official;
 pub mod progress;
+pub mod repeat;
 pub mod result;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -12,9 +12,11 @@ use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
+use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
+use crate::world::World;
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,21 +56,26 @@ pub(super) fn write_results(
     }
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
-    let mut outcome = Ok(Status::Valid);
+    let mut outcome = Ok((Status::Valid, None));
     if session.world.is_root() {
         outcome = write_on_root(session, collected, &phases, &series, official.as_ref());
     }
-    let code = match &outcome {
-        Ok(status) => *status as u8,
-        Err(message) => session.world.fail(message),
+    let (status, record) = match outcome {
+        Ok(found) => found,
+        Err(message) => session.world.fail(&message),
     };
-    let status = match session.world.broadcast(vec![code])[0] {
+    let status = told_by_root(session.world, status);
+    Ok(Finished { status, partial: phases.partial, record: record.map(Box::new) })
+}
+
+/// The status that rank 0 found. Collective.
+pub(super) fn told_by_root(world: &World, own: Status) -> Status {
+    match world.broadcast(vec![own as u8])[0] {
         code if code == Status::Valid as u8 => Status::Valid,
         code if code == Status::Cached as u8 => Status::Cached,
         code if code == Status::ClientBound as u8 => Status::ClientBound,
         _ => Status::Invalid,
-    };
-    Ok(Finished { status, partial: phases.partial })
+    }
 }
 
 /// Adds the series of all ranks bin by bin, after all have the same bin width. Collective.
@@ -86,7 +93,7 @@ fn write_on_root(
     phases: &Phases,
     series: &[(&'static str, Series)],
     official: Option<&Official>,
-) -> Result<Status, String> {
+) -> Result<(Status, Option<RunRecord>), String> {
     let ended_unix_ns = super::compute::unix_ns();
     let result = result_of(session, collected, phases, ended_unix_ns);
     let window_ns = |name: &str| {
@@ -108,10 +115,17 @@ fn write_on_root(
         mlperf,
     };
     // First of all: what was measured must not be lost to a full results folder.
-    screen::print(text::summary(&result).trim_end());
+    let brief = collected.request.brief;
+    if !brief {
+        screen::print(text::summary(&result).trim_end());
+    }
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    screen::print(&format!("results: {}", collected.folder.display()));
-    Ok(result.verdict.status)
+    let folder = collected.folder.display().to_string();
+    if !brief {
+        screen::print(&format!("results: {folder}"));
+    }
+    let unix_ns = [collected.started_unix_ns, ended_unix_ns];
+    Ok((result.verdict.status, RunRecord::of(&result, &folder, unix_ns)))
 }
 
 fn result_of(
