@@ -159,8 +159,9 @@ fn a_search_ends_at_its_limits_and_says_which() {
         return;
     }
     let lab = Lab::new();
-    lab.job(2, "datagen", "gen", &[]).succeed();
-    let common = sets(&["metric.au=0.0", "train.epochs=1", "reader.batch_size=1"]);
+    let files = "dataset.num_files_train=40";
+    lab.job(2, "datagen", "gen", &["--set", files]).succeed();
+    let common = sets(&["metric.au=0.0", "train.epochs=1", "reader.batch_size=1", files]);
     let search = |id: &str, more: &[&str]| {
         let mut extra = common.clone();
         extra.extend(["--find-max-accelerators", "--runs-per-point", "2"]);
@@ -178,10 +179,12 @@ fn a_search_ends_at_its_limits_and_says_which() {
     assert_eq!(tried, [2, 4]);
     assert_eq!(report["best_by_au"], 4);
     assert!(ended.out.contains("--max-accelerators is 5"), "{ended}");
-    // 13 samples: 3 for each of two ranks leave two steps, one of which the window leaves out.
+    // 40 samples: with 6 for each of two ranks, one of the three steps is left out of the window and
+    // two may have been read before it.
     let (report, ended) = search("data", &[]);
-    assert_eq!(report["best_by_au"], 6);
-    assert!(ended.out.contains("8 accelerators have 1 step(s)"), "{ended}");
+    assert_eq!(report["best_by_au"], 10);
+    assert!(ended.out.contains("12 accelerators have 3 step(s)"), "{ended}");
+    assert!(ended.out.contains("note: an epoch of the largest point has 4 steps"), "{ended}");
     let refused = lab.job(2, "run", "no", &["--find-max-accelerators", "--max-accelerators", "1"]);
     refused.fail_with(2).one_error(&["--max-accelerators 1", "2 ranks"]);
     let both = ["--find-max-accelerators", "--set", "train.accelerators_per_rank=2"];

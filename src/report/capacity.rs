@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
+/// Below so many times the batches read ahead, these are a tenth of an epoch and more.
+const FEW_WINDOWS: u64 = 10;
+
 /// One number of accelerators with its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -77,6 +80,8 @@ pub struct CapacityReport {
     pub au_required_percent: f64,
     /// Runs of each point.
     pub runs_per_point: u64,
+    /// Batches of an accelerator that may be there before the metric window of an epoch begins.
+    pub read_ahead_batches: u64,
     /// The points by accelerators.
     pub points: Vec<Point>,
     /// Accelerators of the largest point that passed; null: none did.
@@ -101,6 +106,7 @@ impl CapacityReport {
             hosts: world[1],
             au_required_percent: 100.0 * required_au,
             runs_per_point: runs,
+            read_ahead_batches: 0,
             points: Vec::new(),
             best: None,
             best_by_au: None,
@@ -172,7 +178,21 @@ impl CapacityReport {
                 self.au_required_percent, self.stopped_because
             ),
         };
+        if let Some(steps) = self.short_epochs() {
+            text += &format!(
+                "note: an epoch of the largest point has {steps} steps, of which up to {} may be \
+                 read before its metric window begins, so its AU is flattered; generate more files\n",
+                self.read_ahead_batches
+            );
+        }
         text
+    }
+
+    /// Steps of the largest point that reaches AU, if they are so few that reading ahead counts.
+    fn short_epochs(&self) -> Option<u64> {
+        let point = self.points.iter().rfind(|point| point.reaches_au)?;
+        let few = FEW_WINDOWS.saturating_mul(self.read_ahead_batches);
+        (point.steps_per_epoch < few).then_some(point.steps_per_epoch)
     }
 
     /// Why a point with this many accelerators does not count.
@@ -255,6 +275,9 @@ mod tests {
         assert_eq!(report.status(), Status::Valid);
         let order: Vec<u64> = report.points.iter().map(|point| point.accelerators).collect();
         assert_eq!(order, [2, 4, 8]);
+        assert!(!report.text().contains("note:"));
+        report.read_ahead_batches = 2;
+        assert!(report.text().contains("note: an epoch of the largest point has 10 steps"));
         let dir = tempfile::tempdir().unwrap();
         report.write(dir.path()).unwrap();
         let csv = std::fs::read_to_string(dir.path().join("capacity.csv")).unwrap();

@@ -231,15 +231,15 @@ impl RepeatReport {
                 run.train_seed.to_string(),
             ]);
         }
-        let figures = [&self.au_percent, &self.samples_per_s, &self.gib_per_s];
-        let mut row = |name: &str, value: &dyn Fn(&OverRuns) -> String| {
+        let figures = [(&self.au_percent, 2), (&self.samples_per_s, 2), (&self.gib_per_s, 3)];
+        let mut row = |name: &str, value: &dyn Fn(&OverRuns, usize) -> String| {
             let mut cells = vec![name.to_string(), String::new(), String::new()];
-            cells.extend(figures.map(value));
+            cells.extend(figures.map(|(over, digits)| value(over, digits)));
             rows.push(cells);
         };
-        row("mean", &|over| format!("{:.2}", over.mean));
-        row("deviation", &|over| format!("{:.2}", over.stdev));
-        row("coefficient", &|over| format!("{:.2} %", 100.0 * over.coefficient));
+        row("mean", &|over, digits| format!("{:.digits$}", over.mean));
+        row("deviation", &|over, digits| format!("{:.digits$}", over.stdev));
+        row("coefficient", &|over, _| format!("{:.2} %", 100.0 * over.coefficient));
         let partial = if self.partial { "  (interrupted)" } else { "" };
         let mut text = format!("\nseries {}{partial}\n{}", self.id, table(&rows));
         let RuleCheck { meets, broken } = &self.mlperf_series;

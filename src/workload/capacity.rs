@@ -4,6 +4,7 @@
 //! AU is taken to fall with the number of accelerators. Every point is a real training over the
 //! same dataset, and one point is several runs.
 
+use super::reader::window_batches;
 use super::run::{Finished, Request, memory_shortage};
 use super::series::Series;
 use crate::config::{Config, Loaded};
@@ -71,6 +72,7 @@ pub fn find(
     let sizes = [world.size(), world.hosts()];
     let (id, runs) = (series.claimed.name.clone(), search.runs_per_point);
     let mut report = CapacityReport::new(&id, &request.command, sizes, config.metric.au, runs);
+    report.read_ahead_batches = read_ahead(config);
     let mut ladder = Ladder { limit, passed: 0, failed: None };
     while let Some(each) = ladder.next() {
         let Some(point) = measure(&mut series, each, runs)? else {
@@ -166,15 +168,21 @@ fn objection(series: &Series<'_>, each: u64) -> Option<String> {
     }
     let window = &config.output.metric;
     let excluded = window.exclude_start_steps.saturating_add(window.exclude_end_steps);
-    if plan.steps_per_epoch() <= excluded {
+    let (steps, ahead) = (plan.steps_per_epoch(), read_ahead(&config));
+    // All batches of such an epoch can be there before its metric window begins.
+    if steps <= excluded.saturating_add(ahead) {
         return Some(format!(
-            "{} accelerators have {} step(s) in an epoch and the metric window leaves {excluded} \
-             out; generate more files",
+            "{} accelerators have {steps} step(s) in an epoch, the metric window leaves {excluded} \
+             out and {ahead} are read ahead; generate more files",
             plan.accelerators(),
-            plan.steps_per_epoch()
         ));
     }
     memory_shortage(&plan, series.request.ranks_on_fullest_host)
+}
+
+/// Batches that are read before they are asked for.
+fn read_ahead(config: &Config) -> u64 {
+    window_batches(config.reader.read_threads.max(1), config.reader.prefetch_size)
 }
 
 #[cfg(test)]
