@@ -6,7 +6,7 @@ use crate::cli::{
     ShellArg, VerifyArg, WorkloadArgs,
 };
 use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
@@ -21,9 +21,11 @@ const LET_RANK_0_SPEAK: Duration = Duration::from_millis(500);
 /// Prints clap's message once, whatever the number of ranks; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        if launcher_rank() == 0 {
-            // Nothing is left to be done where even this cannot be printed.
-            let _ = error.print();
+        if launcher_rank() == 0
+            && let Err(what) = error.print()
+            && what.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return fail(&format!("standard output cannot be written: {what}; send it elsewhere"));
         }
         return ExitCode::SUCCESS;
     }
@@ -56,8 +58,7 @@ fn fail(message: &str) -> ExitCode {
 pub fn plan(args: &PlanArgs) -> ExitCode {
     let outcome = load(&args.workload, |_| Ok(())).and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
-            Some(text) => config::units::parse_bytes(text)
-                .map_err(|what| format!("--memory-per-host {text}: {what}"))?,
+            Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
         };
         let shape = WorldShape { ranks: args.ranks, hosts: args.hosts, memory_per_host_bytes };
@@ -66,14 +67,28 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
     match outcome {
         Err(message) => refuse(&message),
         Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
-        Ok(plan) if args.json => {
-            crate::report::screen::print(&format!("{:#}", plan.to_json()));
-            ExitCode::SUCCESS
-        }
-        Ok(plan) => {
-            crate::report::screen::print(plan.to_text().trim_end());
-            ExitCode::SUCCESS
-        }
+        Ok(plan) if args.json => print(&format!("{:#}", plan.to_json())),
+        Ok(plan) => print(plan.to_text().trim_end()),
+    }
+}
+
+/// Memory of a host as the user gave it, bytes.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match config::units::parse_bytes(text) {
+        Ok(0) => Err(format!(
+            "--memory-per-host {text}: no host has no memory; give a size such as 256GiB, or leave \
+             it out for this host's"
+        )),
+        Ok(bytes) => Ok(bytes),
+        Err(what) => Err(format!("--memory-per-host {text}: {what}")),
+    }
+}
+
+/// Prints the output of a command, all that it had to do.
+fn print(text: &str) -> ExitCode {
+    match crate::report::screen::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
     }
 }
 
@@ -136,9 +151,11 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> Ex
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
         check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
-        Ok((loaded, plan))
+        let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+        Ok((loaded, plan, checkpoint.filter(|_| !datagen_only)))
     });
-    let (loaded, plan) = match world.agree(planned) {
+    let (loaded, plan, checkpoint) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
@@ -152,6 +169,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> Ex
     let request = Request {
         datagen_only,
         overwrite,
+        checkpoint,
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
@@ -208,11 +226,29 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     {
         return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
     }
-    let root = &config.dataset.data_folder;
+    check_root("--data-dir", &config.dataset.data_folder)?;
+    if config.workflow.checkpoint {
+        check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+    }
+    let workflow = &config.workflow;
+    if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
+        return Err("workflow: neither train, generate_data nor checkpoint is True, so there is \
+                    nothing to do; set one of them"
+            .into());
+    }
+    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+fn check_root(option: &str, root: &str) -> Result<(), String> {
     if root.is_empty() {
-        return Err(
-            "--data-dir is empty; give a path, file://PATH, direct://PATH or null://".into()
-        );
+        return Err(format!(
+            "{option} is empty; give a path, file://PATH, direct://PATH or null://"
+        ));
     }
     if let Some((scheme, _)) = root.split_once("://")
         && !matches!(scheme, "file" | "direct" | "null")
@@ -221,19 +257,6 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
             "{root}: stores of kind {scheme}:// are not available in this version; give a path, \
              file://PATH, direct://PATH or null://"
         ));
-    }
-    let workflow = &config.workflow;
-    if !workflow.train && !workflow.generate_data {
-        return Err(
-            "workflow: neither train nor generate_data is True, so there is nothing to do; \
-                    set one of them"
-                .into(),
-        );
-    }
-    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
-        return Err("verify: the null store has no content to check; use --verify none or a real \
-                    --data-dir"
-            .into());
     }
     Ok(())
 }
@@ -303,14 +326,17 @@ fn load(
     files: &WorkloadArgs,
     options: impl FnOnce(&mut Config) -> Result<(), String>,
 ) -> Result<Loaded, String> {
-    let mut loaded =
-        config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
+    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
+        .map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
     if let Some(root) = &files.data_dir {
         config.dataset.data_folder = root.clone();
     }
     if config.dataset.data_folder.starts_with("null://") {
         config.io.engine = Engine::Null;
+    }
+    if let Some(root) = &files.checkpoint_dir {
+        config.checkpoint.checkpoint_folder = root.clone();
     }
     options(config)?;
     take_scheme(config)?;
@@ -408,8 +434,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            crate::report::screen::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
-            ExitCode::SUCCESS
+            print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files))
         }
         Err(message) => fail(&message),
     }
@@ -423,8 +448,5 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
-    if launcher_rank() == 0 {
-        crate::report::screen::print(text.trim_end());
-    }
-    ExitCode::SUCCESS
+    if launcher_rank() == 0 { print(text.trim_end()) } else { ExitCode::SUCCESS }
 }

@@ -134,7 +134,7 @@ fn the_capacity_of_a_store_of_known_rate_is_found() {
         // It cannot be beaten but by what was read ahead in the first step; a busy machine is
         // slower.
         let each = best as f64 / ranks as f64;
-        assert!(each <= 1.2 * ANALYTIC && each >= ANALYTIC / 3.0, "{each}\n{ended}");
+        assert!((ANALYTIC / 3.0..=1.2 * ANALYTIC).contains(&each), "{each}\n{ended}");
         // The border is exact: one more for each rank was tried and does not reach AU.
         let next = points.iter().find(|point| point["accelerators"] == best + ranks);
         assert_eq!(next.expect("the next point was tried")["reaches_au"], false);

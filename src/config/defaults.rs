@@ -19,11 +19,11 @@ impl Default for Dataset {
             data_folder: "./data".into(),
             format: FormatKind::Tfrecord,
             num_files_train: 8,
+            num_files_generated: None,
             num_files_eval: 0,
             num_samples_per_file: 1,
             record_length_bytes: 65536.0,
             record_length_bytes_stdev: 0.0,
-            record_length_bytes_resize: 0.0,
             record_dims: Vec::new(),
             record_element_type: ElementType::Uint8,
             num_subfolders_train: 0,
@@ -61,6 +61,7 @@ impl Default for Reader {
             prefetch_size: 2,
             file_shuffle: Shuffle::Off,
             sample_shuffle: Shuffle::Off,
+            read_type: ReadType::OnDemand,
             preprocess_time: Distribution::default(),
         }
     }

@@ -5,6 +5,12 @@
 
 use std::fmt::Write;
 
+/// Requests are multiples of this.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Largest `io.block_size`.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+
 /// Counts end here: larger ones are surely mistakes, and a float holds them exactly.
 pub const COUNT_MAX: u64 = 1 << 53;
 
@@ -28,8 +34,8 @@ pub enum Kind {
     },
     /// A whole number, or -1 or `null` for none.
     Cap,
-    /// A whole number that may be negative.
-    Integer,
+    /// A whole number; -1 or `null` mean 0.
+    Tally,
     /// Any finite number of a range.
     Number {
         /// Lower end.
@@ -61,6 +67,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of counts of at least 1.
     Counts,
+    /// A list of texts.
+    Texts,
     /// Seconds, constant or drawn.
     Distribution,
     /// A list of mappings.
@@ -86,8 +94,9 @@ pub(super) const BOOL: Kind = Kind::Bool;
 pub(super) const COUNT: Kind = Kind::Count { min: 0, max: COUNT_MAX };
 pub(super) const POSITIVE: Kind = Kind::Count { min: 1, max: COUNT_MAX };
 pub(super) const SEED: Kind = Kind::Count { min: 0, max: u64::MAX };
-pub(super) const INTEGER: Kind = Kind::Integer;
 pub(super) const SECONDS: Kind = Kind::Number { min: 0.0, max: SECONDS_MAX, above_min: false };
+/// Seconds, or anything from -1 to 0 for none.
+pub(super) const PAUSE: Kind = Kind::Number { min: -1.0, max: SECONDS_MAX, above_min: false };
 pub(super) const RATIO: Kind = Kind::Number { min: 1.0, max: RATIO_MAX, above_min: false };
 pub(super) const BYTES: Kind = Kind::Bytes { min: 0, max: u64::MAX, multiple: 1 };
 pub(super) const TEXT: Kind = Kind::Text;
@@ -102,7 +111,7 @@ impl Kind {
             Kind::Bool => "True or False".into(),
             Kind::Count { min, max } => format!("a whole number {}", range(min, max)),
             Kind::Cap => "a whole number of at least 1, or -1 for no limit".into(),
-            Kind::Integer => "a whole number".into(),
+            Kind::Tally => "a whole number of at least 0, or -1 for none".into(),
             Kind::Number { min, max, above_min } => {
                 let mut text = String::from("a number ");
                 text += if above_min { "above " } else { "of at least " };
@@ -120,6 +129,7 @@ impl Kind {
             Kind::FreeText => "a text (in quotes where it looks like a number)".into(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             Kind::Counts => "a list of whole numbers of at least 1, such as [4, 8]".into(),
+            Kind::Texts => "a list of texts, such as [sda, sdb]".into(),
             Kind::Distribution => "seconds of at least 0, {mean: M, stdev: S}, or a mapping with \
                  `type` normal, uniform, gamma, exponential or poisson"
                 .into(),

@@ -40,7 +40,7 @@ fn ignored(key: &Key, reason: &str) -> String {
 }
 
 /// The value of `entry` in the form of its field.
-fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
+pub(super) fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
     let companion = STDEV_OF.iter().find(|(_, time)| *time == entry.key.path);
     let stdev = companion.and_then(|(stdev, _)| sources.get(stdev));
     let joined = match stdev {
@@ -102,9 +102,11 @@ fn fold(
         }
     }
     fold_sizes(sources, config, notes)?;
+    super::requests::fold(sources, config, notes)?;
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
     fold_storage(sources, config, notes)?;
+    fold_checkpoint(sources, config, notes)?;
     let loader = sources.get("reader.data_loader").and_then(|entry| entry.value.as_str());
     let framework =
         if config.framework == super::Framework::Pytorch { "pytorch" } else { "tensorflow" };
@@ -155,16 +157,32 @@ fn fold_sizes(
              {row_bytes} bytes"
         ));
     }
-    if let Some(entry) = sources.get("dataset.num_files_generated") {
-        let train = dataset.num_files_train;
-        if converted(sources, entry)?.as_u64() != Some(train) {
-            let text = format!(
-                "must be dataset.num_files_train ({train}): reading a part of a dataset is not \
-                 available in this version"
-            );
-            return Err(sources.error(entry, &[], &text));
+    Ok(())
+}
+
+/// `fsync` and `recovery_rank_shift` say the same as keys of ours, which go before them.
+fn fold_checkpoint(
+    sources: &Sources,
+    config: &mut Config,
+    notes: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let checkpoint = &mut config.checkpoint;
+    let mut switch = |path: &str, instead: &str| -> Result<bool, ConfigError> {
+        let Some(entry) = sources.get(path) else { return Ok(false) };
+        let value = converted(sources, entry)?.as_bool() == Some(true);
+        if sources.get(instead).is_some() {
+            notes.push(format!("{path}: no effect: {instead} is given"));
+            return Ok(false);
         }
+        Ok(value)
+    };
+    if switch("checkpoint.fsync", "checkpoint.durability")? {
+        checkpoint.durability = super::Durability::Fsync;
     }
+    if switch("checkpoint.recovery_rank_shift", "checkpoint.restore")? {
+        checkpoint.restore = super::Restore::Ring;
+    }
+    checkpoint.checkpoint_folder = without_slash(&checkpoint.checkpoint_folder);
     Ok(())
 }
 

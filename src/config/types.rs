@@ -1,7 +1,10 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
 use super::cache::CacheMode;
+use super::checkpoint::Checkpoint;
+use super::model::Model;
 use super::parquet::Parquet;
+use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,10 @@ pub struct Config {
     pub metric: Metric,
     /// `output`.
     pub output: Output,
+    /// `profiling`.
+    pub profiling: Profiling,
+    /// `checkpoint`.
+    pub checkpoint: Checkpoint,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
@@ -44,7 +51,7 @@ pub enum Framework {
     Pytorch,
 }
 
-/// `workflow`: the phases that run, in the order datagen, training with evaluation.
+/// `workflow`: the phases that run, in the order datagen, training with evaluation, checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workflow {
@@ -72,17 +79,11 @@ impl Default for Workflow {
     }
 }
 
-/// `model`: a label here; sizes matter to checkpoints only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// Name of the model, used in reports.
-    pub name: String,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Model { name: "default".into() }
+impl Workflow {
+    /// Whether a phase makes or reads a dataset. A file that asks for no phase is taken for one
+    /// about its dataset.
+    pub fn uses_dataset(&self) -> bool {
+        self.generate_data || self.train || self.evaluation || !self.checkpoint
     }
 }
 
@@ -158,6 +159,8 @@ pub struct Dataset {
     pub format: FormatKind,
     /// Files for training.
     pub num_files_train: u64,
+    /// Training files of the whole dataset, where an epoch trains on a part; None: all are used.
+    pub num_files_generated: Option<u64>,
     /// Files for evaluation.
     pub num_files_eval: u64,
     /// Samples in each file.
@@ -168,9 +171,6 @@ pub struct Dataset {
     /// Standard deviation of the nominal bytes of a sample, drawn once for each file.
     #[serde(serialize_with = "plain_number")]
     pub record_length_bytes_stdev: f64,
-    /// Size of the tensor handed to the loop; a label here.
-    #[serde(serialize_with = "plain_number")]
-    pub record_length_bytes_resize: f64,
     /// Explicit shape of a sample; empty: from `record_length_bytes`.
     pub record_dims: Vec<u64>,
     /// Element type.
@@ -183,9 +183,10 @@ pub struct Dataset {
     pub file_prefix: String,
     /// False: the dataset is removed at the end of the run.
     pub keep_files: bool,
-    /// Names are computed; true skips the check of the first, last and every Nth file.
+    /// Names are computed, never listed. False: files are looked for before the run, each rank's
+    /// share; true: the first, the last and every Nth.
     pub skip_listing: bool,
-    /// N of that check; 0: off.
+    /// That N; 0: none.
     pub listing_validation_interval: u64,
     /// HDF5: divide datasets into chunks of about `chunk_size` bytes, unless `hdf5.chunk_dims` is
     /// given.
@@ -206,6 +207,13 @@ pub struct Dataset {
     pub pattern: Pattern,
     /// Columns and row groups of parquet files.
     pub parquet: Parquet,
+}
+
+impl Dataset {
+    /// Training files that exist: `num_files_generated`, else `num_files_train`.
+    pub fn generated_files(&self) -> u64 {
+        self.num_files_generated.unwrap_or(self.num_files_train)
+    }
 }
 
 /// `dataset.hdf5`.
@@ -244,6 +252,17 @@ pub enum Shuffle {
     Random,
 }
 
+/// `reader.read_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadType {
+    /// The bytes of each sample.
+    #[default]
+    OnDemand,
+    /// A file whole, once for all its samples that a rank has.
+    Memory,
+}
+
 /// `reader`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -262,6 +281,8 @@ pub struct Reader {
     pub file_shuffle: Shuffle,
     /// Order of samples.
     pub sample_shuffle: Shuffle,
+    /// Whether a file is read whole, once for all its samples.
+    pub read_type: ReadType,
     /// Sleep for each sample in the reader.
     pub preprocess_time: Distribution,
 }
@@ -327,6 +348,8 @@ pub struct Output {
     pub folder: Option<String>,
     /// The metric window.
     pub metric: OutputMetric,
+    /// File in the results folder that messages are copied to; None: no file.
+    pub log_file: Option<String>,
 }
 
 /// `output.metric`: steps of each block left out of the official metric.

@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::sizes::nominal_sample_bytes;
-use crate::config::{Config, Dataset, FormatKind, ParquetColumn};
+use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ReadType};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,7 +21,7 @@ pub fn dataset(config: &Config) -> Value {
     let mut identity = json!({
         "content_version": CONTENT_VERSION,
         "format": dataset.format,
-        "num_files_train": dataset.num_files_train,
+        "num_files_train": dataset.generated_files(),
         "num_files_eval": dataset.num_files_eval,
         "num_samples_per_file": dataset.num_samples_per_file,
         "record_length_bytes": nominal_sample_bytes(dataset),
@@ -87,7 +87,7 @@ pub fn execution(plan: &Plan) -> Value {
     let config = &plan.config;
     let (workflow, reader, train) = (&config.workflow, &config.reader, &config.train);
     let evaluation = &config.evaluation;
-    let mut execution = json!({
+    let mut identity = json!({
         "dataset": dataset(config),
         "bytes": u64::try_from(plan.train.total_bytes()).ok(),
         "ranks": plan.world.ranks,
@@ -95,7 +95,7 @@ pub fn execution(plan: &Plan) -> Value {
         "generate_data": workflow.generate_data,
         "train": workflow.train,
         "evaluation": workflow.evaluation,
-        "checkpoint": workflow.checkpoint,
+        "checkpoint": checkpoint(plan),
         "batch_size": reader.batch_size,
         "batch_size_eval": reader.batch_size_eval,
         "file_shuffle": reader.file_shuffle,
@@ -112,9 +112,27 @@ pub fn execution(plan: &Plan) -> Value {
         "epochs_between_evals": evaluation.epochs_between_evals,
     });
     if train.accelerators_per_rank != 1 {
-        execution["accelerators_per_rank"] = json!(train.accelerators_per_rank);
+        identity["accelerators_per_rank"] = json!(train.accelerators_per_rank);
     }
-    execution
+    if plan.train.files() != plan.generated.files() {
+        identity["num_files_used"] = json!(plan.train.files());
+    }
+    if reader.read_type != ReadType::OnDemand {
+        identity["read_type"] = json!(reader.read_type);
+    }
+    identity
+}
+
+/// Grid, model and manner of checkpoints; False without. Folder and files in flight are a rank's
+/// own.
+fn checkpoint(plan: &Plan) -> Value {
+    let Some(checkpoint) = &plan.checkpoint else { return json!(false) };
+    let mut manner = json!(plan.config.checkpoint);
+    if let Some(manner) = manner.as_object_mut() {
+        manner.remove("checkpoint_folder");
+        manner.remove("files_in_flight");
+    }
+    json!({ "grid": checkpoint.grid(), "model": plan.config.model, "manner": manner })
 }
 
 /// First 16 hex digits of SHA-256 over the canonical text of `value`.

@@ -2,7 +2,7 @@
 //! screen.
 
 use super::sizes::nominal_sample_bytes;
-use super::{FileSet, Plan};
+use super::{FileSet, Plan, checkpoint};
 use crate::config::{IoMode, Shuffle};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -10,7 +10,9 @@ use std::fmt::Write;
 /// The sections that apply.
 pub fn json(plan: &Plan) -> Value {
     let mut sections = Map::new();
-    sections.insert("dataset".into(), dataset(plan));
+    if plan.has_dataset() {
+        sections.insert("dataset".into(), dataset(plan));
+    }
     if plan.config.workflow.train {
         sections.insert("training".into(), training(plan));
     }
@@ -21,6 +23,10 @@ pub fn json(plan: &Plan) -> Value {
             "samples": order.samples(),
         });
         sections.insert("evaluation".into(), section);
+    }
+    if let Some(checkpoint) = &plan.checkpoint {
+        let section = checkpoint::show::json(checkpoint, &plan.config, plan.world);
+        sections.insert("checkpoint".into(), section);
     }
     let memory = plan.memory();
     sections.insert(
@@ -46,7 +52,7 @@ fn dataset(plan: &Plan) -> Value {
     section.insert("nominal_bytes_per_sample".into(), json!(nominal_sample_bytes(dataset)));
     section
         .insert("nominal_stdev_bytes_per_sample".into(), json!(dataset.record_length_bytes_stdev));
-    append_files(&plan.train, &mut section);
+    append_files(&plan.generated, &mut section);
     let total = total_bytes(&plan.train);
     section.insert("bytes_per_rank".into(), json!(total.div_ceil(plan.world.ranks)));
     section.insert("bytes_per_host".into(), json!(total.div_ceil(plan.world.hosts)));
@@ -101,10 +107,19 @@ fn training(plan: &Plan) -> Value {
         section["accelerators_per_rank"] = json!(plan.accelerators_per_rank());
         section["accelerators"] = json!(plan.accelerators());
     }
+    if let Some(files) = part(plan) {
+        section["files"] = json!(files);
+    }
     if reads_other_bytes(plan) {
         section["bytes_read_per_epoch"] = json!(plan.bytes_read_per_epoch());
     }
     section
+}
+
+/// Files that are trained on, where they are not all.
+fn part(plan: &Plan) -> Option<u64> {
+    let files = plan.train.files();
+    (files != plan.generated.files()).then_some(files)
 }
 
 /// Whether reading all samples is not reading all bytes.
@@ -172,7 +187,9 @@ fn notes(plan: &Plan) -> Vec<String> {
 /// The plan as an aligned table.
 pub fn text(plan: &Plan) -> String {
     let mut table = Table::default();
-    dataset_rows(plan, &mut table);
+    if plan.has_dataset() {
+        dataset_rows(plan, &mut table);
+    }
     if plan.config.workflow.train {
         training_rows(plan, &mut table);
     }
@@ -183,6 +200,9 @@ pub fn text(plan: &Plan) -> String {
             grouped(plan.config.reader.batch_size_eval)
         );
         table.row("evaluation", "steps", steps);
+    }
+    if let Some(checkpoint) = &plan.checkpoint {
+        checkpoint::show::rows(checkpoint, &plan.config, plan.world, &mut table);
     }
     let memory = plan.memory().bytes_per_rank();
     table.row("memory", "per rank", binary(memory as f64));
@@ -204,7 +224,7 @@ pub fn text(plan: &Plan) -> String {
 }
 
 fn dataset_rows(plan: &Plan, table: &mut Table) {
-    let files = &plan.train;
+    let files = &plan.generated;
     let total = total_bytes(files);
     let (least, most) = files.sizes().range_bytes();
     let format = json!(plan.config.dataset.format);
@@ -254,6 +274,10 @@ fn training_rows(plan: &Plan, table: &mut Table) {
         table.row("", "accelerators", format!("{all}, {} for each rank", grouped(each)));
     }
     let who = if each > 1 { "accelerator" } else { "rank" };
+    if let Some(files) = part(plan) {
+        let of = grouped(plan.generated.files());
+        table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
+    }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
     table.row("", "steps", format!("{steps} for each epoch and {who}"));
@@ -278,19 +302,32 @@ fn training_rows(plan: &Plan, table: &mut Table) {
     table.row(
         "",
         "demand",
-        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s {counted})"),
+        format!(
+            "{} for each rank at 100 % AU ({} {counted})",
+            per_second(nominal),
+            per_second(real)
+        ),
     );
-    table.row("", "", format!("{:.3} GiB/s for all ranks", demand.total_gib_per_s));
+    table.row("", "", format!("{} for all ranks", per_second(demand.total_gib_per_s)));
+}
+
+/// A rate in GiB/s; small ones in a unit in which they can be read.
+fn per_second(gib_per_s: f64) -> String {
+    if gib_per_s >= 0.01 {
+        return format!("{gib_per_s:.3} GiB/s");
+    }
+    format!("{}/s", binary(gib_per_s * f64::from(1 << 30)))
 }
 
 /// Three columns: section, name, value.
 #[derive(Default)]
-struct Table {
+pub struct Table {
     out: String,
 }
 
 impl Table {
-    fn row(&mut self, section: &str, name: &str, value: String) {
+    /// Appends a line; an empty section or name means that of the line above.
+    pub fn row(&mut self, section: &str, name: &str, value: String) {
         let line = format!("{section:<12}{name:<14}{value}");
         writeln!(self.out, "{}", line.trim_end()).expect("a String takes any text");
     }
@@ -354,5 +391,7 @@ mod tests {
         assert_eq!(binary(146_600_628.0), "139.8 MiB");
         assert_eq!(binary((1u64 << 30) as f64 - 1.0), "1.0 GiB");
         assert_eq!(binary(u64::MAX as f64), "16.0 EiB");
+        assert_eq!(per_second(5.9), "5.900 GiB/s");
+        assert_eq!(per_second(0.0000125), "13.1 KiB/s");
     }
 }

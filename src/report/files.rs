@@ -20,7 +20,8 @@ pub struct Attachments<'a> {
     pub series: &'a [PhaseSeries<'a>],
     /// Merged histograms of each phase and operation.
     pub histograms: &'a [Interval<'a>],
-    /// Facts of `mlperf/summary.json`; None where there was no training.
+    /// Facts of `mlperf/summary.json`; None where there was neither training nor
+    /// a checkpoint.
     pub mlperf: Option<RunFacts<'a>>,
 }
 
@@ -98,6 +99,9 @@ mod tests {
                 required_au: 0.9,
                 train: Some(&figures),
                 eval: None,
+                save: None,
+                load: None,
+                checkpoint_bytes: None,
             }),
         };
         write_all(&dir, &result, attachments).unwrap();

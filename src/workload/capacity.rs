@@ -6,12 +6,11 @@
 
 use super::reader::window_batches;
 use super::run::{Finished, Request, memory_shortage};
-use super::series::Series;
+use super::series::{Series, conclude};
 use crate::config::{Config, Loaded};
 use crate::plan::Plan;
 use crate::report::capacity::{CapacityReport, Point};
 use crate::report::repeat::RunRecord;
-use crate::report::screen;
 use crate::world::World;
 
 /// More than this for each rank no workload file may say.
@@ -85,7 +84,7 @@ pub fn find(
         report.add(point);
         if world.is_root() {
             // A long search that is killed leaves its curve.
-            write(world, &series, &report);
+            report.write(&series.claimed.path).map_err(|error| error.to_string())?;
         }
     }
     report.stopped_because = match (report.partial, ladder.failed) {
@@ -94,19 +93,12 @@ pub fn find(
         (_, None) => bound,
     };
     if world.is_root() {
-        screen::print(report.text().trim_end());
-        write(world, &series, &report);
-        screen::print(&format!("results: {}", series.claimed.path.display()));
+        let folder = &series.claimed.path;
+        conclude(folder, &report.text(), || report.write(folder))?;
     }
     series.end(report.partial)?;
     let status = super::results::told_by_root(world, report.status());
     Ok(Finished { status, partial: report.partial, record: None })
-}
-
-fn write(world: &World, series: &Series<'_>, report: &CapacityReport) {
-    if let Err(error) = report.write(&series.claimed.path) {
-        world.fail(&error.to_string());
-    }
 }
 
 /// All runs of a point; None: interrupted. The figures are rank 0's. Collective.

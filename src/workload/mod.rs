@@ -2,6 +2,7 @@
 
 pub mod calibrate;
 mod capacity;
+pub mod checkpoint;
 mod claim;
 pub mod clean;
 pub mod compute;
@@ -9,12 +10,14 @@ mod crew;
 pub mod datagen;
 pub mod dataset;
 pub mod doctor;
+mod file_writer;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
 mod page_cache;
 mod partials;
 pub mod phase;
+mod place;
 mod read_thread;
 pub mod readback;
 pub mod reader;

@@ -2,6 +2,7 @@
 
 use super::reader::ReadJob;
 use super::{foreign_files, small};
+use crate::config::FormatKind;
 use crate::data::{Content, Generator};
 use crate::format::foreign::ForeignExtents;
 use crate::format::{FileShape, Layout};
@@ -139,6 +140,9 @@ impl<'a> OpenFiles<'a> {
         size_bytes: u64,
     ) -> Result<ForeignExtents, String> {
         let kind = self.job.kind;
+        if self.job.whole && kind != FormatKind::Synthetic {
+            return Ok(ForeignExtents::WholeFile(size_bytes));
+        }
         if !foreign_files::looks_inside(kind) {
             return ForeignExtents::detect(kind, size_bytes, &[], None)
                 .map_err(|what| format!("{}: {what}", self.full_path()));

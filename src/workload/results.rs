@@ -7,13 +7,14 @@ use super::session::Session;
 use crate::config::Loaded;
 use crate::host::HostFacts;
 use crate::metrics::{Histogram, Series};
+use crate::report::checkpoint::OfficialCheckpoints;
 use crate::report::csv::{self, PhaseSeries, RankFigures};
 use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
 use crate::report::repeat::RunRecord;
-use crate::report::result::{Calibration, Run, RunResult, SCHEMA, Status, Tool, Verdict};
+use crate::report::result::{Calibration, Phase, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
 use crate::world::World;
@@ -31,8 +32,9 @@ pub(super) struct Collected<'a> {
 }
 
 /// Official figures for `mlperf/summary.json`.
+#[derive(Default)]
 struct Official {
-    train: RunFigures,
+    train: Option<RunFigures>,
     eval: Option<RunFigures>,
 }
 
@@ -43,13 +45,13 @@ pub(super) fn write_results(
     mut phases: Phases,
 ) -> Result<Finished, String> {
     let trained = phases.trained.take();
-    let mut official = None;
+    let mut official = Official::default();
     if let Some(trained) = trained {
         let evaluated = trained.evaluation.is_some();
-        official = Some(Official {
-            train: trained.train_figures.official(),
+        official = Official {
+            train: Some(trained.train_figures.official()),
             eval: evaluated.then(|| trained.eval_figures.official()),
-        });
+        };
         phases.reduced.extend(trained.training);
         phases.reduced.extend(trained.evaluation);
         phases.series.push(("training", trained.series));
@@ -58,7 +60,7 @@ pub(super) fn write_results(
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
     let mut outcome = Ok((Status::Valid, None));
     if session.world.is_root() {
-        outcome = write_on_root(session, collected, &phases, &series, official.as_ref());
+        outcome = write_on_root(session, collected, &phases, &series, &official);
     }
     let (status, record) = match outcome {
         Ok(found) => found,
@@ -92,7 +94,7 @@ fn write_on_root(
     collected: &Collected<'_>,
     phases: &Phases,
     series: &[(&'static str, Series)],
-    official: Option<&Official>,
+    official: &Official,
 ) -> Result<(Status, Option<RunRecord>), String> {
     let ended_unix_ns = super::compute::unix_ns();
     let result = result_of(session, collected, phases, ended_unix_ns);
@@ -105,7 +107,7 @@ fn write_on_root(
         .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
         .collect();
     let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
-    let mlperf = official.map(|official| run_facts(session, collected, official, ended_unix_ns));
+    let mlperf = run_facts(session, collected, official, &result.phases, ended_unix_ns);
     let attachments = Attachments {
         effective_yaml: &collected.loaded.effective_yaml,
         start_unix_ns: collected.started_unix_ns,
@@ -116,14 +118,13 @@ fn write_on_root(
     };
     // First of all: what was measured must not be lost to a full results folder.
     let brief = collected.request.brief;
-    if !brief {
-        screen::print(text::summary(&result).trim_end());
-    }
+    let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
     let folder = collected.folder.display().to_string();
-    if !brief {
-        screen::print(&format!("results: {folder}"));
-    }
+    let place = format!("results: {folder}");
+    printed
+        .and_then(|()| if brief { Ok(()) } else { screen::print(&place) })
+        .map_err(|message| format!("{message} ({place})"))?;
     let unix_ns = [collected.started_unix_ns, ended_unix_ns];
     Ok((result.verdict.status, RunRecord::of(&result, &folder, unix_ns)))
 }
@@ -241,10 +242,17 @@ fn run_facts<'a>(
     session: &Session<'_>,
     collected: &Collected<'a>,
     official: &'a Official,
+    phases: &[Phase],
     end_unix_ns: u64,
-) -> RunFacts<'a> {
+) -> Option<RunFacts<'a>> {
     let config = session.config;
-    RunFacts {
+    let (save, load) =
+        (official_of(phases, "checkpoint_save"), official_of(phases, "checkpoint_restore"));
+    let checkpoint_bytes = save.as_ref().or(load.as_ref()).map(|(bytes, _)| *bytes);
+    if official.train.is_none() && checkpoint_bytes.is_none() {
+        return None;
+    }
+    Some(RunFacts {
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
         hosts: collected.hosts,
@@ -256,7 +264,17 @@ fn run_facts<'a>(
         record_length_bytes: crate::plan::nominal_sample_bytes(&config.dataset),
         epochs: config.train.epochs,
         required_au: config.metric.au,
-        train: Some(&official.train),
+        train: official.train.as_ref(),
         eval: official.eval.as_ref(),
-    }
+        save: save.map(|(_, figures)| figures),
+        load: load.map(|(_, figures)| figures),
+        checkpoint_bytes,
+    })
+}
+
+/// Bytes of a checkpoint and DLIO's figures of the phase `kind`, if there was one.
+fn official_of(phases: &[Phase], kind: &str) -> Option<(u64, OfficialCheckpoints)> {
+    let phase = phases.iter().find(|phase| phase.kind == kind)?;
+    let metrics = phase.checkpoint()?;
+    Some((metrics.bytes, OfficialCheckpoints::of(&metrics.operations)))
 }

@@ -7,17 +7,17 @@ use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small;
 use super::train_phase::{self, Trained};
-use super::{calibrate, datagen, readback};
+use super::{calibrate, checkpoint, datagen, readback};
 use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
 use crate::world::World;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the command line adds to the workload file.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
+    /// What a checkpoint is made of; None where the workload has none.
+    pub checkpoint: Option<CheckpointPlan>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -92,19 +94,15 @@ pub fn execute(
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        let mut own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
-        own_host.ranks = world.ranks_on_host();
-        let config = &loaded.config.dataset;
-        let data_gib = data_gib_per_host(
-            world.ranks_on_host() * plan.accelerators_per_rank(),
-            plan.accelerators(),
-            config.num_files_train,
-            config.num_samples_per_file,
-            crate::plan::nominal_sample_bytes(config),
-        );
-        let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host, data_gib)
-            .map_err(|error| error.to_string())?;
-        train(&session, log, &mut phases)?;
+        train(&session, &folder, &mut phases)?;
+    }
+    let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
+    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
+        let mut log = rank_log(&session, &folder)?;
+        let claim = (run_id.as_str(), request.overwrite);
+        let done = checkpoint::run(&session, plan, &mut log, claim)?;
+        checkpoint::add_to(&mut phases, done);
+        log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
     }
     let collected = Collected {
         run_id: &run_id,
@@ -125,13 +123,12 @@ pub fn execute(
 
 fn headline(session: &Session<'_>) -> String {
     let (world, config) = (session.world, session.config);
-    format!(
-        "{} on {} rank(s), {} host(s), data {}",
-        config.model.name,
-        world.size(),
-        world.hosts(),
-        session.root
-    )
+    let moves_data = config.workflow.train || config.workflow.generate_data;
+    let at = match moves_data {
+        true => format!("data {}", session.root),
+        false => format!("checkpoints {}", config.checkpoint.checkpoint_folder),
+    };
+    format!("{} on {} rank(s), {} host(s), {at}", config.model.name, world.size(), world.hosts(),)
 }
 
 /// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.
@@ -214,7 +211,23 @@ fn generate(
     Ok(())
 }
 
-fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result<(), String> {
+/// The step log of this rank.
+fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
+    let (world, config) = (session.world, &session.config.dataset);
+    let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
+    host.ranks = world.ranks_on_host();
+    let data_gib = data_gib_per_host(
+        world.ranks_on_host() * session.plan.accelerators_per_rank(),
+        session.plan.accelerators(),
+        config.num_files_train,
+        config.num_samples_per_file,
+        crate::plan::nominal_sample_bytes(config),
+    );
+    RankLog::create(&folder.join("mlperf"), world.rank(), &host, data_gib)
+        .map_err(|error| error.to_string())
+}
+
+fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -234,6 +247,8 @@ fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result
         );
     }
     phases.calibration = Some(calibrate::run(session)?);
+    // Not before it is known that there is something to train on.
+    let mut log = rank_log(session, folder)?;
     let trained = train_phase::run(session, &standing, &mut log)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;

@@ -80,7 +80,7 @@ impl<'a> Series<'a> {
             if let Ok(below) = below {
                 record.folder = below.display().to_string();
             }
-            screen::print(&record.line());
+            screen::print(&record.line())?;
         }
         Ok(finished)
     }
@@ -152,17 +152,27 @@ pub fn repeat(
     };
     if world.is_root() {
         report.evaluate();
-        screen::print(report.text().trim_end());
         let folder = &series.claimed.path;
-        if let Err(error) = report.write(folder) {
-            world.fail(&error.to_string());
-        }
-        screen::print(&format!("results: {}", folder.display()));
+        conclude(folder, &report.text(), || report.write(folder))?;
     }
     series.end(partial)?;
     // Only rank 0 has the records; the others learn what it found.
     let status = super::results::told_by_root(world, report.status());
     Ok(Finished { status, partial, record: None })
+}
+
+/// Prints what came out on rank 0 and writes it. What was measured must not be lost to a full
+/// results folder, nor to a terminal that went away.
+pub(super) fn conclude(
+    folder: &Path,
+    text: &str,
+    write: impl FnOnce() -> std::io::Result<()>,
+) -> Result<(), String> {
+    let printed = screen::print(text.trim_end());
+    write().map_err(|error| error.to_string())?;
+    let place = format!("results: {}", folder.display());
+    let told = printed.and_then(|()| screen::print(&place));
+    told.map_err(|message| format!("{message} ({place})"))
 }
 
 /// Folders of runs are named by the second; a run that would have the name of the one before it

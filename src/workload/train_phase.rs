@@ -10,7 +10,7 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{Distribution, FormatKind, IoMode, VerifyMode};
+use crate::config::{Distribution, FormatKind, IoMode, ReadType, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
@@ -156,10 +156,11 @@ fn draws(session: &Session<'_>, time: &Distribution, stream: u64) -> Result<Draw
 /// foreign parquet file is asked, the first one by rank 0 for all; collective.
 fn group_samples(session: &Session<'_>, files: &FileSet, own: bool) -> u64 {
     let dataset = &session.config.dataset;
-    if session.config.io.mode == IoMode::Reference {
+    let whole = session.config.reader.read_type == ReadType::Memory;
+    if session.config.io.mode == IoMode::Reference && !whole {
         return 1;
     }
-    if own || dataset.format != FormatKind::Parquet {
+    if whole || own || dataset.format != FormatKind::Parquet {
         return files.format().group_samples(&files.shape(0)).max(1);
     }
     let mut rows = Vec::new();
@@ -185,6 +186,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         kind: config.dataset.format,
         parquet: &config.dataset.parquet,
         own,
+        whole: config.reader.read_type == ReadType::Memory,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,
@@ -242,7 +244,9 @@ fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
     let steps = session.plan.train_order(1, session.run_seed).steps();
     let total = steps * session.config.train.epochs;
     let root = session.world.is_root();
-    root.then(|| (Progress::new("training", total, session.quiet), Unit::Steps))
+    root.then(|| {
+        (Progress::new(&session.progress_label("training"), total, session.quiet), Unit::Steps)
+    })
 }
 
 /// The run through the epochs.

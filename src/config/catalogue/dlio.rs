@@ -28,6 +28,7 @@ const ELEMENTS: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool",
 ];
+const SOME_BYTES: Kind = Kind::Bytes { min: 1, max: u64::MAX, multiple: 1 };
 const SHUFFLES: &[&str] = &["off", "seed", "random"];
 const STORAGES: &[&str] = &["local_fs", "direct_fs", "parallel_fs", "s3", "aistore"];
 const COLUMN_TYPES: &[&str] = &[
@@ -41,11 +42,12 @@ const COLUMN: &[Field] = &[
     Field { name: "read", kind: Kind::Optional(&BOOL), required: false },
 ];
 
-const CHECKPOINT_SIZES: &str = "it only sizes checkpoints, which this version does not write";
+const DATATYPES: &[&str] = &["int8", "uint8", "fp16", "bf16", "fp32", "fp64"];
+
+const BY_STAGE: &str = "model.parallelism.zero_stage decides which ranks write";
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
-const NO_CHECKPOINT: &str = "workflow.checkpoint is False";
 const OBJECT: &str = "it belongs to object stores, which this version does not have";
 const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
 const NO_READER: &str = "the reference does not read it either";
@@ -63,23 +65,23 @@ pub(super) const RUN: &[Key] = &[
 /// `model`.
 pub(super) const MODEL: &[Key] = &[
     typed("model.name", TEXT),
-    ignored("model.type", TEXT, CHECKPOINT_SIZES),
+    typed("model.type", Kind::Optional(&TEXT)),
     ignored("model.model_size", BYTES, "the reference reads model_size_bytes instead"),
-    ignored("model.model_size_bytes", BYTES, CHECKPOINT_SIZES),
-    ignored("model.model_datatype", TEXT, CHECKPOINT_SIZES),
-    ignored("model.optimizer_datatype", TEXT, CHECKPOINT_SIZES),
-    ignored("model.num_layers", INTEGER, CHECKPOINT_SIZES),
-    ignored("model.optimization_groups", COUNTS, CHECKPOINT_SIZES),
-    ignored("model.layer_parameters", COUNTS, CHECKPOINT_SIZES),
-    ignored("model.parallelism.tensor", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.parallelism.pipeline", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.parallelism.data", INTEGER, CHECKPOINT_SIZES),
-    ignored("model.parallelism.zero_stage", Kind::Count { min: 0, max: 3 }, CHECKPOINT_SIZES),
-    ignored("model.transformer.vocab_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.hidden_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.ffn_hidden_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.num_attention_heads", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.num_kv_heads", POSITIVE, CHECKPOINT_SIZES),
+    typed("model.model_size_bytes", BYTES),
+    typed("model.model_datatype", Kind::Choice(DATATYPES)),
+    typed("model.optimizer_datatype", Kind::Choice(DATATYPES)),
+    typed("model.num_layers", Kind::Tally),
+    typed("model.optimization_groups", COUNTS),
+    typed("model.layer_parameters", COUNTS),
+    typed("model.parallelism.tensor", POSITIVE),
+    typed("model.parallelism.pipeline", POSITIVE),
+    typed("model.parallelism.data", Kind::Tally),
+    typed("model.parallelism.zero_stage", Kind::Count { min: 0, max: 3 }),
+    typed("model.transformer.vocab_size", POSITIVE),
+    typed("model.transformer.hidden_size", POSITIVE),
+    typed("model.transformer.ffn_hidden_size", POSITIVE),
+    typed("model.transformer.num_attention_heads", POSITIVE),
+    typed("model.transformer.num_kv_heads", POSITIVE),
 ];
 
 /// `dataset`; the keys after `image_content` are ours.
@@ -91,7 +93,6 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.num_samples_per_file", POSITIVE),
     typed("dataset.record_length_bytes", Kind::MeanBytes { min: 1.0 }),
     typed("dataset.record_length_bytes_stdev", Kind::MeanBytes { min: 0.0 }),
-    typed("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }),
     typed("dataset.record_dims", COUNTS),
     typed("dataset.record_element_type", Kind::Choice(ELEMENTS)),
     typed("dataset.num_subfolders_train", COUNT),
@@ -111,11 +112,16 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.dedup_ratio", RATIO),
     typed("dataset.pattern", Kind::Choice(&["pool", "pcg"])),
     folded("dataset.record_length", Kind::MeanBytes { min: 1.0 }, "dataset.record_length_bytes"),
-    folded("dataset.num_files_generated", COUNT, "dataset.num_files_train"),
+    typed("dataset.num_files_generated", Kind::Optional(&POSITIVE)),
+    ignored("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }, NO_TENSOR),
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
     ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
     ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
-    ignored("dataset.generation_buffer_size", BYTES, "buffers follow io.max_buffer_bytes"),
+    ignored(
+        "dataset.generation_buffer_size",
+        BYTES,
+        "content is made in the buffers it is written from, io.block_size bytes each",
+    ),
     ignored("dataset.data_gen_method", Kind::Choice(&["dgen", "numpy"]), OWN_GENERATOR),
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
     typed("dataset.parquet.columns", Kind::Records(COLUMN)),
@@ -136,6 +142,7 @@ pub(super) const READER: &[Key] = &[
     typed("reader.prefetch_size", COUNT),
     typed("reader.file_shuffle", Kind::Choice(SHUFFLES)),
     typed("reader.sample_shuffle", Kind::Choice(SHUFFLES)),
+    typed("reader.read_type", Kind::Choice(&["memory", "on_demand"])),
     typed("reader.preprocess_time", Kind::Distribution),
     folded("reader.preprocess_time_stdev", SECONDS, "reader.preprocess_time"),
     folded("reader.odirect", BOOL, "io.direct"),
@@ -150,16 +157,12 @@ pub(super) const READER: &[Key] = &[
     ignored("reader.computation_threads", COUNT, "rankio parses no samples"),
     ignored("reader.shuffle_size", COUNT, "shuffles cover the whole dataset"),
     ignored(
-        "reader.read_type",
-        Kind::Choice(&["memory", "on_demand"]),
-        "samples are always read on demand",
-    ),
-    ignored(
         "reader.file_access",
         Kind::Choice(&["multi", "shared", "collective", "mpio", "posix"]),
-        "each rank opens the files it reads",
+        "a rank opens the files of its samples, and two share one where their shares meet in it; \
+         collective and mpio are refused",
     ),
-    ignored("reader.transfer_size", Kind::Optional(&BYTES), "io.block_size is the request size"),
+    folded("reader.transfer_size", Kind::Optional(&SOME_BYTES), "io.block_size"),
     ignored("reader.dont_use_mmap", BOOL, "only io.engine: mmap maps files"),
     ignored("reader.pin_memory", BOOL, "rankio has no GPU copy"),
     ignored("reader.multiprocessing_context", WORD, "readers are threads, not processes"),
@@ -183,23 +186,23 @@ pub(super) const TIMES: &[Key] = &[
     typed("metric.au", Kind::Number { min: 0.0, max: 1.0, above_min: false }),
 ];
 
-/// `checkpoint`.
+/// `checkpoint`; the keys that say nothing of DLIO's are ours.
 pub(super) const CHECKPOINT: &[Key] = &[
-    ignored("checkpoint.checkpoint_folder", TEXT, NO_CHECKPOINT),
-    ignored("checkpoint.checkpoint_after_epoch", COUNT, NO_CHECKPOINT),
-    ignored("checkpoint.epochs_between_checkpoints", COUNT, NO_CHECKPOINT),
-    ignored("checkpoint.steps_between_checkpoints", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), NO_CHECKPOINT),
-    ignored("checkpoint.mode", Kind::Choice(&["default", "subset"]), NO_CHECKPOINT),
-    ignored("checkpoint.fsync", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.time_between_checkpoints", SECONDS, NO_CHECKPOINT),
-    ignored("checkpoint.num_checkpoints_write", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.num_checkpoints_read", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.rank_sync", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.recovery_rank_shift", Kind::Any, NO_CHECKPOINT),
-    ignored("checkpoint.randomize_tensor", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.ksm", Kind::Any, NO_CHECKPOINT),
-    ignored("checkpoint.checkpoint_mechanism_classname", WORD, NO_CHECKPOINT),
+    typed("checkpoint.checkpoint_folder", TEXT),
+    typed("checkpoint.checkpoint_after_epoch", POSITIVE),
+    typed("checkpoint.epochs_between_checkpoints", POSITIVE),
+    typed("checkpoint.steps_between_checkpoints", Kind::Tally),
+    typed("checkpoint.mode", Kind::Choice(&["default", "subset"])),
+    typed("checkpoint.time_between_checkpoints", PAUSE),
+    typed("checkpoint.num_checkpoints_write", Kind::Tally),
+    typed("checkpoint.num_checkpoints_read", Kind::Tally),
+    typed("checkpoint.rank_sync", BOOL),
+    folded("checkpoint.fsync", BOOL, "checkpoint.durability"),
+    folded("checkpoint.recovery_rank_shift", BOOL, "checkpoint.restore"),
+    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), BY_STAGE),
+    ignored("checkpoint.randomize_tensor", BOOL, "content is always that of the generator"),
+    ignored("checkpoint.ksm", Kind::Any, "no rank holds its shard in memory"),
+    ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),
 ];
 
 /// `storage`. Values below `storage_options` are not looked at: they may be credentials.
@@ -241,11 +244,7 @@ pub(super) const OUTPUT: &[Key] = &[
     typed("output.folder", Kind::Optional(&TEXT)),
     typed("output.metric.exclude_start_steps", COUNT),
     typed("output.metric.exclude_end_steps", COUNT),
-    ignored("output.log_file", WORD, "rankio writes to standard error and to its result files"),
-    ignored(
-        "profiling.profiler",
-        Kind::Choice(&["none", "iostat", "darshan", "tensorboard"]),
-        "rankio starts no profiler",
-    ),
-    ignored("profiling.iostat_devices", Kind::Any, "rankio starts no profiler"),
+    typed("output.log_file", Kind::Optional(&TEXT)),
+    typed("profiling.profiler", Kind::Choice(&["none", "iostat", "darshan", "tensorboard"])),
+    typed("profiling.iostat_devices", Kind::Texts),
 ];

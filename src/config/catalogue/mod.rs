@@ -5,9 +5,12 @@
 //! it has a line in [`keys()`].
 
 mod dlio;
+mod document;
 mod own;
+mod sentences;
 mod suggest;
 
+pub use document::markdown;
 pub(super) use suggest::{advice, closest};
 
 use super::kind::Kind;
@@ -46,7 +49,8 @@ pub const OPTIONAL_SECTIONS: [&str; 1] = ["io.delay"];
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     [dlio::RUN, dlio::MODEL, dlio::DATASET, dlio::READER, dlio::TIMES, dlio::CHECKPOINT]
         .into_iter()
-        .chain([dlio::STORAGE, dlio::OUTPUT, own::IO, own::VERIFY, own::OTHER_TOOLS])
+        .chain([own::CHECKPOINT, dlio::STORAGE, dlio::OUTPUT])
+        .chain([own::IO, own::VERIFY, own::OTHER_TOOLS])
         .flatten()
 }
 

@@ -3,6 +3,7 @@
 use super::super::kind::*;
 use super::{Key, refused, typed};
 
+const BLOCK: Kind = Kind::Bytes { min: PAGE_BYTES, max: BLOCK_BYTES_MAX, multiple: PAGE_BYTES };
 const FAULT: &[Field] = &[
     Field { name: "op", kind: Kind::Choice(&["open", "read", "write", "sync"]), required: true },
     Field {
@@ -16,6 +17,8 @@ const FAULT: &[Field] = &[
     Field { name: "rank", kind: RANK, required: false },
 ];
 
+const RESTORES: &[&str] = &["same", "ring", "random", "reshard", "broadcast"];
+
 /// `io`: how bytes move.
 pub(super) const IO: &[Key] = &[
     typed("io.mode", Kind::Choice(&["native", "reference"])),
@@ -23,7 +26,7 @@ pub(super) const IO: &[Key] = &[
     typed("io.cache", Kind::Choice(&["direct", "drop", "keep", "evict"])),
     typed("io.direct", BOOL),
     typed("io.queue_depth", Kind::Count { min: 1, max: 4096 }),
-    typed("io.block_size", Kind::Bytes { min: 4096, max: 1 << 30, multiple: 4096 }),
+    typed("io.block_size", BLOCK),
     typed("io.submit_batch", Kind::Count { min: 1, max: 4096 }),
     typed("io.registered", BOOL),
     typed("io.huge_pages", BOOL),
@@ -34,6 +37,22 @@ pub(super) const IO: &[Key] = &[
     typed("io.delay.bandwidth", BYTES),
     typed("io.delay.rank", RANK),
     typed("io.fault", Kind::Records(FAULT)),
+];
+
+/// `checkpoint`: the keys that DLIO does not have.
+pub(super) const CHECKPOINT: &[Key] = &[
+    typed("checkpoint.layout", Kind::Choice(&["raw", "safetensors"])),
+    typed("checkpoint.durability", Kind::Choice(&["none", "fdatasync", "fsync", "dsync"])),
+    typed("checkpoint.files_in_flight", Kind::Count { min: 1, max: 4096 }),
+    typed("checkpoint.order", Kind::Choice(&["parallel", "reference"])),
+    typed("checkpoint.keep_last", COUNT),
+    typed("checkpoint.restore", Kind::Choice(RESTORES)),
+    typed("checkpoint.restore_seed", SEED),
+    typed("checkpoint.reshard.tensor", COUNT),
+    typed("checkpoint.reshard.pipeline", COUNT),
+    typed("checkpoint.reshard.written_ranks", COUNT),
+    typed("checkpoint.weights_only", BOOL),
+    typed("checkpoint.async", BOOL),
 ];
 
 /// `verify`: what is checked on reading.
