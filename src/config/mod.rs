@@ -12,11 +12,14 @@ mod accelerators;
 mod cache;
 pub mod catalogue;
 mod check;
+mod check_checkpoint;
+mod checkpoint;
 mod coerce;
 mod containers;
 mod defaults;
 pub mod kind;
 mod locate;
+mod model;
 mod parquet;
 mod profiling;
 mod requests;
@@ -28,6 +31,10 @@ mod written;
 
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
+pub use checkpoint::{
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+};
+pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

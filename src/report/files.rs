@@ -22,7 +22,8 @@ pub struct Attachments<'a> {
     pub devices: &'a [DeviceSeries],
     /// Merged histograms of each phase and operation.
     pub histograms: &'a [Interval<'a>],
-    /// Facts of `mlperf/summary.json`; None where there was no training.
+    /// Facts of `mlperf/summary.json`; None where there was neither training nor
+    /// a checkpoint.
     pub mlperf: Option<RunFacts<'a>>,
 }
 
@@ -100,6 +101,9 @@ mod tests {
                 required_au: 0.9,
                 train: Some(&figures),
                 eval: None,
+                save: None,
+                load: None,
+                checkpoint_bytes: None,
             }),
         };
         write_all(&dir, &result, attachments).unwrap();

@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod checkpoint;
 pub mod csv;
 pub mod dlio;
 pub mod files;

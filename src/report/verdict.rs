@@ -254,12 +254,13 @@ fn client_cpus(phase: &Phase, findings: &mut Vec<(Status, String)>) {
     }
 }
 
-/// Whether making the content took most of the time of a datagen.
+/// Whether making the content took most of the time of a datagen or of writing checkpoints.
 fn generator_limit(phase: &Phase, findings: &mut Vec<(Status, String)>) {
     let metrics = serde_json::from_value(phase.metrics.clone());
-    let (true, Ok(DatagenMetrics { generator_share, .. })) = (phase.kind == "datagen", metrics)
-    else {
-        return;
+    let generator_share = match (phase.kind.as_str(), metrics) {
+        ("datagen", Ok(DatagenMetrics { generator_share, .. })) => generator_share,
+        ("checkpoint_save", _) => phase.checkpoint().map_or(0.0, |metrics| metrics.content_share),
+        _ => return,
     };
     if generator_share > GENERATOR_SHARE {
         let text = format!(

@@ -130,7 +130,7 @@ const NOT_IN_FILES: [&str; 6] = [
 ];
 
 /// The first setting below `path` that differs and shapes files.
-fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {
+pub(super) fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {
     let below = |key: &str, one: &Value, other: &Value| {
         let shapes_files = !NOT_IN_FILES.contains(&key);
         shapes_files.then(|| first_difference(&format!("{path}.{key}"), one, other)).flatten()

@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+pub mod checkpoint;
 mod claim;
 pub mod clean;
 pub mod compute;
@@ -9,6 +10,7 @@ pub mod datagen;
 pub mod dataset;
 pub mod devices;
 pub mod doctor;
+mod file_writer;
 mod foreign_files;
 mod listing;
 mod loop_metrics;
@@ -16,6 +18,7 @@ mod open_files;
 mod page_cache;
 mod partials;
 pub mod phase;
+mod place;
 mod read_thread;
 pub mod readback;
 pub mod reader;

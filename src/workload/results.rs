@@ -8,13 +8,14 @@ use super::session::Session;
 use crate::config::{Loaded, ReadType};
 use crate::host::HostFacts;
 use crate::metrics::{Histogram, Series};
+use crate::report::checkpoint::OfficialCheckpoints;
 use crate::report::csv::{self, DeviceSeries, PhaseSeries, RankFigures};
 use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
 use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
-use crate::report::result::{Calibration, Run, RunResult, SCHEMA, Status, Tool, Verdict};
+use crate::report::result::{Calibration, Phase, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
 use std::path::Path;
@@ -30,8 +31,9 @@ pub(super) struct Collected<'a> {
 }
 
 /// Official figures for `mlperf/summary.json`.
+#[derive(Default)]
 struct Official {
-    train: RunFigures,
+    train: Option<RunFigures>,
     eval: Option<RunFigures>,
 }
 
@@ -43,13 +45,13 @@ pub(super) fn write_results(
     mut phases: Phases,
 ) -> Result<Finished, String> {
     let trained = phases.trained.take();
-    let mut official = None;
+    let mut official = Official::default();
     if let Some(trained) = trained {
         let evaluated = trained.evaluation.is_some();
-        official = Some(Official {
-            train: trained.train_figures.official(),
+        official = Official {
+            train: Some(trained.train_figures.official()),
             eval: evaluated.then(|| trained.eval_figures.official()),
-        });
+        };
         phases.reduced.extend(trained.training);
         phases.reduced.extend(trained.evaluation);
         phases.series.push(("training", trained.series));
@@ -60,7 +62,7 @@ pub(super) fn write_results(
     let mut outcome = Ok(Status::Valid);
     if session.world.is_root() {
         let series = Curves { ranks: &series, devices: &devices };
-        outcome = write_on_root(session, collected, hosts, &phases, series, official.as_ref());
+        outcome = write_on_root(session, collected, hosts, &phases, series, &official);
     }
     let code = match &outcome {
         Ok(status) => *status as u8,
@@ -96,7 +98,7 @@ fn write_on_root(
     hosts: &[HostFacts],
     phases: &Phases,
     curves: Curves<'_>,
-    official: Option<&Official>,
+    official: &Official,
 ) -> Result<Status, String> {
     let ended_unix_ns = super::compute::unix_ns();
     let result = result_of(session, collected, hosts, phases, ended_unix_ns);
@@ -110,8 +112,7 @@ fn write_on_root(
         .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
         .collect();
     let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
-    let mlperf =
-        official.map(|official| run_facts(session, collected, hosts, official, ended_unix_ns));
+    let mlperf = run_facts(session, collected, hosts, official, &result.phases, ended_unix_ns);
     let attachments = Attachments {
         effective_yaml: &collected.loaded.effective_yaml,
         start_unix_ns: collected.started_unix_ns,
@@ -264,10 +265,17 @@ fn run_facts<'a>(
     collected: &Collected<'_>,
     hosts: &'a [HostFacts],
     official: &'a Official,
+    phases: &[Phase],
     end_unix_ns: u64,
-) -> RunFacts<'a> {
+) -> Option<RunFacts<'a>> {
     let config = session.config;
-    RunFacts {
+    let (save, load) =
+        (official_of(phases, "checkpoint_save"), official_of(phases, "checkpoint_restore"));
+    let checkpoint_bytes = save.as_ref().or(load.as_ref()).map(|(bytes, _)| *bytes);
+    if official.train.is_none() && checkpoint_bytes.is_none() {
+        return None;
+    }
+    Some(RunFacts {
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
         hosts,
@@ -278,7 +286,17 @@ fn run_facts<'a>(
         record_length_bytes: crate::plan::nominal_sample_bytes(&config.dataset),
         epochs: config.train.epochs,
         required_au: config.metric.au,
-        train: Some(&official.train),
+        train: official.train.as_ref(),
         eval: official.eval.as_ref(),
-    }
+        save: save.map(|(_, figures)| figures),
+        load: load.map(|(_, figures)| figures),
+        checkpoint_bytes,
+    })
+}
+
+/// Bytes of a checkpoint and DLIO's figures of the phase `kind`, if there was one.
+fn official_of(phases: &[Phase], kind: &str) -> Option<(u64, OfficialCheckpoints)> {
+    let phase = phases.iter().find(|phase| phase.kind == kind)?;
+    let metrics = phase.checkpoint()?;
+    Some((metrics.bytes, OfficialCheckpoints::of(&metrics.operations)))
 }

@@ -8,11 +8,11 @@ use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small;
 use super::train_phase::{self, Trained};
-use super::{calibrate, datagen, listing, readback};
+use super::{calibrate, checkpoint, datagen, listing, readback};
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::Plan;
+use crate::plan::{CheckpointPlan, Plan};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, Status};
 use crate::report::run_log::RunLog;
@@ -26,6 +26,8 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
+    /// What a checkpoint is made of; None where the workload has none.
+    pub checkpoint: Option<CheckpointPlan>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -107,6 +109,14 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     if trains && !phases.partial {
         train(session, folder, &mut phases)?;
     }
+    let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
+    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
+        let mut log = rank_log(session, folder)?;
+        let claim = (run_id, request.overwrite);
+        let done = checkpoint::run(session, plan, &mut log, claim)?;
+        checkpoint::add_to(&mut phases, done);
+        log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
+    }
     let foreign = phases.foreign;
     let finished = write_results(session, collected, &hosts, phases)?;
     let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
@@ -118,13 +128,12 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
 
 fn headline(session: &Session<'_>) -> String {
     let (world, config) = (session.world, session.config);
-    format!(
-        "{} on {} rank(s), {} host(s), data {}",
-        config.model.name,
-        world.size(),
-        world.hosts(),
-        session.root
-    )
+    let moves_data = config.workflow.train || config.workflow.generate_data;
+    let at = match moves_data {
+        true => format!("data {}", session.root),
+        false => format!("checkpoints {}", config.checkpoint.checkpoint_folder),
+    };
+    format!("{} on {} rank(s), {} host(s), {at}", config.model.name, world.size(), world.hosts(),)
 }
 
 /// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.

@@ -57,23 +57,33 @@ impl<'a> Session<'a> {
 
     /// How an I/O thread that reads reaches the store.
     pub fn read_store(&self) -> StoreSpec {
+        self.read_store_at(&self.root)
+    }
+
+    /// The same below another root than the dataset's.
+    pub fn read_store_at(&self, root: &str) -> StoreSpec {
         let io = self.config.io.clone();
         let (buffers, buffer_bytes) = (io.queue_depth as usize, io.block_size as usize);
-        self.store(io, buffers, buffer_bytes)
+        self.store(root, io, buffers, buffer_bytes)
     }
 
     /// How an I/O thread that writes reaches the store: the first block of a file is held back, the
     /// next one is being made.
     pub fn write_store(&self) -> StoreSpec {
+        self.write_store_at(&self.root)
+    }
+
+    /// The same below another root than the dataset's.
+    pub fn write_store_at(&self, root: &str) -> StoreSpec {
         let io = self.config.io.clone();
         let buffers = (io.queue_depth + WRITE_BUFFERS_EXTRA) as usize;
         let buffer_bytes = io.block_size as usize;
-        self.store(io, buffers, buffer_bytes)
+        self.store(root, io, buffers, buffer_bytes)
     }
 
-    fn store(&self, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
+    fn store(&self, root: &str, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
         let rank = self.world.rank() as u32;
-        StoreSpec { root: self.root.clone(), io, rank, buffers, buffer_bytes }
+        StoreSpec { root: root.into(), io, rank, buffers, buffer_bytes }
     }
 
     /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's
