@@ -266,7 +266,9 @@ fn restore_all(
 
 fn progress(session: &Session<'_>, phase: &str, files: u64) -> Option<(Progress, Unit)> {
     let root = session.world.is_root();
-    root.then(|| (Progress::new(phase, files, session.quiet), Unit::Samples))
+    root.then(|| {
+        (Progress::new(&session.progress_label(phase), files, session.quiet), Unit::Samples)
+    })
 }
 
 /// `checkpoint.time_between_checkpoints`: stands for the computation between two checkpoints, and
