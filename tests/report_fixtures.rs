@@ -276,6 +276,7 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
             end_unix_ns: eval.0.end_unix_ns,
             train_duration_s: 0.2,
             blocks: &blocks,
+            checkpoints: &[],
             eval: Some(&eval),
             meminfo: &host.meminfo,
         })
@@ -293,9 +294,6 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
         accelerators_per_rank: 1,
         files_train: 4,
         files_eval: 2,
-        save: None,
-        load: None,
-        checkpoint_bytes: None,
         samples_per_file: 3,
         record_length_bytes: 4096.0,
         epochs: 2,
