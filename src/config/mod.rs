@@ -32,7 +32,8 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use checkpoint::{
-    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, CheckpointType, Durability,
+    Reshard, Restore,
 };
 pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
