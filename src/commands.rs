@@ -179,6 +179,9 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     {
         return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
     }
+    if let Some((key, text)) = config::contradiction(config) {
+        return Err(format!("{key}: {text}"));
+    }
     let root = &config.dataset.data_folder;
     if root.is_empty() {
         return Err(

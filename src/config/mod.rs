@@ -11,6 +11,7 @@
 pub mod catalogue;
 mod check;
 mod coerce;
+mod compression;
 mod containers;
 mod defaults;
 pub mod kind;
@@ -22,6 +23,8 @@ pub mod types;
 pub mod units;
 mod written;
 
+pub use compression::{Compression, ParquetEncoding};
+pub use containers::contradiction;
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use types::*;
 

@@ -1,5 +1,6 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::compression::Compression;
 use super::parquet::Parquet;
 use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
@@ -186,6 +187,10 @@ pub struct Dataset {
     pub skip_listing: bool,
     /// N of that check; 0: off.
     pub listing_validation_interval: u64,
+    /// Codec of parquet pages and of csv files.
+    pub compression: Compression,
+    /// Its level; None: the codec's default.
+    pub compression_level: Option<u64>,
     /// HDF5: divide datasets into chunks of about `chunk_size` bytes, unless `hdf5.chunk_dims` is
     /// given.
     pub enable_chunking: bool,
@@ -391,6 +396,8 @@ pub struct Io {
     pub fallocate: bool,
     /// The last incomplete batch of an epoch is left out, as the reference does.
     pub drop_last: bool,
+    /// Decode what was read, on the I/O thread and outside of read latency.
+    pub decode: bool,
     /// Delay added to every operation.
     pub delay: Option<DelaySpec>,
     /// Faults injected on a schedule.

@@ -107,7 +107,14 @@ impl FileSet {
         self.sizes.level(index).shape
     }
 
-    /// Length of file `index` in bytes. Constant time, allocates nothing.
+    /// Whether lengths, extents and layouts are those of the files. Else they are those of the same
+    /// files uncompressed, and files have to be asked.
+    pub fn is_exact(&self) -> bool {
+        self.format.encoder().is_none()
+    }
+
+    /// Length of file `index` in bytes, see [`FileSet::is_exact`]. Constant time, allocates
+    /// nothing.
     pub fn file_bytes(&self, index: u64) -> u64 {
         debug_assert!(index < self.files);
         self.sizes.level(index).file_bytes
@@ -120,7 +127,8 @@ impl FileSet {
         (self.split as u64 + 1) << 56 | index
     }
 
-    /// Exact bytes of all files, in at most 2048 additions. At most `u64::MAX`.
+    /// Bytes of all files, see [`FileSet::is_exact`], in at most 2048 additions. At most
+    /// `u64::MAX`.
     pub fn total_bytes(&self) -> u128 {
         self.sizes.total_bytes()
     }

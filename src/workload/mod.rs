@@ -20,6 +20,7 @@ mod results;
 mod run;
 mod run_folder;
 pub mod session;
+mod sheet;
 mod small;
 mod ticker;
 mod train_phase;

@@ -28,7 +28,8 @@ pub struct ReadJob<'a> {
     pub kind: FormatKind,
     /// Which columns are read where the format has columns.
     pub parquet: &'a Parquet,
-    /// True: rankio made the dataset, so sizes and content are known.
+    /// True: rankio made the dataset, so sizes and content are known; false: files are asked where
+    /// their samples lie.
     pub own: bool,
     /// Makes the expected content when something is checked.
     pub generator: Option<&'a Generator>,

@@ -180,7 +180,8 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         files,
         kind: config.dataset.format,
         parquet: &config.dataset.parquet,
-        own,
+        // Of compressed files only the settings are known; the null store has no files to ask.
+        own: own && (files.is_exact() || session.is_null()),
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,
