@@ -54,6 +54,10 @@ pub struct WorkloadArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
+    /// Batch and compute time of this accelerator for the workload's model, e.g. h100; --set wins.
+    #[arg(long, value_name = "NAME")]
+    pub accelerator: Option<String>,
+
     /// Dataset root (holds train/ and valid/): a path or null://. Replaces dataset.data_folder.
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
@@ -74,11 +78,12 @@ pub struct IoArgs {
     #[arg(long, value_enum)]
     pub engine: Option<EngineArg>,
 
-    /// O_DIRECT (the default).
+    /// O_DIRECT (the default): io.cache direct.
     #[arg(long, conflicts_with = "buffered")]
     pub direct: bool,
 
-    /// Through the page cache; the verdict will say so.
+    /// Through the page cache; the verdict will say so. io.cache keep, unless the file has drop or
+    /// evict.
     #[arg(long)]
     pub buffered: bool,
 

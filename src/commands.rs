@@ -5,7 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
@@ -21,9 +21,11 @@ const LET_RANK_0_SPEAK: Duration = Duration::from_millis(500);
 /// Prints clap's message once, whatever the number of ranks; help and version are no errors.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        if launcher_rank() == 0 {
-            // Nothing is left to be done where even this cannot be printed.
-            let _ = error.print();
+        if launcher_rank() == 0
+            && let Err(what) = error.print()
+            && what.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return fail(&format!("standard output cannot be written: {what}; send it elsewhere"));
         }
         return ExitCode::SUCCESS;
     }
@@ -54,10 +56,9 @@ fn fail(message: &str) -> ExitCode {
 
 /// `rankio plan`.
 pub fn plan(args: &PlanArgs) -> ExitCode {
-    let outcome = load(&args.workload, |_| {}).and_then(|loaded| {
+    let outcome = load(&args.workload, |_| Ok(())).and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
-            Some(text) => config::units::parse_bytes(text)
-                .map_err(|what| format!("--memory-per-host {text}: {what}"))?,
+            Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
         };
         let shape = WorldShape { ranks: args.ranks, hosts: args.hosts, memory_per_host_bytes };
@@ -66,14 +67,28 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
     match outcome {
         Err(message) => refuse(&message),
         Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
-        Ok(plan) if args.json => {
-            crate::report::screen::print(&format!("{:#}", plan.to_json()));
-            ExitCode::SUCCESS
-        }
-        Ok(plan) => {
-            crate::report::screen::print(plan.to_text().trim_end());
-            ExitCode::SUCCESS
-        }
+        Ok(plan) if args.json => print(&format!("{:#}", plan.to_json())),
+        Ok(plan) => print(plan.to_text().trim_end()),
+    }
+}
+
+/// Memory of a host as the user gave it, bytes.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match config::units::parse_bytes(text) {
+        Ok(0) => Err(format!(
+            "--memory-per-host {text}: no host has no memory; give a size such as 256GiB, or leave \
+             it out for this host's"
+        )),
+        Ok(bytes) => Ok(bytes),
+        Err(what) => Err(format!("--memory-per-host {text}: {what}")),
+    }
+}
+
+/// Prints the output of a command, all that it had to do.
+fn print(text: &str) -> ExitCode {
+    match crate::report::screen::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
     }
 }
 
@@ -90,10 +105,11 @@ pub fn run(args: &RunArgs) -> ExitCode {
 fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
-        lay_over(config, io);
+        lay_over(config, io, &files.overrides)?;
         if datagen_only {
             only_generate(config);
         }
+        Ok(())
     })
     .and_then(|loaded| {
         check_request(&loaded.config, io)?;
@@ -253,9 +269,12 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
 }
 
 /// The workload files with the command line laid over them, `options` last.
-fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loaded, String> {
-    let mut loaded =
-        config::load(&files.files, &files.overrides).map_err(|error| error.to_string())?;
+fn load(
+    files: &WorkloadArgs,
+    options: impl FnOnce(&mut Config) -> Result<(), String>,
+) -> Result<Loaded, String> {
+    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
+        .map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
     if let Some(root) = &files.data_dir {
         config.dataset.data_folder = root.clone();
@@ -263,7 +282,8 @@ fn load(files: &WorkloadArgs, options: impl FnOnce(&mut Config)) -> Result<Loade
     if config.dataset.data_folder.starts_with("null://") {
         config.io.engine = Engine::Null;
     }
-    options(config);
+    options(config)?;
+    take_scheme(config)?;
     loaded.effective_yaml =
         config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)
@@ -276,7 +296,7 @@ fn only_generate(config: &mut Config) {
     config.workflow.evaluation = false;
 }
 
-fn lay_over(config: &mut Config, args: &IoArgs) {
+fn lay_over(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
     match args.engine {
         Some(EngineArg::Uring) => config.io.engine = Engine::Uring,
         Some(EngineArg::Sync) => config.io.engine = Engine::Sync,
@@ -284,18 +304,56 @@ fn lay_over(config: &mut Config, args: &IoArgs) {
         Some(EngineArg::Null) => config.io.engine = Engine::Null,
         None => {}
     }
-    if args.direct {
-        config.io.direct = true;
-    }
-    if args.buffered {
-        config.io.direct = false;
-    }
+    lay_over_cache(config, args, overrides)?;
     match args.verify {
         Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
         Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
         Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
         None => {}
     }
+    Ok(())
+}
+
+/// `--direct`, `--buffered` and what an engine by name implies; they go before the file, but not
+/// against an `io.cache` of the same command line.
+fn lay_over_cache(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
+    let io = &mut config.io;
+    let named = |text: &&String| text.split('=').next().is_some_and(|k| k.ends_with("io.cache"));
+    let options = [("--direct", args.direct, true), ("--buffered", args.buffered, false)];
+    for (option, _, direct) in options.into_iter().filter(|(_, given, _)| *given) {
+        if let Some(text) = overrides.iter().find(named)
+            && io.direct != direct
+        {
+            return Err(format!("{option} contradicts --set {text}; give one of them"));
+        }
+        if io.direct != direct {
+            io.set_cache(if direct { CacheMode::Direct } else { CacheMode::Keep });
+        }
+    }
+    if io.engine == Engine::Mmap && io.direct {
+        if args.direct {
+            return Err("--direct cannot be had with io.engine mmap; give one of them".into());
+        }
+        io.set_cache(CacheMode::Keep);
+    }
+    Ok(())
+}
+
+/// `direct://` asks for O_DIRECT whatever the file says, but not against a page cache that is to be
+/// emptied.
+fn take_scheme(config: &mut Config) -> Result<(), String> {
+    let (io, root) = (&mut config.io, &config.dataset.data_folder);
+    if !root.starts_with("direct://") || io.direct || io.engine == Engine::Mmap {
+        return Ok(());
+    }
+    if io.cache.empties() {
+        return Err(format!(
+            "{root}: direct:// contradicts io.cache {}; give a plain path or io.cache direct",
+            io.cache.name()
+        ));
+    }
+    io.set_cache(CacheMode::Direct);
+    Ok(())
 }
 
 /// `rankio doctor`.
@@ -320,8 +378,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            crate::report::screen::print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files));
-            ExitCode::SUCCESS
+            print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files))
         }
         Err(message) => fail(&message),
     }
@@ -335,8 +392,5 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Fish => include_str!(concat!(env!("OUT_DIR"), "/completions/rankio.fish")),
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
-    if launcher_rank() == 0 {
-        crate::report::screen::print(text.trim_end());
-    }
-    ExitCode::SUCCESS
+    if launcher_rank() == 0 { print(text.trim_end()) } else { ExitCode::SUCCESS }
 }

@@ -6,6 +6,7 @@
 //! own I/O threads, and its CPU seconds would then be lies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Exit status of a failed run.
@@ -25,6 +26,29 @@ extern "C" fn on_signal(_: libc::c_int) {
         // SAFETY: _exit is async-signal-safe; the user asked twice.
         unsafe { libc::_exit(EXIT_INTERRUPTED) }
     }
+}
+
+/// What is done before a job is ended early.
+static BEFORE_ABORT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+/// It may hang (a file system that does not answer): the job ends all the same.
+const BEFORE_ABORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Has `act` done on this rank before a failure of this rank ends the job; replaces what was asked
+/// for before.
+pub fn before_abort(act: impl FnOnce() + Send + 'static) {
+    *BEFORE_ABORT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+}
+
+fn act_before_abort() {
+    let Ok(mut act) = BEFORE_ABORT.try_lock() else { return };
+    let Some(act) = act.take() else { return };
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        act();
+        // Nobody waits any more where it took too long.
+        let _ = done.send(());
+    });
+    let _ = waits.recv_timeout(BEFORE_ABORT_LIMIT);
 }
 
 /// Where the launcher says this process stands, without starting MPI: for commands that need no
@@ -293,6 +317,7 @@ fn abort_all(code: i32, solo: bool) -> ! {
     use std::io::Write;
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
+    act_before_abort();
     #[cfg(feature = "mpi")]
     if !solo {
         mpi_link::abort(code);

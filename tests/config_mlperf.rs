@@ -41,7 +41,7 @@ struct Model {
     files: u64,
     samples: u64,
     /// Mean, standard deviation and resize, in bytes.
-    record: (f64, f64, f64),
+    record: (f64, f64),
     folder: &'static str,
 }
 
@@ -51,7 +51,7 @@ const UNET3D: Model = Model {
     format: FormatKind::Npz,
     files: 168,
     samples: 1,
-    record: (146_600_628.0, 68_341_808.0, 2_097_152.0),
+    record: (146_600_628.0, 68_341_808.0),
     folder: "data/unet3d",
 };
 const RESNET50: Model = Model {
@@ -60,7 +60,7 @@ const RESNET50: Model = Model {
     format: FormatKind::Tfrecord,
     files: 1024,
     samples: 1251,
-    record: (114_660.07, 0.0, 150_528.0),
+    record: (114_660.07, 0.0),
     folder: "data/resnet50",
 };
 const COSMOFLOW: Model = Model {
@@ -69,7 +69,7 @@ const COSMOFLOW: Model = Model {
     format: FormatKind::Tfrecord,
     files: 524_288,
     samples: 1,
-    record: (2_828_486.0, 71_311.0, 0.0),
+    record: (2_828_486.0, 71_311.0),
     folder: "data/cosmoflow",
 };
 const RETINANET: Model = Model {
@@ -78,7 +78,7 @@ const RETINANET: Model = Model {
     format: FormatKind::Jpeg,
     files: 1_170_301,
     samples: 1,
-    record: (322_957.0, 0.0, 0.0),
+    record: (322_957.0, 0.0),
     folder: "data/retinanet",
 };
 const DLRM: Model = Model {
@@ -87,7 +87,7 @@ const DLRM: Model = Model {
     format: FormatKind::Parquet,
     files: 1024,
     samples: 4_718_592,
-    record: (761.0, 0.0, 0.0),
+    record: (761.0, 0.0),
     folder: "data/dlrm",
 };
 const FLUX: Model = Model {
@@ -96,7 +96,7 @@ const FLUX: Model = Model {
     format: FormatKind::Parquet,
     files: 4296,
     samples: 288,
-    record: (2_164_832.0, 0.0, 0.0),
+    record: (2_164_832.0, 0.0),
     folder: "data/flux",
 };
 
@@ -109,11 +109,7 @@ fn assert_dataset(config: &Config, model: &Model) {
     assert_eq!(dataset.num_files_train, model.files, "{name}");
     assert_eq!(dataset.num_files_eval, 0, "{name}");
     assert_eq!(dataset.num_samples_per_file, model.samples, "{name}");
-    let record = (
-        dataset.record_length_bytes,
-        dataset.record_length_bytes_stdev,
-        dataset.record_length_bytes_resize,
-    );
+    let record = (dataset.record_length_bytes, dataset.record_length_bytes_stdev);
     assert_eq!(record, model.record, "{name}");
     assert_eq!(dataset.data_folder, model.folder, "{name}");
 }

@@ -23,6 +23,47 @@ fn plan_needs_neither_mpirun_nor_data() {
 }
 
 #[test]
+fn a_host_without_memory_is_refused() {
+    let lab = Lab::new();
+    let words = ["plan", &lab.arg("tiny.yaml"), "--memory-per-host", "0"];
+    let ended = lab.command(1, &words).plain().fail_with(2);
+    ended.one_error(&["--memory-per-host 0", "256GiB"]);
+}
+
+/// It ended with 0, as if the plan had been printed.
+#[test]
+fn output_to_a_full_device_is_a_failure() {
+    let lab = Lab::new();
+    let workload = lab.arg("tiny.yaml");
+    for command in [vec!["plan", &workload], vec!["completions", "bash"], vec!["--help"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_rankio"));
+        let ended = program.args(&command).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{command:?}: {said}");
+        assert!(said.contains("standard output cannot be written"), "{command:?}: {said}");
+    }
+}
+
+/// It left an empty folder, which looked like a run that was still to be written.
+#[test]
+fn a_run_that_fails_before_it_measured_leaves_no_folder() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    for ranks in [1, 3] {
+        lab.job(ranks, "run", "t", &[]).fail_with(1).one_error(&["not found"]);
+        assert!(!lab.path("results/t").exists(), "{ranks} ranks");
+    }
+    // A folder that was there before, or that holds something, is left as it is.
+    std::fs::create_dir_all(lab.path("results/mine")).unwrap();
+    lab.job(1, "run", "mine", &[]).fail_with(1);
+    assert!(lab.path("results/mine").is_dir());
+}
+
+#[test]
 fn what_is_printed_is_printed_once() {
     if !mpirun_is_there() {
         return;

@@ -42,7 +42,38 @@ const WORKLOADS: &[Workload] = &[
         sizes: &["dataset.num_files_train=100"],
         samples: 96,
     },
+    Workload {
+        model: "dlrm",
+        accelerator: "b200",
+        sizes: &["dataset.num_files_train=4", "dataset.num_samples_per_file=49152"],
+        samples: 196_608,
+    },
+    Workload {
+        model: "flux",
+        accelerator: "b200",
+        sizes: &["dataset.num_files_train=2", "dataset.num_samples_per_file=96"],
+        samples: 192,
+    },
 ];
+
+#[test]
+fn the_files_of_the_benchmark_run_at_full_size_on_the_null_store() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    for Workload { model, accelerator, .. } in WORKLOADS {
+        let lab = Lab::new();
+        let results = lab.arg("results");
+        let path = shared.join(format!("mlperf-configs/training/{model}_{accelerator}.yaml"));
+        let path = path.to_str().unwrap();
+        // Full size in everything but the number of steps.
+        let set = ["--set", "train.total_training_steps=8", "--set", "train.epochs=1"];
+        let options =
+            ["run", path, "--data-dir", "null://", "--results-dir", &results, "--run-id", "t"];
+        lab.command(2, &[&options[..], &set].concat()).succeed();
+        let phase = lab.phase("t", "training");
+        assert_eq!(phase["metrics"]["steps"], 8, "{model}: {phase:#}");
+        assert_eq!(phase["storage"]["engine"], "null", "{model}");
+    }
+}
 
 #[test]
 fn the_files_of_the_benchmark_generate_and_train() {

@@ -214,3 +214,28 @@ fn files_of_another_writer_are_read_by_their_footers() {
     let told = lab.job(2, "run", "absent", &missing).fail_with(1);
     told.one_error(&["img_0_of_4.parquet: it has no column absent"]);
 }
+
+#[test]
+fn the_memory_of_a_rank_does_not_grow_with_the_row_group() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    let folder = shared.join("mlperf-configs/training");
+    let peak = |samples: &str| {
+        let lab = Lab::new();
+        let sizes = ["dataset.num_files_train=2", samples, "reader.batch_size=12"];
+        let flux = Scaled { lab: &lab, folder: folder.to_str().unwrap(), sizes: &sizes };
+        flux.execute("datagen", "flux_datagen.yaml", "g", &[]);
+        let quick = ["--set", "train.computation_time=0.01"];
+        flux.execute("run", "flux_b200.yaml", "t", &quick);
+        let plan = flux.plan("flux_b200.yaml", &[]);
+        let planned = number(&plan["memory"]["bytes_per_rank"]);
+        (number(&lab.phase("t", "training")["client"]["peak_rss_bytes"]), planned)
+    };
+    let (small, planned) = peak("dataset.num_samples_per_file=24");
+    // One row group of 595 MiB in each file, as the benchmark has it.
+    let (large, same) = peak("dataset.num_samples_per_file=288");
+    println!("row groups of 50 and 595 MiB: {small} and {large} B resident, {planned} B planned");
+    assert_eq!(planned, same);
+    assert!(large < 1.1 * small, "{large} after {small}");
+    // Beside the plan: the program itself, MPI and the threads' stacks.
+    assert!(large < planned + f64::from(64 << 20), "{large}, planned {planned}");
+}

@@ -1,7 +1,10 @@
 //! The shipped workload files say what the benchmark's definition says, and what their own comments
 //! say.
 
-use rankio::config::{Config, Distribution, FormatKind, Framework, Shuffle, VerifyMode, load};
+use rankio::config::{
+    Config, Distribution, FormatKind, Framework, Shuffle, VerifyMode, accelerators, load, load_for,
+};
+use rankio::plan::nominal_sample_bytes;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -16,6 +19,7 @@ struct Model {
     sample_bytes_stdev: f64,
     read_threads: u64,
     shuffle: Shuffle,
+    sample_shuffle: Shuffle,
     epochs: u64,
     au: f64,
     /// Accelerator, batch size, seconds for each step.
@@ -33,6 +37,7 @@ const MODELS: &[Model] = &[
         sample_bytes_stdev: 68_341_808.0,
         read_threads: 4,
         shuffle: Shuffle::Seed,
+        sample_shuffle: Shuffle::Seed,
         epochs: 5,
         au: 0.90,
         steps: &[("a100", 7, 0.636), ("h100", 7, 0.323), ("b200", 7, 0.162)],
@@ -47,6 +52,7 @@ const MODELS: &[Model] = &[
         sample_bytes_stdev: 0.0,
         read_threads: 8,
         shuffle: Shuffle::Off,
+        sample_shuffle: Shuffle::Off,
         epochs: 5,
         au: 0.90,
         steps: &[("a100", 400, 0.435), ("h100", 400, 0.224)],
@@ -61,6 +67,7 @@ const MODELS: &[Model] = &[
         sample_bytes_stdev: 71_311.0,
         read_threads: 4,
         shuffle: Shuffle::Seed,
+        sample_shuffle: Shuffle::Seed,
         epochs: 5,
         au: 0.70,
         steps: &[("a100", 1, 0.00551), ("h100", 1, 0.0035)],
@@ -75,11 +82,52 @@ const MODELS: &[Model] = &[
         sample_bytes_stdev: 0.0,
         read_threads: 8,
         shuffle: Shuffle::Seed,
+        sample_shuffle: Shuffle::Seed,
         epochs: 8,
         au: 0.85,
         steps: &[("b200", 24, 0.04755), ("mi355", 36, 0.071325)],
     },
+    Model {
+        name: "dlrm",
+        framework: Framework::Pytorch,
+        format: FormatKind::Parquet,
+        files: 1024,
+        samples_per_file: 4_718_592,
+        sample_bytes: 761.0,
+        sample_bytes_stdev: 0.0,
+        read_threads: 4,
+        shuffle: Shuffle::Seed,
+        sample_shuffle: Shuffle::Off,
+        epochs: 1,
+        au: 0.70,
+        steps: &[("b200", 12_288, 0.000375), ("mi355", 18_432, 0.0005625)],
+    },
+    Model {
+        name: "flux",
+        framework: Framework::Pytorch,
+        format: FormatKind::Parquet,
+        files: 4296,
+        samples_per_file: 288,
+        sample_bytes: 2_164_832.0,
+        sample_bytes_stdev: 0.0,
+        read_threads: 8,
+        shuffle: Shuffle::Seed,
+        sample_shuffle: Shuffle::Off,
+        epochs: 1,
+        au: 0.90,
+        steps: &[("b200", 48, 1.35), ("mi355", 72, 2.025)],
+    },
 ];
+
+/// Files that are not of a benchmark's model.
+const OTHERS: [&str; 4] =
+    ["quick.yaml", "default.yaml", "bert_v100.yaml", "megatron_deepspeed.yaml"];
+
+/// Columns of dlrm in order, compactly: h float16, f float32, d float64, b int8; a capital is read.
+const DLRM_COLUMNS: &str = "
+    hhddfhfbhb fFdfbhfFFh DdddhFfhhf dFdfhhdbbb hFhFdbdddF fbbFffbfHF dhdbfhbFHf hFhfFDhbfd
+    bbffhbhbFb FFHFDdFHbh hdhfdhhfdf ddbhhbBDfb hhbbbhbbfb hfdhhdhFdd hFbbdfdFdd bbbdDFfbFh
+    FhFhdhdhfB dhbdbbbbhh BdddhdBbhF dbdfdFfddh";
 
 fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("workloads").join(file)
@@ -98,7 +146,7 @@ fn check_dataset(model: &Model, file: &str, config: &Config) {
     assert_eq!(config.framework, model.framework, "{file}");
     assert_eq!(d.format, model.format, "{file}");
     assert_eq!(d.num_samples_per_file, model.samples_per_file, "{file}");
-    assert_eq!(d.record_length_bytes, model.sample_bytes, "{file}");
+    assert_eq!(nominal_sample_bytes(d), model.sample_bytes, "{file}");
     assert_eq!(d.record_length_bytes_stdev, model.sample_bytes_stdev, "{file}");
     // Sized for the b200 from the start: 500 steps of seven samples for two accelerators.
     let files = if file == "unet3d_b200.yaml" { 7200 } else { model.files };
@@ -117,7 +165,7 @@ fn runs_have_the_figures_of_their_model() {
             assert_eq!(config.reader.batch_size, *batch, "{file}");
             assert_eq!(config.reader.read_threads, model.read_threads, "{file}");
             assert_eq!(config.reader.file_shuffle, model.shuffle, "{file}");
-            assert_eq!(config.reader.sample_shuffle, model.shuffle, "{file}");
+            assert_eq!(config.reader.sample_shuffle, model.sample_shuffle, "{file}");
             assert_eq!(config.train.epochs, model.epochs, "{file}");
             let constant = Distribution::Constant { seconds: *seconds };
             assert_eq!(config.train.computation_time, constant, "{file}");
@@ -167,7 +215,7 @@ fn comments_state_the_demand_that_the_figures_give() {
         let Distribution::Constant { seconds } = config.train.computation_time else {
             panic!("{file}: a demand needs a constant step time")
         };
-        let step_bytes = config.reader.batch_size as f64 * config.dataset.record_length_bytes;
+        let step_bytes = config.reader.batch_size as f64 * nominal_sample_bytes(&config.dataset);
         let demand = step_bytes / seconds / f64::from(1 << 30);
         let said: f64 = number.parse().unwrap();
         assert!((said / demand - 1.0).abs() < 0.005, "{file}: {said}, but it is {demand:.4}");
@@ -179,16 +227,67 @@ fn comments_state_the_demand_that_the_figures_give() {
 /// Names of all shipped files.
 fn shipped() -> BTreeSet<String> {
     let entries = std::fs::read_dir(path("")).unwrap();
-    entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != "accelerators.yaml").collect()
 }
 
 #[test]
 fn no_file_is_left_unchecked() {
-    let mut expected = BTreeSet::from(["quick.yaml".to_string()]);
+    let mut expected = BTreeSet::from(OTHERS.map(str::to_string));
     for model in MODELS {
         let runs = model.steps.iter().map(|(accelerator, ..)| *accelerator);
         let kinds = runs.chain(["datagen"]);
         expected.extend(kinds.map(|kind| format!("{}_{kind}.yaml", model.name)));
     }
     assert_eq!(shipped(), expected);
+}
+
+#[test]
+fn each_accelerator_of_the_table_has_its_file_or_option() {
+    let table = accelerators();
+    for model in MODELS {
+        for (accelerator, batch, seconds) in model.steps {
+            let found = table[model.name][*accelerator];
+            assert_eq!((found.batch_size, found.computation_time), (*batch, *seconds));
+        }
+    }
+    let other = |file: &str, model: &str| {
+        let config = config(file);
+        let found = table[model]["v100"];
+        let constant = Distribution::Constant { seconds: found.computation_time };
+        assert_eq!(config.train.computation_time, constant, "{file}");
+        assert_eq!(config.reader.batch_size, found.batch_size, "{file}");
+    };
+    other("bert_v100.yaml", "bert");
+    other("megatron_deepspeed.yaml", "megatron_deepspeed");
+
+    let over = ["reader.batch_size=9".to_string()];
+    let config = load_for(&[path("unet3d_h100.yaml")], &over, Some("v100")).unwrap().config;
+    assert_eq!(config.reader.batch_size, 9, "an override wins");
+    assert_eq!(config.train.computation_time, Distribution::Constant { seconds: 1.3604 });
+    let error = load_for(&[path("flux_b200.yaml")], &[], Some("h100")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--accelerator: `h100` is not known for flux; give one of b200, mi355"
+    );
+}
+
+#[test]
+fn dlrm_reads_forty_of_its_two_hundred_columns() {
+    let expected: Vec<_> = DLRM_COLUMNS.chars().filter(char::is_ascii_alphabetic).collect();
+    assert_eq!(expected.len(), 200);
+    for file in ["dlrm_datagen.yaml", "dlrm_b200.yaml", "dlrm_mi355.yaml"] {
+        let columns = config(file).dataset.parquet.columns;
+        let found = columns.iter().map(|column| {
+            let code = match format!("{:?}", column.dtype).as_str() {
+                "Float16" => 'h',
+                "Float32" => 'f',
+                "Float64" => 'd',
+                "Int8" => 'b',
+                other => panic!("{file}: {other}"),
+            };
+            if column.read == Some(true) { code.to_ascii_uppercase() } else { code }
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{file}");
+    }
 }

@@ -50,7 +50,7 @@ fn check_dataset(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError
         );
     }
     for (path, files) in [
-        ("dataset.num_files_train", dataset.num_files_train),
+        ("dataset.num_files_train", dataset.generated_files()),
         ("dataset.num_files_eval", dataset.num_files_eval),
     ] {
         if u128::from(files) * u128::from(dataset.num_samples_per_file) > SAMPLES_MAX {
@@ -59,7 +59,7 @@ fn check_dataset(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError
         }
     }
     let subfolders = [
-        ("dataset.num_subfolders_train", dataset.num_subfolders_train, dataset.num_files_train),
+        ("dataset.num_subfolders_train", dataset.num_subfolders_train, dataset.generated_files()),
         ("dataset.num_subfolders_eval", dataset.num_subfolders_eval, dataset.num_files_eval),
     ];
     for (path, folders, files) in subfolders {

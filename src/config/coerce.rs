@@ -58,6 +58,7 @@ pub(super) fn coerce(kind: &Kind, value: &Value) -> Result<Value, Problem> {
         Kind::Optional(_) if is_none(value) => Ok(Value::Null),
         Kind::Optional(inner) => coerce(inner, value),
         Kind::Counts => items(kind, value, |item| coerce(&super::kind::POSITIVE, item)),
+        Kind::Texts => items(kind, value, |item| coerce(&super::kind::TEXT, item)),
         Kind::Records(fields) => items(kind, value, |item| record(fields, item)),
         Kind::Distribution => distribution(kind, value),
         Kind::Bytes { min, max, multiple } => {

@@ -41,10 +41,6 @@ pub(super) fn fold(sources: &Sources, config: &mut Config, notes: &mut Vec<Strin
     let mapped = config.dataset.format == FormatKind::MmapIndexedBinary;
     if mapped && sources.get("io.engine").is_none() {
         config.io.engine = Engine::Mmap;
-        // A mapping has no O_DIRECT; asked for by name it is still reported as impossible.
-        if sources.get("io.direct").is_none() && sources.get("reader.odirect").is_none() {
-            config.io.direct = false;
-        }
         notes.push(
             "dataset.format: mmap_indexed_binary sets io.engine to mmap, through the page cache; \
              give io.engine for another"

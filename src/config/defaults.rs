@@ -3,6 +3,7 @@
 //! The sections that DLIO knows have DLIO's defaults, so that a file which leaves a key out means
 //! the same here and there; `io` and `verify` are ours.
 
+use super::cache::CacheMode;
 use super::compression::Compression;
 use super::parquet::Parquet;
 use super::types::*;
@@ -19,11 +20,11 @@ impl Default for Dataset {
             data_folder: "./data".into(),
             format: FormatKind::Tfrecord,
             num_files_train: 8,
+            num_files_generated: None,
             num_files_eval: 0,
             num_samples_per_file: 1,
             record_length_bytes: 65536.0,
             record_length_bytes_stdev: 0.0,
-            record_length_bytes_resize: 0.0,
             record_dims: Vec::new(),
             record_element_type: ElementType::Uint8,
             num_subfolders_train: 0,
@@ -63,6 +64,7 @@ impl Default for Reader {
             prefetch_size: 2,
             file_shuffle: Shuffle::Off,
             sample_shuffle: Shuffle::Off,
+            read_type: ReadType::OnDemand,
             preprocess_time: Distribution::default(),
         }
     }
@@ -107,6 +109,7 @@ impl Default for Io {
         Io {
             mode: IoMode::Native,
             engine: Engine::Auto,
+            cache: CacheMode::Direct,
             direct: true,
             queue_depth: 8,
             block_size: 1 << 20,

@@ -5,6 +5,12 @@
 
 use std::fmt::Write;
 
+/// Requests are multiples of this.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Largest `io.block_size`.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 30;
+
 /// Counts end here: larger ones are surely mistakes, and a float holds them exactly.
 pub const COUNT_MAX: u64 = 1 << 53;
 
@@ -61,6 +67,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of counts of at least 1.
     Counts,
+    /// A list of texts.
+    Texts,
     /// Seconds, constant or drawn.
     Distribution,
     /// A list of mappings.
@@ -120,6 +128,7 @@ impl Kind {
             Kind::FreeText => "a text (in quotes where it looks like a number)".into(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             Kind::Counts => "a list of whole numbers of at least 1, such as [4, 8]".into(),
+            Kind::Texts => "a list of texts, such as [sda, sdb]".into(),
             Kind::Distribution => "seconds of at least 0, {mean: M, stdev: S}, or a mapping with \
                  `type` normal, uniform, gamma, exponential or poisson"
                 .into(),

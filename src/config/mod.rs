@@ -8,6 +8,8 @@
 //! key, `coerce` takes the value in any of its spellings, `resolve` puts it into its field or notes
 //! that it has no effect, `check` compares fields.
 
+mod accelerators;
+mod cache;
 pub mod catalogue;
 mod check;
 mod coerce;
@@ -17,15 +19,20 @@ mod defaults;
 pub mod kind;
 mod locate;
 mod parquet;
+mod profiling;
+mod requests;
 mod resolve;
 mod source;
 pub mod types;
 pub mod units;
 mod written;
 
+pub use accelerators::{Accelerator, accelerators};
+pub use cache::CacheMode;
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
+pub use profiling::{Profiler, Profiling};
 pub use types::*;
 
 use std::path::PathBuf;
@@ -60,10 +67,28 @@ pub struct Loaded {
 /// The first thing that is wrong, as `file:line: key: what, and what is allowed` or `--set key:
 /// ...`.
 pub fn load(files: &[PathBuf], overrides: &[String]) -> Result<Loaded, ConfigError> {
-    let sources = source::Sources::read(files, overrides)?;
-    let (config, notes) = resolve::resolve(&sources)?;
+    load_for(files, overrides, None)
+}
+
+/// As [`load`], with the batch and the compute time that `accelerator` has for the model, see
+/// [`accelerators`]. They lie above the files and below the overrides.
+///
+/// # Errors
+/// As [`load`], and a model or accelerator that is not in the table.
+pub fn load_for(
+    files: &[PathBuf],
+    overrides: &[String],
+    accelerator: Option<&str>,
+) -> Result<Loaded, ConfigError> {
+    let mut sources = source::Sources::read(files, overrides)?;
+    if let Some(accelerator) = accelerator {
+        sources.take_accelerator(accelerator)?;
+    }
+    let (config, mut notes) = resolve::resolve(&sources)?;
     check::check(&sources, &config)?;
     containers::check(&sources, &config)?;
+    requests::check(&sources, &config)?;
+    profiling::check(&sources, &config, &mut notes)?;
     let effective_yaml = effective_yaml(&config)?;
     Ok(Loaded { config, notes, effective_yaml })
 }

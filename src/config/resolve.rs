@@ -1,5 +1,6 @@
 //! From the given keys to the typed [`Config`], with one note for each key that changes nothing.
 
+use super::cache::Wishes;
 use super::catalogue::{Key, Treatment};
 use super::coerce::coerce;
 use super::source::{Entry, Sources};
@@ -39,7 +40,7 @@ fn ignored(key: &Key, reason: &str) -> String {
 }
 
 /// The value of `entry` in the form of its field.
-fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
+pub(super) fn converted(sources: &Sources, entry: &Entry) -> Result<Value, ConfigError> {
     let companion = STDEV_OF.iter().find(|(_, time)| *time == entry.key.path);
     let stdev = companion.and_then(|(stdev, _)| sources.get(stdev));
     let joined = match stdev {
@@ -101,6 +102,7 @@ fn fold(
         }
     }
     fold_sizes(sources, config, notes)?;
+    super::requests::fold(sources, config, notes)?;
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
     fold_storage(sources, config, notes)?;
@@ -154,16 +156,6 @@ fn fold_sizes(
              {row_bytes} bytes"
         ));
     }
-    if let Some(entry) = sources.get("dataset.num_files_generated") {
-        let train = dataset.num_files_train;
-        if converted(sources, entry)?.as_u64() != Some(train) {
-            let text = format!(
-                "must be dataset.num_files_train ({train}): reading a part of a dataset is not \
-                 available in this version"
-            );
-            return Err(sources.error(entry, &[], &text));
-        }
-    }
     Ok(())
 }
 
@@ -191,51 +183,13 @@ fn fold_storage(
         }
     }
     let odirect = word("reader.odirect")?.and_then(|value| value.as_bool());
-    fold_direct(sources.get("io.direct").is_some(), odirect, kind, config, notes);
+    super::cache::fold(sources, &Wishes { odirect, storage: kind }, config, notes)?;
     let root = word("storage.storage_root")?;
     if let Some(root) = root.as_ref().and_then(Value::as_str) {
         config.dataset.data_folder = below(root, &config.dataset.data_folder);
     }
     config.dataset.data_folder = without_slash(&config.dataset.data_folder);
     Ok(())
-}
-
-/// Who decides on O_DIRECT: `io.direct`, else `reader.odirect`, else `storage_type: direct_fs`,
-/// else the mode.
-fn fold_direct(
-    given: bool,
-    odirect: Option<bool>,
-    storage: Option<&str>,
-    config: &mut Config,
-    notes: &mut Vec<String>,
-) {
-    let io = &mut config.io;
-    match odirect {
-        Some(_) if given => notes.push("reader.odirect: no effect: io.direct is given".into()),
-        Some(direct) => io.direct = direct,
-        None if given => {}
-        None if storage == Some("direct_fs") => io.direct = true,
-        None if io.mode == super::IoMode::Reference => {
-            io.direct = false;
-            notes.push(
-                "io.mode: `reference` reads through the page cache, as the Python tool does, \
-                 unless io.direct is true"
-                    .into(),
-            );
-        }
-        None => {}
-    }
-    match storage {
-        Some("direct_fs") if !io.direct => notes.push(
-            "storage.storage_type: no effect: io.direct or reader.odirect asks for buffered reads"
-                .into(),
-        ),
-        Some("local_fs") if io.direct => notes.push(
-            "storage.storage_type: rankio reads `local_fs` with O_DIRECT unless io.direct is false"
-                .into(),
-        ),
-        _ => {}
-    }
 }
 
 /// `folder` below `root` where it is relative.

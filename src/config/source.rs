@@ -59,6 +59,27 @@ impl Sources {
         Ok(sources)
     }
 
+    /// Lays the figures of `accelerator` over the files; an override stays above them.
+    pub fn take_accelerator(&mut self, accelerator: &str) -> Result<(), ConfigError> {
+        let model = self.get("model.name").and_then(|entry| entry.value.as_str());
+        let figures = super::accelerators::find(model.unwrap_or("default"), accelerator)
+            .map_err(|text| ConfigError(format!("--accelerator: {text}")))?;
+        let figures: [(&[&str; 2], Value); 2] = [
+            (&["reader", "batch_size"], figures.batch_size.into()),
+            (&["train", "computation_time"], figures.computation_time.into()),
+        ];
+        for (spelled, value) in figures {
+            let path = spelled.join(".");
+            if self.get(&path).is_some_and(|entry| entry.origin == Origin::Override) {
+                continue;
+            }
+            let spelled: Vec<_> = spelled.iter().map(|name| name.to_string()).collect();
+            let key = catalogue::find(&path).expect("both are keys");
+            self.put(Entry { key, value, origin: Origin::Override, spelled })?;
+        }
+        Ok(())
+    }
+
     /// The entries, in the order in which their keys first appeared.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -112,7 +112,8 @@ fn every_word_of_every_choice_is_understood() {
         let kind::Kind::Choice(words) = key.kind else { continue };
         for word in words {
             let loaded = load_text("train:\n", &[&format!("{}={word}", key.path)]);
-            let unavailable = ["parallel_fs", "s3", "aistore"].contains(word);
+            let refused = ["parallel_fs", "s3", "aistore", "collective", "mpio"];
+            let unavailable = refused.contains(word);
             assert_eq!(loaded.is_ok(), !unavailable, "{}={word}: {loaded:?}", key.path);
         }
     }
@@ -224,22 +225,29 @@ fn merges_and_anchors_are_followed() {
 }
 
 #[test]
-fn o_direct_is_decided_by_the_most_explicit_key() {
+fn the_page_cache_is_decided_by_one_rule() {
+    use CacheMode::{Direct, Drop, Evict, Keep};
     let cases = [
-        ("train: {epochs: 1}", true),
-        ("storage: {storage_type: local_fs}", true),
-        ("storage: {storage_type: direct_fs}", true),
-        ("reader: {odirect: False}", false),
-        ("reader: {odirect: True}\nio: {mode: reference}", true),
-        ("reader: {odirect: False}\nstorage: {storage_type: direct_fs}", false),
-        ("reader: {odirect: True}\nio: {direct: False}", false),
-        ("io: {mode: reference}", false),
-        ("io: {mode: reference, direct: True}", true),
-        ("io: {mode: reference}\nstorage: {storage_type: direct_fs}", true),
+        ("train: {epochs: 1}", Direct),
+        ("storage: {storage_type: local_fs}", Direct),
+        ("storage: {storage_type: direct_fs}", Direct),
+        ("reader: {odirect: False}", Keep),
+        ("io: {direct: False}", Keep),
+        ("reader: {odirect: True}\nio: {mode: reference}", Direct),
+        ("reader: {odirect: False}\nio: {cache: evict}", Evict),
+        ("io: {mode: reference}", Keep),
+        ("io: {mode: reference, direct: True}", Direct),
+        ("io: {mode: reference, cache: drop}", Drop),
+        ("io: {cache: drop, direct: False}", Drop),
+        ("io: {mode: reference}\nstorage: {storage_type: direct_fs}", Direct),
+        ("dataset: {format: mmap_indexed_binary}", Keep),
+        ("dataset: {format: mmap_indexed_binary}\nio: {cache: drop}", Drop),
+        ("io: {engine: mmap}", Keep),
     ];
-    for (yaml, direct) in cases {
+    for (yaml, cache) in cases {
         let loaded = load_text(yaml, &[]).expect(yaml);
-        assert_eq!(loaded.config.io.direct, direct, "{yaml}");
+        let io = &loaded.config.io;
+        assert_eq!((io.cache, io.direct), (cache, cache == Direct), "{yaml}");
         assert_eq!(config(&loaded.effective_yaml, &[]), loaded.config);
     }
 }
@@ -248,7 +256,34 @@ fn o_direct_is_decided_by_the_most_explicit_key() {
 fn a_key_is_noted_once() {
     let twice = notes("reader: {pin_memory: True}", &["reader.pin_memory=False"]);
     assert_eq!(twice.len(), 1);
-    assert!(notes("dataset: {num_files_generated: 8}", &[]).is_empty());
+    assert!(notes("dataset: {num_files_generated: 9}", &[]).is_empty());
+}
+
+#[test]
+fn the_size_of_a_request_follows_from_the_read_buffer() {
+    let block = |yaml: &str| config(yaml, &[]).io.block_size;
+    assert_eq!(block("reader: {transfer_size: 256KiB}"), 256 << 10);
+    assert!(notes("reader: {transfer_size: 256KiB}", &[]).is_empty());
+    assert_eq!(block("reader: {transfer_size: 5000}"), 8192);
+    assert_eq!(block("reader: {transfer_size: 64GiB}\nio: {max_buffer_bytes: 8GiB}"), 1 << 30);
+    let said = notes("reader: {transfer_size: 5000}", &[]);
+    assert!(said[0].contains("5000 becomes io.block_size 8192"), "{said:?}");
+    assert_eq!(block("reader: {transfer_size: None}"), Config::default().io.block_size);
+    let both = "reader: {transfer_size: 256KiB}\nio: {block_size: 1MiB}";
+    assert_eq!(block(both), 1 << 20);
+    assert!(notes(both, &[])[0].contains("no effect: io.block_size is given"));
+}
+
+#[test]
+fn profiling_that_records_nothing_is_said() {
+    let off = notes("profiling: {profiler: darshan, iostat_devices: [sda]}", &[]);
+    assert_eq!(off.len(), 2, "{off:?}");
+    assert!(off.iter().all(|note| note.ends_with("no effect: workflow.profiling is False")));
+    let none = notes("workflow: {profiling: True}\nprofiling: {profiler: none}", &[]);
+    assert_eq!(none, ["workflow.profiling: no effect: profiling.profiler is none"]);
+    let on = config("workflow: {profiling: True}\nprofiling: {iostat_devices: [vda]}", &[]);
+    assert!(on.records_devices() && on.profiling.iostat_devices == ["vda"]);
+    assert!(!config("profiling: {iostat_devices: [vda]}", &[]).records_devices());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
+use super::cache::CacheMode;
 use super::compression::Compression;
 use super::parquet::Parquet;
+use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,8 @@ pub struct Config {
     pub metric: Metric,
     /// `output`.
     pub output: Output,
+    /// `profiling`.
+    pub profiling: Profiling,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
@@ -158,6 +162,8 @@ pub struct Dataset {
     pub format: FormatKind,
     /// Files for training.
     pub num_files_train: u64,
+    /// Training files of the whole dataset, where an epoch trains on a part; None: all are used.
+    pub num_files_generated: Option<u64>,
     /// Files for evaluation.
     pub num_files_eval: u64,
     /// Samples in each file.
@@ -168,9 +174,6 @@ pub struct Dataset {
     /// Standard deviation of the nominal bytes of a sample, drawn once for each file.
     #[serde(serialize_with = "plain_number")]
     pub record_length_bytes_stdev: f64,
-    /// Size of the tensor handed to the loop; a label here.
-    #[serde(serialize_with = "plain_number")]
-    pub record_length_bytes_resize: f64,
     /// Explicit shape of a sample; empty: from `record_length_bytes`.
     pub record_dims: Vec<u64>,
     /// Element type.
@@ -183,9 +186,10 @@ pub struct Dataset {
     pub file_prefix: String,
     /// False: the dataset is removed at the end of the run.
     pub keep_files: bool,
-    /// Names are computed; true skips the check of the first, last and every Nth file.
+    /// Names are computed, never listed. False: files are looked for before the run, each rank's
+    /// share; true: the first, the last and every Nth.
     pub skip_listing: bool,
-    /// N of that check; 0: off.
+    /// That N; 0: none.
     pub listing_validation_interval: u64,
     /// Codec of parquet pages and of csv files.
     pub compression: Compression,
@@ -210,6 +214,13 @@ pub struct Dataset {
     pub pattern: Pattern,
     /// Columns and row groups of parquet files.
     pub parquet: Parquet,
+}
+
+impl Dataset {
+    /// Training files that exist: `num_files_generated`, else `num_files_train`.
+    pub fn generated_files(&self) -> u64 {
+        self.num_files_generated.unwrap_or(self.num_files_train)
+    }
 }
 
 /// `dataset.hdf5`.
@@ -248,6 +259,17 @@ pub enum Shuffle {
     Random,
 }
 
+/// `reader.read_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadType {
+    /// The bytes of each sample.
+    #[default]
+    OnDemand,
+    /// A file whole, once for all its samples that a rank has.
+    Memory,
+}
+
 /// `reader`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -266,6 +288,8 @@ pub struct Reader {
     pub file_shuffle: Shuffle,
     /// Order of samples.
     pub sample_shuffle: Shuffle,
+    /// Whether a file is read whole, once for all its samples.
+    pub read_type: ReadType,
     /// Sleep for each sample in the reader.
     pub preprocess_time: Distribution,
 }
@@ -329,6 +353,8 @@ pub struct Output {
     pub folder: Option<String>,
     /// The metric window.
     pub metric: OutputMetric,
+    /// File in the results folder that messages are copied to; None: no file.
+    pub log_file: Option<String>,
 }
 
 /// `output.metric`: steps of each block left out of the official metric.
@@ -377,7 +403,9 @@ pub struct Io {
     pub mode: IoMode,
     /// Engine for files.
     pub engine: Engine,
-    /// O_DIRECT on data files.
+    /// What becomes of the page cache.
+    pub cache: CacheMode,
+    /// O_DIRECT on data files; always `cache == direct`.
     pub direct: bool,
     /// Requests in flight of one I/O thread.
     pub queue_depth: u64,

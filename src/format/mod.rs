@@ -25,11 +25,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tfrecord;
+mod whole;
 
 pub use content::{Checker, Filler, NoContent, Source, check_range};
 pub use encoder::{Encoder, Sink};
 pub use foreign::{ForeignExtents, SizeIndex};
 pub use indexed::{OFFSETS_SUFFIX, SIZES_SUFFIX};
+pub use whole::WholeFiles;
 
 use crate::config::{Compression, Dataset, ElementType, FormatKind, ImageContent};
 use std::ops::Range;

@@ -17,6 +17,8 @@ const MOST_FILES: u64 = 1 << 48;
 pub struct FileSet {
     split: Split,
     files: u64,
+    /// Files of the whole split, of which `files` are a part.
+    generated: u64,
     samples_per_file: u64,
     names: Names,
     sizes: Arc<SizeTable>,
@@ -36,16 +38,26 @@ impl FileSet {
             Split::Train => (dataset.num_files_train, dataset.num_subfolders_train),
             Split::Valid => (dataset.num_files_eval, dataset.num_subfolders_eval),
         };
-        if !(1..=MOST_FILES).contains(&files) {
+        let generated = match split {
+            Split::Train => dataset.generated_files(),
+            Split::Valid => files,
+        };
+        if files == 0 || generated > MOST_FILES {
             return Err(PlanError(format!(
                 "{} is {files}; give a number from 1 to 2^48",
+                split.files_key()
+            )));
+        }
+        if generated < files {
+            return Err(PlanError(format!(
+                "dataset.num_files_generated is {generated}, less than {} ({files})",
                 split.files_key()
             )));
         }
         if dataset.num_samples_per_file == 0 {
             return Err(PlanError("dataset.num_samples_per_file is 0; give at least 1".into()));
         }
-        if files.checked_mul(dataset.num_samples_per_file).is_none() {
+        if generated.checked_mul(dataset.num_samples_per_file).is_none() {
             return Err(PlanError(format!(
                 "{} x dataset.num_samples_per_file exceeds 2^64 samples; lower one of them",
                 split.files_key()
@@ -61,12 +73,31 @@ impl FileSet {
             folder: split.folder(),
             prefix: dataset.file_prefix.as_str().into(),
             suffix: format.suffix(),
-            files,
+            files: generated,
             subfolders,
         };
-        let sizes = Arc::new(SizeTable::new(config, split, files, &*format)?);
+        let sizes = Arc::new(SizeTable::new(config, split, generated, &*format)?);
         let samples_per_file = dataset.num_samples_per_file;
-        Ok(FileSet { split, files, samples_per_file, names, sizes, format })
+        Ok(FileSet { split, files, generated, samples_per_file, names, sizes, format })
+    }
+
+    /// All files of the split, where this set is a part of them.
+    pub fn whole(&self) -> FileSet {
+        FileSet { files: self.generated, ..self.clone() }
+    }
+
+    /// Place among all files of the split. A part has the same share of every subfolder, up to one
+    /// file, and within a subfolder its files are evenly spread. Constant time, one to one.
+    fn place(&self, index: u64) -> u64 {
+        debug_assert!(index < self.files);
+        if self.files == self.generated {
+            return index;
+        }
+        let folders = self.names.subfolders.max(1);
+        let (folder, nth) = (index % folders, index / folders);
+        // Files in this folder of so many in all; `index` is one of them, so there are some.
+        let share = |files: u64| u128::from((files - folder).div_ceil(folders));
+        folder + folders * (u128::from(nth) * share(self.generated) / share(self.files)) as u64
     }
 
     /// Split.
@@ -97,14 +128,12 @@ impl FileSet {
     /// Replaces `out` by the name of file `index` relative to the data folder. Does not allocate
     /// once `out` is long enough.
     pub fn name(&self, index: u64, out: &mut String) {
-        debug_assert!(index < self.files);
-        self.names.write(index, out);
+        self.names.write(self.place(index), out);
     }
 
     /// Shape of file `index`. Constant time, allocates nothing.
     pub fn shape(&self, index: u64) -> FileShape {
-        debug_assert!(index < self.files);
-        self.sizes.level(index).shape
+        self.sizes.level(self.place(index)).shape
     }
 
     /// Whether lengths, extents and layouts are those of the files. Else they are those of the same
@@ -116,24 +145,22 @@ impl FileSet {
     /// Length of file `index` in bytes, see [`FileSet::is_exact`]. Constant time, allocates
     /// nothing.
     pub fn file_bytes(&self, index: u64) -> u64 {
-        debug_assert!(index < self.files);
-        self.sizes.level(index).file_bytes
+        self.sizes.level(self.place(index)).file_bytes
     }
 
     /// Identity of the content of file `index` for the generator; no two files of a dataset share
     /// one.
     pub fn object_id(&self, index: u64) -> u64 {
-        debug_assert!(index < self.files);
-        (self.split as u64 + 1) << 56 | index
+        (self.split as u64 + 1) << 56 | self.place(index)
     }
 
-    /// Bytes of all files, see [`FileSet::is_exact`], in at most 2048 additions. At most
-    /// `u64::MAX`.
+    /// Bytes of all files of the split, see [`FileSet::is_exact`], in at most 2048 additions. At
+    /// most `u64::MAX`.
     pub fn total_bytes(&self) -> u128 {
         self.sizes.total_bytes()
     }
 
-    /// The table of sizes.
+    /// The table of sizes of all files of the split.
     pub fn sizes(&self) -> &SizeTable {
         &self.sizes
     }
@@ -239,6 +266,44 @@ mod tests {
     }
 
     proptest! {
+        /// Training on a part of a dataset: no file twice, each with the name, size and content it
+        /// has in the whole, and every folder used alike.
+        #[test]
+        fn a_part_is_evenly_spread(
+            generated in 1u64..400, share in 0u64..400, folders in 0u64..13,
+        ) {
+            let part = 1 + share % generated;
+            let mut config = config();
+            config.dataset.record_length_bytes_stdev = 300.0;
+            config.dataset.num_subfolders_train = folders;
+            config.dataset.num_files_train = part;
+            config.dataset.num_files_generated = Some(generated);
+            let files = set(&config, Split::Train).unwrap();
+            let whole = files.whole();
+            prop_assert_eq!((files.files(), whole.files()), (part, generated));
+            let mut places = HashSet::new();
+            let mut used = vec![0u64; folders.max(1) as usize];
+            let (mut name, mut same) = (String::new(), String::new());
+            for index in 0..part {
+                let place = files.place(index);
+                prop_assert!(place < generated && places.insert(place));
+                used[(place % folders.max(1)) as usize] += 1;
+                files.name(index, &mut name);
+                whole.name(place, &mut same);
+                prop_assert_eq!(&name, &same);
+                prop_assert_eq!(files.file_bytes(index), whole.file_bytes(place));
+                prop_assert_eq!(files.object_id(index), whole.object_id(place));
+            }
+            let (least, most) = (used.iter().min().unwrap(), used.iter().max().unwrap());
+            prop_assert!(most - least <= 1, "{:?}", used);
+            if folders < 2 {
+                let gaps = |index| files.place(index + 1) - files.place(index);
+                let gaps: Vec<_> = (0..part - 1).map(gaps).collect();
+                let spread = gaps.iter().max().unwrap_or(&0) - gaps.iter().min().unwrap_or(&0);
+                prop_assert!(spread <= 1, "{:?}", gaps);
+            }
+        }
+
         #[test]
         fn names_and_ids_are_unique(
             train in 1u64..300, valid in 1u64..300, folders in 0u64..13,

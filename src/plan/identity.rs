@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::sizes::nominal_sample_bytes;
-use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ParquetEncoding};
+use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ParquetEncoding, ReadType};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,7 +21,7 @@ pub fn dataset(config: &Config) -> Value {
     let mut identity = json!({
         "content_version": CONTENT_VERSION,
         "format": dataset.format,
-        "num_files_train": dataset.num_files_train,
+        "num_files_train": dataset.generated_files(),
         "num_files_eval": dataset.num_files_eval,
         "num_samples_per_file": dataset.num_samples_per_file,
         "record_length_bytes": nominal_sample_bytes(dataset),
@@ -94,7 +94,7 @@ pub fn execution(plan: &Plan) -> Value {
     let config = &plan.config;
     let (workflow, reader, train) = (&config.workflow, &config.reader, &config.train);
     let evaluation = &config.evaluation;
-    json!({
+    let mut identity = json!({
         "dataset": dataset(config),
         "bytes": u64::try_from(plan.train.total_bytes()).ok(),
         "ranks": plan.world.ranks,
@@ -117,7 +117,14 @@ pub fn execution(plan: &Plan) -> Value {
         "eval_time": evaluation.eval_time,
         "eval_after_epoch": evaluation.eval_after_epoch,
         "epochs_between_evals": evaluation.epochs_between_evals,
-    })
+    });
+    if plan.train.files() != plan.generated.files() {
+        identity["num_files_used"] = json!(plan.train.files());
+    }
+    if reader.read_type != ReadType::OnDemand {
+        identity["read_type"] = json!(reader.read_type);
+    }
+    identity
 }
 
 /// First 16 hex digits of SHA-256 over the canonical text of `value`.

@@ -3,21 +3,54 @@
 
 use super::PlanError;
 use super::show::binary;
-use crate::config::Config;
+use crate::config::{Config, Io};
 
 /// Room that direct I/O may need around a request: its ends are moved out to the device's block
 /// borders, which are at most 4096 bytes away on either side.
 const ALIGNMENT_SLACK_BYTES: u64 = 8192;
 /// Buffers are whole pages.
 const PAGE_BYTES: u64 = 4096;
+/// The buffers of a thread are whole huge pages, where `io.huge_pages` asks for them.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// What a reader keeps for each sample of a batch that it was handed: identity, extent, state.
 const BYTES_PER_SAMPLE: u64 = 64;
+
+/// Buffers that a writing thread has beside its queue: the first block of a file is held back, the
+/// next one is being made.
+pub const WRITE_BUFFERS_EXTRA: u64 = 2;
+
+/// Buffers of one writing thread, bytes.
+pub fn write_buffers_bytes(io: &Io) -> u128 {
+    let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
+        .next_multiple_of(u128::from(PAGE_BYTES));
+    (u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA)).saturating_mul(buffer)
+}
+
+/// Threads that were asked for must fit below the cap; without a number they are chosen to.
+fn check_writers(config: &Config) -> Result<(), PlanError> {
+    let (threads, io) = (config.reader.write_threads, &config.io);
+    let each = write_buffers_bytes(io);
+    let need = u128::from(threads).saturating_mul(each);
+    if !config.workflow.generate_data || threads < 2 || need <= u128::from(io.max_buffer_bytes) {
+        return Ok(());
+    }
+    Err(PlanError(format!(
+        "reader.write_threads is {threads}, whose buffers need {} ({} each), but \
+         io.max_buffer_bytes is {}; give at most {}, 0 for a number that fits, or a larger \
+         io.max_buffer_bytes",
+        binary(need as f64),
+        binary(each as f64),
+        binary(io.max_buffer_bytes as f64),
+        u128::from(io.max_buffer_bytes) / each,
+    )))
+}
 
 /// Memory of one rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack; twice that with
-    /// evaluations, whose threads come while those of the training keep theirs.
+    /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack, in whole huge
+    /// pages for each thread; twice that with evaluations, whose threads come while those of the
+    /// training keep theirs.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
@@ -41,8 +74,10 @@ impl Memory {
         let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
             .next_multiple_of(u128::from(PAGE_BYTES));
         let sets = if config.workflow.evaluation { 2 } else { 1 };
-        let requests = u128::from(reader.read_threads) * u128::from(io.queue_depth);
-        let buffers = requests.saturating_mul(buffer).saturating_mul(sets);
+        let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
+        let thread = u128::from(io.queue_depth).saturating_mul(buffer);
+        let thread = thread.checked_next_multiple_of(pages).unwrap_or(u128::MAX);
+        let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
         let batch = reader.batch_size.max(reader.batch_size_eval);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
@@ -63,6 +98,7 @@ impl Memory {
                 binary(io.max_buffer_bytes as f64),
             )));
         }
+        check_writers(config)?;
         // Both are below the cap, which has 64 bits.
         Ok(Memory { buffers_bytes: buffers as u64, bookkeeping_bytes: bookkeeping as u64 })
     }
@@ -83,8 +119,10 @@ mod tests {
         config.reader.read_threads = 4;
         config.reader.batch_size = 7;
         let memory = Memory::new(&config).unwrap();
-        assert_eq!(memory.buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
+        assert_eq!(memory.buffers_bytes, 4 * (10 << 20), "8 x (1 MiB + 8 KiB) in pages of 2 MiB");
         assert_eq!(memory.bookkeeping_bytes, 3 * 7 * 64);
+        config.io.huge_pages = false;
+        assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * ((1 << 20) + 8192));
         config.io.block_size = 4097;
         assert_eq!(Memory::new(&config).unwrap().buffers_bytes, 4 * 8 * 16384);
         config.dataset.num_files_train = 1 << 40;
@@ -103,6 +141,25 @@ mod tests {
         config.io.max_buffer_bytes += 1;
         let both = Memory::new(&config).unwrap();
         assert_eq!(both.buffers_bytes, 2 * one.buffers_bytes);
+    }
+
+    #[test]
+    fn write_threads_that_were_asked_for_are_held_to_the_cap() {
+        let mut config = Config::default();
+        config.workflow.generate_data = true;
+        let each = write_buffers_bytes(&config.io) as u64;
+        config.io.max_buffer_bytes = 20 * each;
+        config.reader.write_threads = 20;
+        assert!(Memory::new(&config).is_ok());
+        config.reader.write_threads = 21;
+        let error = Memory::new(&config).unwrap_err().0;
+        assert!(error.contains("reader.write_threads is 21"), "{error}");
+        assert!(error.contains("give at most 20"), "{error}");
+        // Nothing is written, or the number is left to us.
+        config.workflow.generate_data = false;
+        assert!(Memory::new(&config).is_ok());
+        (config.workflow.generate_data, config.reader.write_threads) = (true, 1);
+        assert!(Memory::new(&config).is_ok());
     }
 
     #[test]

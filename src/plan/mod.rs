@@ -24,13 +24,13 @@ mod tests;
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
 pub use identity::CONTENT_VERSION;
-pub use memory::Memory;
+pub use memory::{Memory, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
 pub use order::EpochOrder;
 pub use permutation::Permutation;
 pub use rules::MinimumDataset;
 pub use sizes::{Level, SizeTable, element_bytes, nominal_sample_bytes};
 
-use crate::config::{Config, IoMode, Shuffle};
+use crate::config::{Config, IoMode, ReadType, Shuffle};
 use crate::format::{self, Format};
 use order::{Arrangement, Dealing};
 use permutation::key_of;
@@ -94,8 +94,10 @@ pub struct SampleId {
 /// A whole plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Training files.
+    /// Training files that an epoch goes through.
     pub train: FileSet,
+    /// All training files of the dataset: those and, with `dataset.num_files_generated`, more.
+    pub generated: FileSet,
     /// Evaluation files, if any.
     pub valid: Option<FileSet>,
     /// World it is made for.
@@ -119,7 +121,12 @@ impl Plan {
     /// steps than there are, more buffers than allowed.
     pub fn new(config: &Config, world: WorldShape) -> Result<Plan, PlanError> {
         let format = format::for_dataset(&config.dataset).map_err(PlanError)?;
-        Plan::with_format(config, world, Arc::from(format))
+        let format: Arc<dyn Format> = Arc::from(format);
+        let format = match config.reader.read_type {
+            ReadType::OnDemand => format,
+            ReadType::Memory => Arc::new(format::WholeFiles(format)),
+        };
+        Plan::with_format(config, world, format)
     }
 
     /// [`Plan::new`] with a given format in the place of the dataset's.
@@ -149,6 +156,7 @@ impl Plan {
         let minimum = MinimumDataset::new(input, world);
         let config = config.clone();
         Ok(Plan {
+            generated: train.whole(),
             train,
             valid,
             world,
@@ -211,7 +219,7 @@ impl Plan {
     /// Bytes that are read for a training sample, on average: those of all files over all samples,
     /// where samples that can only be read together are used together.
     pub fn real_sample_bytes(&self) -> f64 {
-        self.train.sizes().read_bytes() as f64 / self.train.samples() as f64
+        self.train.sizes().read_bytes() as f64 / self.generated.samples() as f64
     }
 
     /// Bytes that all ranks together ask for in a training epoch, as [`Plan::real_sample_bytes`]

@@ -46,7 +46,7 @@ fn dataset(plan: &Plan) -> Value {
     section.insert("nominal_bytes_per_sample".into(), json!(nominal_sample_bytes(dataset)));
     section
         .insert("nominal_stdev_bytes_per_sample".into(), json!(dataset.record_length_bytes_stdev));
-    append_files(&plan.train, &mut section);
+    append_files(&plan.generated, &mut section);
     if !plan.train.is_exact() {
         section.insert("bytes_are_estimated".into(), json!(true));
     }
@@ -100,10 +100,19 @@ fn training(plan: &Plan) -> Value {
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
     });
+    if let Some(files) = part(plan) {
+        section["files"] = json!(files);
+    }
     if reads_other_bytes(plan) {
         section["bytes_read_per_epoch"] = json!(plan.bytes_read_per_epoch());
     }
     section
+}
+
+/// Files that are trained on, where they are not all.
+fn part(plan: &Plan) -> Option<u64> {
+    let files = plan.train.files();
+    (files != plan.generated.files()).then_some(files)
 }
 
 /// Whether reading all samples is not reading all bytes.
@@ -210,7 +219,7 @@ pub fn text(plan: &Plan) -> String {
 }
 
 fn dataset_rows(plan: &Plan, table: &mut Table) {
-    let files = &plan.train;
+    let files = &plan.generated;
     let total = total_bytes(files);
     let (least, most) = files.sizes().range_bytes();
     let format = json!(plan.config.dataset.format);
@@ -255,6 +264,10 @@ fn files_line(files: &FileSet) -> String {
 fn training_rows(plan: &Plan, table: &mut Table) {
     let config = &plan.config;
     table.row("training", "epochs", grouped(config.train.epochs));
+    if let Some(files) = part(plan) {
+        let of = grouped(plan.generated.files());
+        table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
+    }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
     table.row("", "steps", format!("{steps} for each epoch and rank"));
@@ -279,9 +292,21 @@ fn training_rows(plan: &Plan, table: &mut Table) {
     table.row(
         "",
         "demand",
-        format!("{nominal:.3} GiB/s for each rank at 100 % AU ({real:.3} GiB/s {counted})"),
+        format!(
+            "{} for each rank at 100 % AU ({} {counted})",
+            per_second(nominal),
+            per_second(real)
+        ),
     );
-    table.row("", "", format!("{:.3} GiB/s for all ranks", demand.total_gib_per_s));
+    table.row("", "", format!("{} for all ranks", per_second(demand.total_gib_per_s)));
+}
+
+/// A rate in GiB/s; small ones in a unit in which they can be read.
+fn per_second(gib_per_s: f64) -> String {
+    if gib_per_s >= 0.01 {
+        return format!("{gib_per_s:.3} GiB/s");
+    }
+    format!("{}/s", binary(gib_per_s * f64::from(1 << 30)))
 }
 
 /// Three columns: section, name, value.
@@ -355,5 +380,7 @@ mod tests {
         assert_eq!(binary(146_600_628.0), "139.8 MiB");
         assert_eq!(binary((1u64 << 30) as f64 - 1.0), "1.0 GiB");
         assert_eq!(binary(u64::MAX as f64), "16.0 EiB");
+        assert_eq!(per_second(5.9), "5.900 GiB/s");
+        assert_eq!(per_second(0.0000125), "13.1 KiB/s");
     }
 }

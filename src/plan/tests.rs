@@ -4,6 +4,7 @@ use super::testing::{Plain, config};
 use super::*;
 use crate::config::{Distribution, FormatKind, ImageContent};
 use proptest::prelude::*;
+use serde_json::json;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -26,6 +27,86 @@ fn order_of(plan: &Plan, epoch: u64, run_seed: u64) -> Vec<SampleId> {
         }
     }
     out
+}
+
+/// Both switches off: the order of the files and of their samples, in every epoch and mode; and
+/// each of them changes it.
+#[test]
+fn shuffles_that_are_off_leave_the_order_as_it_is() {
+    let mut config = config();
+    config.dataset.num_files_train = 12;
+    config.dataset.num_samples_per_file = 5;
+    let in_order: Vec<_> =
+        (0..12).flat_map(|file| (0..5).map(move |sample| SampleId { file, sample })).collect();
+    let orders = |config: &Config| {
+        let plan = plan(config, 1).unwrap();
+        [order_of(&plan, 1, 77), order_of(&plan, 2, 78)]
+    };
+    for mode in [IoMode::Native, IoMode::Reference] {
+        config.io.mode = mode;
+        assert_eq!(orders(&config), [in_order.clone(), in_order.clone()]);
+    }
+    config.io.mode = IoMode::Native;
+    for shuffle in [Shuffle::Seed, Shuffle::Random] {
+        let mut files = config.clone();
+        files.reader.file_shuffle = shuffle;
+        let [first, second] = orders(&files);
+        assert!(first != in_order && first != second);
+        let is_whole = |run: &[SampleId]| {
+            run.iter().enumerate().all(|(at, id)| id.file == run[0].file && id.sample == at as u64)
+        };
+        assert!(first.chunks(5).all(is_whole), "samples keep their order in a file");
+        let mut samples = config.clone();
+        samples.reader.sample_shuffle = shuffle;
+        let [first, second] = orders(&samples);
+        assert!(first != in_order && first != second && !first.chunks(5).all(is_whole));
+        samples.train.seed_change_epoch = false;
+        let [first, second] = orders(&samples);
+        assert_eq!(first == second, shuffle == Shuffle::Seed);
+    }
+}
+
+#[test]
+fn a_part_of_a_dataset_is_the_same_dataset() {
+    let whole = |files, generated| {
+        let mut config = config();
+        config.dataset.num_files_train = files;
+        config.dataset.num_files_generated = generated;
+        plan(&config, 1).unwrap()
+    };
+    let (all, part) = (whole(100, None), whole(40, Some(100)));
+    assert_eq!(all.dataset_hash(), part.dataset_hash());
+    assert_ne!(all.hash(), part.hash());
+    assert_eq!((part.steps_per_epoch(), part.generated.files()), (40, 100));
+    assert_eq!(part.real_sample_bytes(), all.real_sample_bytes());
+    let json = part.to_json();
+    assert_eq!((&json["dataset"]["files"], &json["training"]["files"]), (&json!(100), &json!(40)));
+    assert!(part.to_text().contains("40 of the 100, evenly spread"), "{}", part.to_text());
+}
+
+#[test]
+fn a_file_in_memory_is_read_whole_and_once() {
+    let mut config = config();
+    config.dataset.num_samples_per_file = 6;
+    config.dataset.format = FormatKind::Tfrecord;
+    let with = |config: &Config| Plan::new(config, world(1, 1)).unwrap();
+    assert_eq!(with(&config).train.format().group_samples(&with(&config).train.shape(0)), 1);
+    config.reader.read_type = ReadType::Memory;
+    let plan = with(&config);
+    let files = &plan.train;
+    assert_eq!(files.format().group_samples(&files.shape(0)), 6);
+    let mut ranges = Vec::new();
+    files.format().extents(&files.shape(0), 2, 3, &mut ranges);
+    assert_eq!(ranges, [0..files.file_bytes(0)]);
+    assert_eq!(plan.real_sample_bytes(), files.file_bytes(0) as f64 / 6.0);
+    assert_eq!(plan.dataset_hash(), with(&on_demand(&config)).dataset_hash());
+}
+
+/// The same with samples read on demand.
+fn on_demand(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.reader.read_type = ReadType::OnDemand;
+    config
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! file, and [`files::write_all`] calls them all.
 
 pub mod atomic;
+pub mod cache;
 pub mod csv;
 pub mod dlio;
 pub mod files;

@@ -4,7 +4,9 @@
 //! the names, and every rate is over the `window_s` of its phase. The meaning and the merge rule of
 //! each key stand in `metrics::catalog`.
 
+use super::cache::CacheState;
 use super::official::RunFigures;
+use crate::config::CacheMode;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, OpCounts, Summary};
 use crate::storage::StoreFacts;
@@ -273,6 +275,15 @@ pub struct TrainingMetrics {
     pub au_percent_by_configured_compute: f64,
     /// Batches that a rank may hold in flight or ready.
     pub prefetch_window_batches: u64,
+    /// `io.cache`.
+    pub cache: CacheMode,
+    /// Epochs that did not begin with their data in the page cache: seen so, or with O_DIRECT in
+    /// force where it cannot be seen.
+    pub uncached_epochs: u64,
+    /// `au_percent_mean` over those alone; null if there is none.
+    pub au_percent_mean_uncached: Option<f64>,
+    /// `samples_per_s_mean` over those alone; null if there is none.
+    pub samples_per_s_mean_uncached: Option<f64>,
     /// Each epoch by itself.
     pub blocks: Vec<EpochBlock>,
 }
@@ -291,6 +302,11 @@ pub struct EpochBlock {
     /// Share of sampled pages that were in the page cache when it began; null where that cannot be
     /// seen.
     pub resident_before: Option<f64>,
+    /// The same in a word.
+    pub cache_before: CacheState,
+    /// Seconds, outside the window, that dropping the page cache took on the slowest rank; null:
+    /// nothing was dropped.
+    pub cache_drop_s: Option<f64>,
 }
 
 /// `metrics` of a phase of kind `datagen`.

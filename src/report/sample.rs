@@ -1,6 +1,8 @@
 //! A fixed result in which every field holds something, for the tests of all exporters.
 
+use super::cache::CacheState;
 use super::result::*;
+use crate::config::CacheMode;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, Histogram, OpCounts, Summary};
 use crate::storage::StoreFacts;
@@ -49,12 +51,18 @@ fn training() -> TrainingMetrics {
         compute_measured_over_configured: 1.0001,
         au_percent_by_configured_compute: 93.9,
         prefetch_window_batches: 4,
+        cache: CacheMode::Direct,
+        uncached_epochs: 2,
+        au_percent_mean_uncached: Some(92.5),
+        samples_per_s_mean_uncached: Some(1_600.0),
         blocks: vec![super::result::EpochBlock {
             epoch: 1,
             window_s: 10.0,
             requested_bytes: 1 << 30,
             gib_per_s: 0.1,
             resident_before: Some(0.0),
+            cache_before: CacheState::Cold,
+            cache_drop_s: Some(0.25),
         }],
     }
 }

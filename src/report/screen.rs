@@ -1,12 +1,20 @@
 //! The terminal: what a command prints. Nothing else in the program writes to it, but errors and
 //! progress.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 /// Prints a command's output. A reader that went away (`| head`) is no error.
-pub fn print(text: &str) {
+///
+/// # Errors
+/// One line, if standard output cannot be written: a full device, say.
+pub fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("standard output cannot be written: {error}; send it elsewhere"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells the user something beside the output.

@@ -5,6 +5,7 @@
 //! client that was the limit makes it CLIENT_BOUND. The gravest of these is the status, the reasons
 //! of all of them are kept.
 
+use super::cache::{self, RESIDENCY_TOLERANCE};
 use super::result::{Calibration, DatagenMetrics, DirectProof, Phase, Rate, Status, Verdict};
 use crate::storage::proof::AlignmentProbe;
 
@@ -12,8 +13,6 @@ use crate::storage::proof::AlignmentProbe;
 const CLAIM_TOLERANCE: f64 = 0.01;
 /// ... and by these bytes, so that tiny runs are not judged by one read of metadata.
 const CLAIM_SLACK_BYTES: u64 = 4 << 20;
-/// Share of sampled pages that may be resident: single pages of headers prove nothing.
-const RESIDENCY_TOLERANCE: f64 = 0.01;
 /// A phase that reaches this share of the null store's rate may have been limited by the client.
 const CLIENT_SHARE: f64 = 0.8;
 /// From this share of a host's CPU time on, the client may have been the limit.
@@ -49,7 +48,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
             findings.push((Status::ClientBound, text));
         } else {
-            page_cache(phase, &mut findings);
+            page_cache(phase, &mut findings, &mut held);
             directness(phase, &mut findings, &mut held);
             client_ceiling(phase, evidence, &mut findings);
             client_cpus(phase, &mut findings);
@@ -113,12 +112,24 @@ fn altered(phase: &Phase, findings: &mut Vec<(Status, String)>) {
 }
 
 /// Whether a page cache may have served or taken the bytes.
-fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
+fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Vec<String>) {
     let name = &phase.name;
     let mut cached = |text: String| findings.push((Status::Cached, text));
+    let mut emptied = false;
     if phase.storage.direct == Some(false) {
         let engine = &phase.storage.engine;
-        cached(format!("{name}: files were opened without O_DIRECT (engine {engine})."));
+        match cache::emptied(phase) {
+            Ok(sentence) => {
+                emptied = true;
+                held.push(sentence);
+            }
+            Err(why) => cached(format!(
+                "{name}: files were opened without O_DIRECT (engine {engine}), and {why}."
+            )),
+        }
+    }
+    if let Some(sentence) = cache::cached_epochs(phase) {
+        cached(sentence);
     }
     let Some(proof) = &phase.proof else { return };
     let &DirectProof { claimed_bytes: claimed, process_io_bytes, device_bytes, .. } = proof;
@@ -130,6 +141,10 @@ fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>) {
         if claimed as f64 > delivered as f64 * (1.0 + CLAIM_TOLERANCE) + CLAIM_SLACK_BYTES as f64 {
             cached(format!("{name}: claims {claimed} bytes, {who} {delivered}."));
         }
+    }
+    if emptied {
+        // What lay there before the first drop and after the last epoch served nothing.
+        return;
     }
     for (when, share) in [("before", proof.resident_before), ("after", proof.resident_after)] {
         if let Some(share) = share.filter(|&share| share > RESIDENCY_TOLERANCE) {
@@ -319,6 +334,48 @@ mod tests {
         assert_one(&verdict, Status::Cached, &["without O_DIRECT", "uring"]);
         let unknown = judged(|phase| phase.storage.direct = None);
         assert_eq!(unknown.status, Status::Valid);
+    }
+
+    #[test]
+    fn buffered_reads_of_an_emptied_cache_count_while_the_kernel_fetched_what_was_read() {
+        let with = |state: &str, fetched: Option<u64>| {
+            judged(|phase| {
+                phase.storage.direct = Some(false);
+                phase.bytes.transferred = 1 << 40;
+                phase.metrics["cache"] = json!("drop");
+                phase.metrics["blocks"][0]["cache_before"] = json!(state);
+                let proof = phase.proof.as_mut().unwrap();
+                (proof.claimed_bytes, proof.process_io_bytes) = (1 << 40, fetched);
+                // Pages of the time before the drop, and those that were read.
+                (proof.resident_before, proof.resident_after) = (Some(1.0), Some(1.0));
+            })
+        };
+        let sound = with("cold", Some((1 << 40) + 4096));
+        assert_eq!((sound.status, sound.reasons.len()), (Status::Valid, 2), "{sound:?}");
+        assert!(sound.reasons[1].contains("(io.cache drop)"), "{sound:?}");
+        for (state, fetched, words) in [
+            ("cached", Some(1 << 40), "epoch 1 found it filled"),
+            ("unknown", Some(1 << 40), "epoch 1 began with what cannot be seen"),
+            ("cold", None, "does not count"),
+            ("cold", Some(1 << 39), "the kernel fetched 549755813888 bytes for 1099511627776"),
+            // Read ahead: some of it may have answered later reads.
+            ("cold", Some(5 << 38), "the kernel fetched"),
+        ] {
+            let verdict = with(state, fetched);
+            assert_eq!(verdict.status, Status::Cached, "{verdict:?}");
+            assert!(verdict.reasons[0].contains(words), "{words} in {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn cached_epochs_are_named_with_the_means_of_the_others() {
+        let verdict = judged(|phase| {
+            let block = &mut phase.metrics["blocks"][0];
+            (block["cache_before"], block["resident_before"]) = (json!("cached"), json!(0.5));
+            phase.metrics["uncached_epochs"] = json!(1);
+        });
+        let words = ["epoch 1 of 2 began with up to 50.0 %", "without such epochs (1 of 2) AU"];
+        assert_one(&verdict, Status::Cached, &words);
     }
 
     #[test]

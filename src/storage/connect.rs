@@ -128,7 +128,8 @@ fn boxed<E: Engine + 'static>(
 ) -> Result<Box<dyn Storage>, StorageError> {
     let mapped = spec.io.engine == config::Engine::Mmap;
     let direct = (spec.io.direct || force_direct) && !mapped;
-    let options = FileOptions { root, direct, reserve: spec.io.fallocate, fallbacks };
+    let evict = spec.io.cache == config::CacheMode::Evict;
+    let options = FileOptions { root, direct, reserve: spec.io.fallocate, evict, fallbacks };
     Ok(Box::new(FileStore::new(engine, pool, options)?))
 }
 

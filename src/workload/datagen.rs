@@ -182,7 +182,7 @@ fn finish(session: &Session<'_>) -> Result<(), String> {
 }
 
 fn splits<'a>(session: &'a Session<'_>) -> Vec<&'a FileSet> {
-    std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref()).collect()
+    std::iter::once(&session.plan.generated).chain(session.plan.valid.as_ref()).collect()
 }
 
 fn job<'a>(session: &'a Session<'a>, crew: &'a Crew, resume: bool) -> WriteJob<'a> {
@@ -205,7 +205,9 @@ fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
     let own_files = files.div_ceil(session.world.size());
     let samples = own_files * session.plan.train.samples_per_file();
     let root = session.world.is_root();
-    root.then(|| (Progress::new("datagen", samples, session.quiet), Unit::Samples))
+    root.then(|| {
+        (Progress::new(&session.progress_label("datagen"), samples, session.quiet), Unit::Samples)
+    })
 }
 
 fn agree_on_interruption(session: &Session<'_>) -> bool {

@@ -62,7 +62,13 @@ impl Marker {
             bytes: total_bytes(plan),
             bytes_are_estimated: !plan.train.is_exact(),
             mode: config.io.mode,
-            dataset: Dataset { data_folder: String::new(), ..config.dataset.clone() },
+            // Which part of it a run trains on is no property of the dataset.
+            dataset: Dataset {
+                data_folder: String::new(),
+                num_files_train: config.dataset.generated_files(),
+                num_files_generated: None,
+                ..config.dataset.clone()
+            },
         }
     }
 
@@ -70,7 +76,7 @@ impl Marker {
     pub fn read(store: &mut dyn Storage, root: &str) -> Result<Option<Marker>, String> {
         let text = small::read_text(store, MARKER).map_err(|error| format!("{root}: {error}"))?;
         let Some(text) = text else { return Ok(None) };
-        let marker: Marker = serde_json::from_str(&text).map_err(|error| {
+        let marker = parse(&text).map_err(|error| {
             format!("{root}/{MARKER}: cannot be read ({error}); was it made by another version?")
         })?;
         if marker.created_by != "rankio" {
@@ -110,8 +116,24 @@ impl Marker {
     }
 }
 
+/// A marker may hold a size of tensors, which was never a property of the files.
+fn parse(text: &str) -> Result<Marker, serde_json::Error> {
+    let mut marker: Value = serde_json::from_str(text)?;
+    if let Some(dataset) = marker.get_mut("dataset").and_then(Value::as_object_mut) {
+        dataset.remove("record_length_bytes_resize");
+    }
+    serde_json::from_value(marker)
+}
+
 /// Settings of a dataset that leave its files as they are.
-const NOT_IN_FILES: [&str; 4] = ["data_folder", "keep_files", "coalesce_gap", "read"];
+const NOT_IN_FILES: [&str; 6] = [
+    "data_folder",
+    "keep_files",
+    "skip_listing",
+    "listing_validation_interval",
+    "coalesce_gap",
+    "read",
+];
 
 /// The first setting below `path` that differs and shapes files.
 fn first_difference(path: &str, have: &Value, want: &Value) -> Option<String> {

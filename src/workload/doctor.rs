@@ -38,11 +38,11 @@ pub fn run(world: &World, path: &Path, as_json: bool) -> Result<bool, String> {
             .filter_map(|part| serde_json::from_slice::<Vec<serde_json::Value>>(part).ok())
             .flatten()
             .collect();
-        if as_json {
-            screen::print(&format!("{:#}", json!({ "findings": rows })));
-        } else {
-            print_table(world, &rows);
-        }
+        let text = match as_json {
+            true => format!("{:#}", json!({ "findings": rows })),
+            false => table(world, &rows),
+        };
+        screen::print(text.trim_end())?;
     }
     Ok(bad[0] == 0)
 }
@@ -55,25 +55,22 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-fn print_table(world: &World, rows: &[serde_json::Value]) {
+fn table(world: &World, rows: &[serde_json::Value]) -> String {
     let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or("").to_string();
     let mut host = String::new();
+    let mut out = String::new();
     for row in rows {
         if text(row, "host") != host {
             host = text(row, "host");
-            screen::print(&format!(
-                "{host} (of {} host(s), {} rank(s))",
-                world.hosts(),
-                world.size()
-            ));
+            out += &format!("{host} (of {} host(s), {} rank(s))\n", world.hosts(), world.size());
         }
-        let line =
-            format!("  {:<5}{:<14}{}", text(row, "level"), text(row, "name"), text(row, "text"));
-        screen::print(&line);
+        let (level, name, what) = (text(row, "level"), text(row, "name"), text(row, "text"));
+        out += &format!("  {level:<5}{name:<14}{what}\n");
         if !text(row, "remedy").is_empty() {
-            screen::print(&format!("       {:<14}-> {}", "", text(row, "remedy")));
+            out += &format!("       {:<14}-> {}\n", "", text(row, "remedy"));
         }
     }
+    out
 }
 
 fn look(world: &World, path: &Path) -> Vec<Finding> {

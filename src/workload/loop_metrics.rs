@@ -1,11 +1,13 @@
 //! The `metrics` of a training or evaluation phase, from reduced values.
 
+use super::page_cache::CacheBefore;
 use super::phase::Reduced;
 use super::reader::window_batches;
 use super::session::Session;
 use super::training::EpochTable;
 use crate::metrics::Summary;
 use crate::plan::nominal_sample_bytes;
+use crate::report::cache::CacheState;
 use crate::report::dlio::BlockLog;
 use crate::report::result::{EpochBlock, FiguresByFormula, TrainingMetrics};
 
@@ -17,7 +19,7 @@ pub fn epoch_block(
     epoch: u64,
     log: &BlockLog,
     requested_bytes: u64,
-    resident_before: Option<f64>,
+    cache: CacheBefore,
 ) -> EpochBlock {
     let mut window = [(log.duration_s * 1e9) as u64];
     session.world.max(&mut window);
@@ -25,7 +27,15 @@ pub fn epoch_block(
     session.world.sum(&mut bytes);
     let window_s = window[0] as f64 / 1e9;
     let gib_per_s = if window_s > 0.0 { bytes[0] as f64 / GIB / window_s } else { 0.0 };
-    EpochBlock { epoch, window_s, requested_bytes: bytes[0], gib_per_s, resident_before }
+    EpochBlock {
+        epoch,
+        window_s,
+        requested_bytes: bytes[0],
+        gib_per_s,
+        resident_before: cache.resident,
+        cache_before: CacheState::of(cache.resident),
+        cache_drop_s: cache.drop_s,
+    }
 }
 
 /// `compute_ns`: configured and measured compute time of all ranks; `samples`: of all ranks.
@@ -64,10 +74,12 @@ pub fn metrics(
             config.reader.read_threads.max(1),
             config.reader.prefetch_size,
         ),
+        cache: config.io.cache,
         blocks,
         ..TrainingMetrics::default()
     };
     metrics.set_figures(&figures, config.metric.au, nominal_sample_bytes(&config.dataset));
+    metrics.set_uncached(reduced.phase.storage.direct == Some(true));
     metrics.au_percent_by_configured_compute = metrics.au_percent_mean / measured_over_configured;
     metrics
 }

@@ -11,6 +11,7 @@ pub mod doctor;
 mod foreign_files;
 mod loop_metrics;
 mod open_files;
+mod page_cache;
 mod partials;
 pub mod phase;
 mod read_thread;

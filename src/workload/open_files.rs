@@ -2,6 +2,7 @@
 
 use super::reader::ReadJob;
 use super::{foreign_files, small};
+use crate::config::FormatKind;
 use crate::data::{Content, Generator};
 use crate::format::foreign::ForeignExtents;
 use crate::format::{FileShape, Layout};
@@ -9,7 +10,7 @@ use crate::metrics::Recorder;
 use crate::storage::{Handle, OpenMode, Storage};
 use std::ops::Range;
 
-/// Handles kept open beyond their last use where files hold many samples.
+/// Handles kept open within an epoch beyond their last use where files hold many samples.
 const KEPT_OPEN: usize = 32;
 
 /// A place in the table.
@@ -139,6 +140,9 @@ impl<'a> OpenFiles<'a> {
         size_bytes: u64,
     ) -> Result<ForeignExtents, String> {
         let kind = self.job.kind;
+        if self.job.whole && kind != FormatKind::Synthetic {
+            return Ok(ForeignExtents::WholeFile(size_bytes));
+        }
         if !foreign_files::looks_inside(kind) {
             return ForeignExtents::detect(kind, size_bytes, &[], None)
                 .map_err(|what| format!("{}: {what}", self.full_path()));

@@ -187,6 +187,10 @@ impl<'a> Worker<'a> {
             self.free_runs.push(run);
         }
         self.unit = None;
+        if self.job.store.io.cache.empties() {
+            // What is open keeps its pages: a mapping holds them, and `evict` acts on closing.
+            self.files.close_all(self.store.as_mut())?;
+        }
         Ok(())
     }
 

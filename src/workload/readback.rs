@@ -49,7 +49,9 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let crew = Crew::new(threads);
     let job = CheckJob {
-        splits: std::iter::once(&session.plan.train).chain(session.plan.valid.as_ref()).collect(),
+        splits: std::iter::once(&session.plan.generated)
+            .chain(session.plan.valid.as_ref())
+            .collect(),
         generator: &session.generator,
         store: session.read_store(),
         block_bytes: session.config.io.block_size,
@@ -60,10 +62,9 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     };
     let files: u64 = job.splits.iter().map(|files| files.files()).sum();
     let mine = files.div_ceil(job.ranks);
-    let progress = session
-        .world
-        .is_root()
-        .then(|| (Progress::new("verify", mine, session.quiet), Unit::Samples));
+    let progress = session.world.is_root().then(|| {
+        (Progress::new(&session.progress_label("verify"), mine, session.quiet), Unit::Samples)
+    });
     let steps = AtomicU64::new(0);
     let open = || connect(&job.store).map_err(|error| error.to_string());
     let work = |store, index: usize| check_files(&job, store, &live[index]);

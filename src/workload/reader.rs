@@ -31,6 +31,8 @@ pub struct ReadJob<'a> {
     /// True: rankio made the dataset, so sizes and content are known; false: files are asked where
     /// their samples lie.
     pub own: bool,
+    /// True: a file is read whole, once for all its samples.
+    pub whole: bool,
     /// Makes the expected content when something is checked.
     pub generator: Option<&'a Generator>,
     /// What is checked.

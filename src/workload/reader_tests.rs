@@ -4,8 +4,9 @@
 use super::*;
 use crate::config::{Config, Engine, FormatKind, Io, Shuffle};
 use crate::metrics::LiveTotals;
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{Plan, SampleId, WorldShape};
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -59,29 +60,7 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
     let world = WorldShape { ranks: 1, hosts: 1, memory_per_host_bytes: 0 };
     let plan = Plan::new(&config, world).unwrap();
     let files = &plan.train;
-    let job = ReadJob {
-        files,
-        kind: case.format,
-        parquet: &config.dataset.parquet,
-        own: true,
-        generator: None,
-        verify: VerifyMode::None,
-        verify_fraction: 1.0,
-        rank: 0,
-        store: StoreSpec {
-            root: "null://".into(),
-            io: config.io.clone(),
-            rank: 0,
-            buffers: 3,
-            buffer_bytes: 8192,
-        },
-        block_bytes: 8192,
-        threads: case.threads as usize,
-        window: window_batches(case.threads, case.prefetch),
-        group: files.format().group_samples(&files.shape(0)),
-        preprocess: Distribution::default(),
-        last_words: None,
-    };
+    let job = job_of(case, &config, files);
     let order = plan.train_order(1, 0);
     let unit = unit_samples(8192, case.sample_bytes, case.batch);
     let task = EpochTask { order, steps: order.steps(), batch: case.batch, unit };
@@ -100,6 +79,65 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
     (order.positions(0), LiveTotals::sum(&live))
 }
 
+fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a> {
+    ReadJob {
+        files,
+        kind: case.format,
+        parquet: &config.dataset.parquet,
+        own: true,
+        whole: false,
+        generator: None,
+        verify: VerifyMode::None,
+        verify_fraction: 1.0,
+        rank: 0,
+        store: StoreSpec {
+            root: "null://".into(),
+            io: config.io.clone(),
+            rank: 0,
+            buffers: 3,
+            buffer_bytes: 8192,
+        },
+        block_bytes: 8192,
+        threads: case.threads as usize,
+        window: window_batches(case.threads, case.prefetch),
+        group: files.format().group_samples(&files.shape(0)),
+        preprocess: Distribution::default(),
+        last_words: None,
+    }
+}
+
+/// The samples that the threads of `rank` claim in an epoch, in no order.
+fn claimed(job: &ReadJob<'_>, task: &EpochTask, rank: u64) -> Vec<SampleId> {
+    let control = Control::new(job, task.batch);
+    let claim_all = || {
+        let mut samples = Vec::new();
+        loop {
+            match control.claim(task, rank, job.group) {
+                Claim::Unit { position, end } => {
+                    for position in position..end {
+                        samples.push(task.order.at(rank, position));
+                        control.arrived(position / task.batch, 1);
+                    }
+                }
+                Claim::WindowFull { .. } => std::thread::yield_now(),
+                Claim::Finished => break,
+            }
+        }
+        control.thread_idle();
+        samples
+    };
+    control.begin(*task, rank);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..job.threads).map(|_| scope.spawn(claim_all)).collect();
+        for step in 0..task.steps {
+            assert!(control.wait_batch(step).unwrap());
+            control.consume(step, task, rank);
+        }
+        control.end(false).unwrap();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -110,6 +148,34 @@ proptest! {
         if !case.drop_last {
             prop_assert_eq!(samples, case.files * case.samples_per_file);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn over_all_ranks_and_threads_every_sample_is_read_exactly_once(
+        case in case(), ranks in 1u64..6, sample_shuffle: bool,
+    ) {
+        let mut config = config_of(&case);
+        config.reader.sample_shuffle = if sample_shuffle { Shuffle::Seed } else { Shuffle::Off };
+        let total = case.files * case.samples_per_file;
+        prop_assume!(!case.drop_last || total >= ranks * case.batch);
+        let world = WorldShape { ranks, hosts: 1, memory_per_host_bytes: 0 };
+        let plan = Plan::new(&config, world).unwrap();
+        let job = job_of(&case, &config, &plan.train);
+        let order = plan.train_order(1, 0);
+        let unit = unit_samples(8192, case.sample_bytes, case.batch);
+        // One number of steps for all ranks: each rank must complete all of them.
+        let task = EpochTask { order, steps: order.steps(), batch: case.batch, unit };
+        let seen: Vec<_> = (0..ranks).flat_map(|rank| claimed(&job, &task, rank)).collect();
+        let distinct: HashSet<_> = seen.iter().copied().collect();
+        prop_assert_eq!(distinct.len(), seen.len(), "a sample was read twice");
+        let whole_batches = total / ranks / case.batch * ranks * case.batch;
+        let wanted = if case.drop_last { whole_batches } else { total };
+        prop_assert_eq!(seen.len() as u64, wanted);
+        let inside = |id: &SampleId| id.file < case.files && id.sample < case.samples_per_file;
+        prop_assert!(seen.iter().all(inside));
     }
 }
 

@@ -108,9 +108,12 @@ fn write_on_root(
         mlperf,
     };
     // First of all: what was measured must not be lost to a full results folder.
-    screen::print(text::summary(&result).trim_end());
+    let printed = screen::print(text::summary(&result).trim_end());
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    screen::print(&format!("results: {}", collected.folder.display()));
+    let place = format!("results: {}", collected.folder.display());
+    printed
+        .and_then(|()| screen::print(&place))
+        .map_err(|message| format!("{message} ({place})"))?;
     Ok(result.verdict.status)
 }
 

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, Status};
 use crate::world::World;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the command line adds to the workload file.
 #[derive(Debug, Clone)]
@@ -81,19 +81,7 @@ pub fn execute(
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        let mut own_host = crate::host::gather(session.data_path.as_deref(), &world.library());
-        own_host.ranks = world.ranks_on_host();
-        let config = &loaded.config.dataset;
-        let data_gib = data_gib_per_host(
-            &own_host,
-            world.size(),
-            config.num_files_train,
-            config.num_samples_per_file,
-            crate::plan::nominal_sample_bytes(config),
-        );
-        let log = RankLog::create(&folder.join("mlperf"), world.rank(), &own_host, data_gib)
-            .map_err(|error| error.to_string())?;
-        train(&session, log, &mut phases)?;
+        train(&session, &folder, &mut phases)?;
     }
     let collected = Collected {
         run_id: &run_id,
@@ -203,7 +191,23 @@ fn generate(
     Ok(())
 }
 
-fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result<(), String> {
+/// The step log of this rank.
+fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
+    let (world, config) = (session.world, &session.config.dataset);
+    let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
+    host.ranks = world.ranks_on_host();
+    let data_gib = data_gib_per_host(
+        &host,
+        world.size(),
+        config.num_files_train,
+        config.num_samples_per_file,
+        crate::plan::nominal_sample_bytes(config),
+    );
+    RankLog::create(&folder.join("mlperf"), world.rank(), &host, data_gib)
+        .map_err(|error| error.to_string())
+}
+
+fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -223,6 +227,8 @@ fn train(session: &Session<'_>, mut log: RankLog, phases: &mut Phases) -> Result
         );
     }
     phases.calibration = Some(calibrate::run(session)?);
+    // Not before it is known that there is something to train on.
+    let mut log = rank_log(session, folder)?;
     let trained = train_phase::run(session, &standing, &mut log)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;

@@ -11,6 +11,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// Folder of the step logs of ranks.
+const MLPERF: &str = "mlperf";
 /// Held by the run that is at work in the folder.
 const RUNNING: &str = ".running";
 
@@ -26,6 +28,9 @@ pub(super) struct RunFolder {
     claim: Option<File>,
 }
 
+/// What rank 0 tells the others: seed (8 bytes), whether the folder is new (1 byte), name.
+const NAME_AT: usize = 9;
+
 impl RunFolder {
     /// Chooses and makes the folder on rank 0. Collective; an error of rank 0 ends the job.
     pub fn claim(
@@ -39,6 +44,8 @@ impl RunFolder {
         let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
         let mut bytes = seed.to_le_bytes().to_vec();
         let mut claim = None;
+        let known = request.run_id.as_ref().map(|name| root.join(name).exists());
+        bytes.push(u8::from(known != Some(true)));
         if world.is_root() {
             let claimed = match &request.run_id {
                 Some(name) => claim_folder(&root, name),
@@ -54,10 +61,14 @@ impl RunFolder {
         }
         let bytes = world.broadcast(bytes);
         let seed = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes were sent"));
-        let name = String::from_utf8_lossy(&bytes[8..]).into_owned();
+        let name = String::from_utf8_lossy(&bytes[NAME_AT..]).into_owned();
         let path = root.join(&name);
+        if bytes[NAME_AT - 1] == 1 {
+            let path = path.clone();
+            crate::world::before_abort(move || remove_if_empty(&path));
+        }
         // On a second host the folder may be another one; each rank writes its own step log there.
-        std::fs::create_dir_all(path.join("mlperf"))
+        std::fs::create_dir_all(path.join(MLPERF))
             .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(RunFolder { name, seed, path, claim })
     }
@@ -69,6 +80,17 @@ impl Drop for RunFolder {
             // Before the lock goes; nothing is lost if it stays.
             let _ = std::fs::remove_file(self.path.join(RUNNING));
         }
+    }
+}
+
+/// Removes the folder of a run that failed before it had anything to say. What holds more than this
+/// run's lock and its empty folder stays.
+fn remove_if_empty(folder: &Path) {
+    let _ = std::fs::remove_dir(folder.join(MLPERF));
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    if names.map(|entry| entry.file_name()).all(|name| name == RUNNING) {
+        let _ = std::fs::remove_file(folder.join(RUNNING));
+        let _ = std::fs::remove_dir(folder);
     }
 }
 

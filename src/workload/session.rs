@@ -3,7 +3,7 @@
 use crate::config::Pattern;
 use crate::config::{Config, Io};
 use crate::data::{ContentSettings, Generator};
-use crate::plan::Plan;
+use crate::plan::{Plan, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
 use crate::storage::StoreSpec;
 use crate::world::World;
 use std::path::PathBuf;
@@ -27,9 +27,6 @@ pub struct Session<'a> {
     /// Makes and checks content.
     pub generator: Generator,
 }
-
-/// Room that the pool adds to each buffer for alignment; counted in the memory need.
-pub const WRITE_BUFFERS_EXTRA: usize = 2;
 
 impl<'a> Session<'a> {
     /// A session over the dataset of `config`.
@@ -62,7 +59,7 @@ impl<'a> Session<'a> {
     /// next one is being made.
     pub fn write_store(&self) -> StoreSpec {
         let io = self.config.io.clone();
-        let buffers = io.queue_depth as usize + WRITE_BUFFERS_EXTRA;
+        let buffers = (io.queue_depth + WRITE_BUFFERS_EXTRA) as usize;
         let buffer_bytes = io.block_size as usize;
         self.store(io, buffers, buffer_bytes)
     }
@@ -82,8 +79,7 @@ impl<'a> Session<'a> {
         // The reference's default of 1 means "unset". More threads than CPUs hide create and sync
         // latency.
         let cpus = crate::host::cpus_allowed().div_ceil(self.world.ranks_on_host()) as usize;
-        let per_thread = (self.config.io.queue_depth as usize + WRITE_BUFFERS_EXTRA)
-            * (self.config.io.block_size as usize + 8192);
+        let per_thread = write_buffers_bytes(&self.config.io) as usize;
         // A quarter of this rank's share of the host, whatever the cap allows.
         let share = self.plan.world.memory_per_host_bytes / self.world.ranks_on_host() / 4;
         let cap = match share {
@@ -92,6 +88,14 @@ impl<'a> Session<'a> {
         };
         let fits = cap as usize / per_thread;
         (2 * cpus).clamp(2, 16).min(fits).max(1)
+    }
+
+    /// `what` as the label of a progress line, which counts what this rank does and no other.
+    pub fn progress_label(&self, what: &str) -> String {
+        match self.world.size() {
+            1 => what.into(),
+            ranks => format!("{what} (rank 0 of {ranks})"),
+        }
     }
 
     /// Tells the user something, once, on rank 0.

@@ -4,14 +4,13 @@ use super::compute::{Draw, Pacer, unix_ns};
 use super::dataset::Standing;
 use super::foreign_files::first_row_group;
 use super::loop_metrics;
-use super::phase::{
-    Direction, PhaseClock, RankColumns, RankOutcome, Reduced, Residency, merge_facts,
-};
+use super::page_cache::{CacheBefore, before_block};
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, merge_facts};
 use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{FormatKind, IoMode, VerifyMode};
+use crate::config::{FormatKind, IoMode, ReadType, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
@@ -152,10 +151,11 @@ fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
 /// foreign parquet file is asked, the first one by rank 0 for all; collective.
 fn group_samples(session: &Session<'_>, files: &FileSet, own: bool) -> u64 {
     let dataset = &session.config.dataset;
-    if session.config.io.mode == IoMode::Reference {
+    let whole = session.config.reader.read_type == ReadType::Memory;
+    if session.config.io.mode == IoMode::Reference && !whole {
         return 1;
     }
-    if own || dataset.format != FormatKind::Parquet {
+    if whole || own || dataset.format != FormatKind::Parquet {
         return files.format().group_samples(&files.shape(0)).max(1);
     }
     let mut rows = Vec::new();
@@ -182,6 +182,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         parquet: &config.dataset.parquet,
         // Of compressed files only the settings are known; the null store has no files to ask.
         own: own && (files.is_exact() || session.is_null()),
+        whole: config.reader.read_type == ReadType::Memory,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,
@@ -238,7 +239,9 @@ fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
     let steps = session.plan.train_order(1, session.run_seed).steps();
     let total = steps * session.config.train.epochs;
     let root = session.world.is_root();
-    root.then(|| (Progress::new("training", total, session.quiet), Unit::Steps))
+    root.then(|| {
+        (Progress::new(&session.progress_label("training"), total, session.quiet), Unit::Steps)
+    })
 }
 
 /// The run through the epochs.
@@ -267,9 +270,10 @@ impl Epochs<'_> {
         let mut evaluated = (BlockLog::default(), EpochValue::default());
         for epoch in 1..=config.train.epochs {
             let order = self.session.plan.train_order(epoch, self.session.run_seed);
+            let cache = before_block(self.session, job.files, epoch == 1, epoch)?;
             let start_unix_ns = unix_ns();
             let (train, pacer) = (&mut self.train, &mut self.pacer);
-            let run = Block { session: self.session, job, control, live, epoch };
+            let run = Block { session: self.session, job, control, live, epoch, cache };
             let (block, value) = &mut blocks[0];
             let (mut stopped, figures) =
                 run.run(train, pacer, self.steps_done, &order, true, block)?;
@@ -314,9 +318,10 @@ impl Epochs<'_> {
         }
         let tally = self.eval.as_mut().expect("it was just made");
         let job = read_job(session, files, self.own);
+        let cache = before_block(session, files, tally.blocks.is_empty(), epoch)?;
         let live = live_counters(job.threads);
         let control = Control::new(&job, tally.batch);
-        let run = Block { session, job: &job, control: &control, live: &live, epoch };
+        let run = Block { session, job: &job, control: &control, live: &live, epoch, cache };
         let uncounted = AtomicU64::new(0);
         let pacer = &mut self.pacer;
         let (outcome, reports) = with_readers(&job, &control, &live, || {
@@ -334,6 +339,7 @@ struct Block<'a> {
     control: &'a Control,
     live: &'a [LiveCounters],
     epoch: u64,
+    cache: CacheBefore,
 }
 
 impl Block<'_> {
@@ -348,8 +354,6 @@ impl Block<'_> {
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
         let task = task_of(session, self.job, *order, tally.batch);
-        let resident =
-            Residency::sample(session, self.job.files, self.epoch).reduced(session).mean();
         let before = LiveTotals::sum(self.live);
         let control = self.control;
         let steps = StepLoop { session, control, step_barrier, steps_done };
@@ -362,7 +366,7 @@ impl Block<'_> {
         let figures = figures(session, log, task.steps);
         tally.table.add(session, &figures, step_barrier);
         let bytes = moved.read_bytes;
-        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, resident));
+        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, self.cache));
         Ok((stopped, figures))
     }
 }

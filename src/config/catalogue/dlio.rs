@@ -29,6 +29,7 @@ const ELEMENTS: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool",
 ];
+const SOME_BYTES: Kind = Kind::Bytes { min: 1, max: u64::MAX, multiple: 1 };
 const SHUFFLES: &[&str] = &["off", "seed", "random"];
 const STORAGES: &[&str] = &["local_fs", "direct_fs", "parallel_fs", "s3", "aistore"];
 const COLUMN_TYPES: &[&str] = &[
@@ -92,7 +93,6 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.num_samples_per_file", POSITIVE),
     typed("dataset.record_length_bytes", Kind::MeanBytes { min: 1.0 }),
     typed("dataset.record_length_bytes_stdev", Kind::MeanBytes { min: 0.0 }),
-    typed("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }),
     typed("dataset.record_dims", COUNTS),
     typed("dataset.record_element_type", Kind::Choice(ELEMENTS)),
     typed("dataset.num_subfolders_train", COUNT),
@@ -114,9 +114,14 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.dedup_ratio", RATIO),
     typed("dataset.pattern", Kind::Choice(&["pool", "pcg"])),
     folded("dataset.record_length", Kind::MeanBytes { min: 1.0 }, "dataset.record_length_bytes"),
-    folded("dataset.num_files_generated", COUNT, "dataset.num_files_train"),
+    typed("dataset.num_files_generated", Kind::Optional(&POSITIVE)),
+    ignored("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }, NO_TENSOR),
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
-    ignored("dataset.generation_buffer_size", BYTES, "buffers follow io.max_buffer_bytes"),
+    ignored(
+        "dataset.generation_buffer_size",
+        BYTES,
+        "content is made in the buffers it is written from, io.block_size bytes each",
+    ),
     ignored("dataset.data_gen_method", Kind::Choice(&["dgen", "numpy"]), OWN_GENERATOR),
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
     typed("dataset.parquet.columns", Kind::Records(COLUMN)),
@@ -138,6 +143,7 @@ pub(super) const READER: &[Key] = &[
     typed("reader.prefetch_size", COUNT),
     typed("reader.file_shuffle", Kind::Choice(SHUFFLES)),
     typed("reader.sample_shuffle", Kind::Choice(SHUFFLES)),
+    typed("reader.read_type", Kind::Choice(&["memory", "on_demand"])),
     typed("reader.preprocess_time", Kind::Distribution),
     folded("reader.preprocess_time_stdev", SECONDS, "reader.preprocess_time"),
     folded("reader.odirect", BOOL, "io.direct"),
@@ -152,16 +158,12 @@ pub(super) const READER: &[Key] = &[
     ignored("reader.computation_threads", COUNT, "rankio parses no samples"),
     ignored("reader.shuffle_size", COUNT, "shuffles cover the whole dataset"),
     ignored(
-        "reader.read_type",
-        Kind::Choice(&["memory", "on_demand"]),
-        "samples are always read on demand",
-    ),
-    ignored(
         "reader.file_access",
         Kind::Choice(&["multi", "shared", "collective", "mpio", "posix"]),
-        "each rank opens the files it reads",
+        "a rank opens the files of its samples, and two share one where their shares meet in it; \
+         collective and mpio are refused",
     ),
-    ignored("reader.transfer_size", Kind::Optional(&BYTES), "io.block_size is the request size"),
+    folded("reader.transfer_size", Kind::Optional(&SOME_BYTES), "io.block_size"),
     ignored("reader.dont_use_mmap", BOOL, "only io.engine: mmap maps files"),
     ignored("reader.pin_memory", BOOL, "rankio has no GPU copy"),
     ignored("reader.multiprocessing_context", WORD, "readers are threads, not processes"),
@@ -242,11 +244,7 @@ pub(super) const OUTPUT: &[Key] = &[
     typed("output.folder", Kind::Optional(&TEXT)),
     typed("output.metric.exclude_start_steps", COUNT),
     typed("output.metric.exclude_end_steps", COUNT),
-    ignored("output.log_file", WORD, "rankio writes to standard error and to its result files"),
-    ignored(
-        "profiling.profiler",
-        Kind::Choice(&["none", "iostat", "darshan", "tensorboard"]),
-        "rankio starts no profiler",
-    ),
-    ignored("profiling.iostat_devices", Kind::Any, "rankio starts no profiler"),
+    typed("output.log_file", Kind::Optional(&TEXT)),
+    typed("profiling.profiler", Kind::Choice(&["none", "iostat", "darshan", "tensorboard"])),
+    typed("profiling.iostat_devices", Kind::Texts),
 ];

@@ -5,9 +5,12 @@
 //! it has a line in [`keys()`].
 
 mod dlio;
+mod document;
 mod own;
+mod sentences;
 mod suggest;
 
+pub use document::markdown;
 pub(super) use suggest::{advice, closest};
 
 use super::kind::Kind;

@@ -3,6 +3,7 @@
 use super::super::kind::*;
 use super::{Key, refused, typed};
 
+const BLOCK: Kind = Kind::Bytes { min: PAGE_BYTES, max: BLOCK_BYTES_MAX, multiple: PAGE_BYTES };
 const FAULT: &[Field] = &[
     Field { name: "op", kind: Kind::Choice(&["open", "read", "write", "sync"]), required: true },
     Field {
@@ -20,9 +21,10 @@ const FAULT: &[Field] = &[
 pub(super) const IO: &[Key] = &[
     typed("io.mode", Kind::Choice(&["native", "reference"])),
     typed("io.engine", Kind::Choice(&["auto", "uring", "sync", "mmap", "null"])),
+    typed("io.cache", Kind::Choice(&["direct", "drop", "keep", "evict"])),
     typed("io.direct", BOOL),
     typed("io.queue_depth", Kind::Count { min: 1, max: 4096 }),
-    typed("io.block_size", Kind::Bytes { min: 4096, max: 1 << 30, multiple: 4096 }),
+    typed("io.block_size", BLOCK),
     typed("io.submit_batch", Kind::Count { min: 1, max: 4096 }),
     typed("io.registered", BOOL),
     typed("io.huge_pages", BOOL),

@@ -455,6 +455,31 @@ pub const CATALOG: &[Section] = &[
                 "Batches that a rank may hold in flight or ready.",
             ),
             metric(
+                "phases[].metrics.cache",
+                "",
+                Merge::Rank0,
+                "What became of the page cache (io.cache).",
+            ),
+            metric(
+                "phases[].metrics.uncached_epochs",
+                "epochs",
+                Merge::Rank0,
+                "Epochs that did not begin with their data in the page cache: seen so, or with \
+                 O_DIRECT in force where it cannot be seen.",
+            ),
+            metric(
+                "phases[].metrics.au_percent_mean_uncached",
+                "%",
+                Merge::Derived,
+                "au_percent_mean over those epochs; null: there is none.",
+            ),
+            metric(
+                "phases[].metrics.samples_per_s_mean_uncached",
+                "samples/s",
+                Merge::Derived,
+                "samples_per_s_mean over those epochs; null: there is none.",
+            ),
+            metric(
                 "phases[].metrics.blocks[].epoch",
                 "number",
                 Merge::Rank0,
@@ -483,6 +508,19 @@ pub const CATALOG: &[Section] = &[
                 "fraction",
                 Merge::Mean,
                 "Share of sampled pages in the page cache when the epoch began.",
+            ),
+            metric(
+                "phases[].metrics.blocks[].cache_before",
+                "",
+                Merge::Derived,
+                "The same in a word: cold (at most 1 %), cached or unknown.",
+            ),
+            metric(
+                "phases[].metrics.blocks[].cache_drop_s",
+                "s",
+                Merge::Max,
+                "Time to drop the page cache before the epoch, outside its window; null: nothing \
+                 was dropped.",
             ),
         ],
     },

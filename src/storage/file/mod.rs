@@ -15,6 +15,7 @@ pub(super) use opening::file_facts;
 pub(super) use sync::SyncEngine;
 pub(super) use uring::{UringEngine, UringOptions};
 
+use super::proof::{DROP_CACHE, forget_pages};
 use super::{
     BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
     StoreFacts,
@@ -63,6 +64,8 @@ pub(super) struct FileOptions<'a> {
     pub direct: bool,
     /// Reserve the space of new files.
     pub reserve: bool,
+    /// Drop the pages of a file when it is closed.
+    pub evict: bool,
     /// What was given up before this store was made.
     pub fallbacks: Vec<String>,
 }
@@ -75,6 +78,7 @@ pub(super) struct FileStore<E> {
     opener: Opener,
     files: FileTable,
     pool: BufferPool,
+    evict: bool,
 }
 
 impl<E: Engine> FileStore<E> {
@@ -87,7 +91,14 @@ impl<E: Engine> FileStore<E> {
         let root = Root::new(options.root)?;
         let mut opener = Opener::new(root.clone(), options.direct, options.reserve);
         opener.fallbacks = options.fallbacks;
-        Ok(FileStore { engine, root, opener, files: FileTable::default(), pool })
+        Ok(FileStore {
+            engine,
+            root,
+            opener,
+            files: FileTable::default(),
+            pool,
+            evict: options.evict,
+        })
     }
 
     /// An error that the caller made: the buffer goes back to the pool.
@@ -140,9 +151,12 @@ impl<E: Engine> Storage for FileStore<E> {
         let cut = file.restore_length();
         let file = self.files.remove(handle).expect("the handle was just looked up");
         let fail = |errno: i32| StorageError::system("close", &file.path, None, errno);
+        // After the mapping of an engine is gone: mapped pages stay.
+        let dropped = if self.evict { forget_pages(&file.fd) } else { Ok(()) };
         // NFS and others report a failed write-back here, so the status matters.
         let closed = nix::unistd::close(file.fd.into_raw_fd());
         cut.map_err(fail)?;
+        dropped.map_err(|e| StorageError::system(DROP_CACHE, &file.path, None, e as i32))?;
         closed.map_err(|e| fail(e as i32))
     }
 

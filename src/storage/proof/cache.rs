@@ -4,6 +4,7 @@ use crate::storage::StorageError;
 use crate::storage::align::{PAGE_BYTES, round_up};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Distance from the end of a file at which no large page of it can reach.
@@ -61,17 +62,40 @@ fn residency_is_told(file: &File, file_bytes: u64) -> bool {
     status == 0 && seen & 1 == 0
 }
 
-/// Asks the kernel to drop a file's clean pages from the page cache; dirty ones are written first.
+/// What a failure to drop pages is called.
+pub(in crate::storage) const DROP_CACHE: &str = "drop the page cache of";
+
+/// Writes what is dirty of a file and asks the kernel to drop its pages from the page cache.
 ///
 /// # Errors
 /// The file cannot be opened, synced or advised.
 pub fn drop_cache(path: &Path) -> Result<(), StorageError> {
-    let fail = |errno: i32| StorageError::system("drop the page cache of", path, None, errno);
+    drop_pages(path, true)
+}
+
+/// The same for a file that nobody has written to since it was synced: it is not synced again,
+/// which costs a flush of the device.
+///
+/// # Errors
+/// The file cannot be opened or advised.
+pub fn drop_clean_cache(path: &Path) -> Result<(), StorageError> {
+    drop_pages(path, false)
+}
+
+fn drop_pages(path: &Path, sync: bool) -> Result<(), StorageError> {
+    let fail = |errno: i32| StorageError::system(DROP_CACHE, path, None, errno);
     let io = |e: io::Error| fail(e.raw_os_error().unwrap_or(libc::EIO));
     let file = File::open(path).map_err(io)?;
-    file.sync_data().map_err(io)?;
+    if sync {
+        file.sync_data().map_err(io)?;
+    }
+    forget_pages(&file).map_err(|e| fail(e as i32))
+}
+
+/// Asks the kernel to drop the clean pages of an open file that no mapping holds.
+pub(in crate::storage) fn forget_pages(file: impl AsFd) -> Result<(), nix::errno::Errno> {
     let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-    nix::fcntl::posix_fadvise(&file, 0, 0, advice).map_err(|e| fail(e as i32))
+    nix::fcntl::posix_fadvise(file, 0, 0, advice)
 }
 
 #[cfg(test)]
@@ -92,5 +116,6 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         assert_eq!(resident_fraction(&path, 10), None);
         assert!(drop_cache(&dir.path().join("absent")).is_err());
+        assert!(drop_clean_cache(&dir.path().join("absent")).is_err());
     }
 }

@@ -6,7 +6,8 @@ mod device;
 mod mount;
 mod probe;
 
-pub use cache::{drop_cache, resident_fraction};
+pub(in crate::storage) use cache::{DROP_CACHE, forget_pages};
+pub use cache::{drop_cache, drop_clean_cache, resident_fraction};
 pub use device::{DeviceId, device_counters, devices_of, memory_device};
 pub use probe::{AlignmentProbe, alignment_probe, alignment_probe_of};
 

@@ -1,0 +1,258 @@
+//! One sentence for every key: what it does, or would do where it has no effect here.
+//!
+//! Apart from the table of keys, so that a line of that table stays a line.
+
+/// What the key at `path` does; None where nobody has said it yet, which a test finds.
+pub(super) fn sentence(path: &str) -> Option<&'static str> {
+    let sections = [RUN, MODEL, DATASET, PARQUET, READER, TIMES, CHECKPOINT, STORAGE, OUTPUT, IO];
+    let known = sections.into_iter().chain([OTHER_TOOLS]).flatten();
+    known.into_iter().find(|(known, _)| *known == path).map(|(_, sentence)| *sentence)
+}
+
+type Sentences = &'static [(&'static str, &'static str)];
+
+const RUN: Sentences = &[
+    ("framework", "Python framework that the file was written for; only compared with the loader"),
+    ("workflow.generate_data", "Generate the dataset before anything else"),
+    ("workflow.train", "Run the training loop"),
+    ("workflow.evaluation", "Evaluate after epochs"),
+    ("workflow.checkpoint", "Write checkpoints"),
+    ("workflow.profiling", "Record the counters of block devices over time"),
+];
+
+const MODEL: Sentences = &[
+    ("model.name", "Name of the model in reports"),
+    ("model.type", "Family of the model (`transformer`), which decides how it is cut into shards"),
+    ("model.model_size", "Older name of `model_size_bytes`"),
+    ("model.model_size_bytes", "Bytes of the weights of a model without layers"),
+    ("model.model_datatype", "Number type of the weights in a checkpoint"),
+    ("model.optimizer_datatype", "Number type of the optimizer state in a checkpoint"),
+    ("model.num_layers", "Layers of the model"),
+    ("model.optimization_groups", "Parameters of each group of the optimizer state"),
+    ("model.layer_parameters", "Parameters of each tensor of a layer"),
+    ("model.parallelism.tensor", "Ranks that share each layer"),
+    ("model.parallelism.pipeline", "Stages that share the layers"),
+    ("model.parallelism.data", "Copies of the model; -1: what the ranks give"),
+    ("model.parallelism.zero_stage", "What ZeRO shards over the copies"),
+    ("model.transformer.vocab_size", "Tokens of the vocabulary"),
+    ("model.transformer.hidden_size", "Width of a layer"),
+    ("model.transformer.ffn_hidden_size", "Width of a layer's feed-forward part"),
+    ("model.transformer.num_attention_heads", "Heads of the attention"),
+    ("model.transformer.num_kv_heads", "Heads of keys and values"),
+];
+
+const DATASET: Sentences = &[
+    ("dataset.data_folder", "Folder that holds `train/` and `valid/`; `--data-dir` replaces it"),
+    ("dataset.format", "Container of the samples"),
+    ("dataset.num_files_train", "Files that an epoch trains on"),
+    ("dataset.num_files_eval", "Files of an evaluation"),
+    ("dataset.num_samples_per_file", "Samples in each file"),
+    ("dataset.record_length_bytes", "Mean bytes of a sample"),
+    (
+        "dataset.record_length_bytes_stdev",
+        "Standard deviation of the bytes of a sample, from file to file",
+    ),
+    (
+        "dataset.record_length_bytes_resize",
+        "Size of the tensor that the reference's reader returns",
+    ),
+    ("dataset.record_dims", "Shape of a sample; then its bytes are product x element"),
+    (
+        "dataset.record_element_type",
+        "Type of an element; its bytes times `record_dims` are a sample",
+    ),
+    ("dataset.num_subfolders_train", "Subfolders of `train/`: file i lies in subfolder i modulo n"),
+    ("dataset.num_subfolders_eval", "Subfolders of `valid/`"),
+    ("dataset.file_prefix", "First part of every file name"),
+    ("dataset.keep_files", "False: the dataset is removed at the end of the run"),
+    ("dataset.skip_listing", "False: every file is looked for before the run; True: some are"),
+    ("dataset.listing_validation_interval", "With `skip_listing`: every Nth file is looked for"),
+    ("dataset.enable_chunking", "HDF5: store datasets in chunks of about `chunk_size` bytes"),
+    ("dataset.chunk_size", "HDF5: bytes of a chunk"),
+    ("dataset.hdf5.chunk_dims", "HDF5: sides of a chunk"),
+    ("dataset.hdf5.num_dset_per_record", "HDF5: datasets that share a sample"),
+    ("dataset.hdf5.max_shape", "HDF5: sides that a dataset could grow to"),
+    ("dataset.image_content", "jpeg and png: pictures that readers open, or random bytes"),
+    ("dataset.seed", "Seed of sizes and content"),
+    ("dataset.compress_ratio", "How well the content compresses"),
+    ("dataset.dedup_ratio", "How often each 4 KiB block occurs"),
+    ("dataset.pattern", "Generator of the content"),
+    ("dataset.record_length", "Older name of `record_length_bytes`"),
+    ("dataset.num_files_generated", "Files of the whole dataset where an epoch trains on a part"),
+    ("dataset.record_element_bytes", "Bytes of an element"),
+    ("dataset.compression", "Codec of parquet pages; csv files: gzip"),
+    ("dataset.compression_level", "How hard it tries: gzip 1 to 9, zstd 1 to 22"),
+    ("dataset.generation_buffer_size", "Bytes that the reference generates and writes at once"),
+    ("dataset.data_gen_method", "Which random generator the reference uses"),
+    ("dataset.total_disk_bytes", "Bytes that the author of the file expects"),
+];
+
+const PARQUET: Sentences = &[
+    ("dataset.parquet.columns", "Columns: name, dtype, size, read"),
+    ("dataset.parquet.row_group_size", "Rows of a row group"),
+    ("dataset.parquet.encoding", "Values as they are, or behind dictionaries"),
+    ("dataset.parquet.coalesce_gap", "Selected chunks this close are read as one range"),
+    ("dataset.parquet.read_mode", "Meant to choose how row groups are read"),
+    ("dataset.parquet.partition_by", "Refused: made values are all different"),
+    ("dataset.parquet.generation_batch_size", "Rows that the reference generates at once"),
+    ("dataset.parquet.use_s3dlio_gen", "Another generator of the reference"),
+];
+
+const READER: Sentences = &[
+    ("reader.batch_size", "Samples of a training step of one rank"),
+    ("reader.batch_size_eval", "Samples of an evaluation step of one rank"),
+    ("reader.read_threads", "I/O threads of a rank"),
+    ("reader.write_threads", "Files that a rank generates at a time; 0 and 1: by its CPUs"),
+    ("reader.prefetch_size", "Batches read ahead"),
+    ("reader.file_shuffle", "Order of the files in an epoch"),
+    ("reader.sample_shuffle", "Order of all samples in an epoch"),
+    ("reader.preprocess_time", "Sleep of the I/O thread for each sample"),
+    ("reader.preprocess_time_stdev", "Its standard deviation"),
+    ("reader.odirect", "Read with O_DIRECT"),
+    ("reader.data_loader", "Python loader"),
+    ("reader.data_loader_classname", "Python class of a loader"),
+    ("reader.data_loader_sampler", "Python sampler"),
+    ("reader.reader_classname", "Python class of a reader"),
+    ("reader.computation_threads", "Threads that parse samples"),
+    ("reader.shuffle_size", "Samples in TensorFlow's shuffle buffer"),
+    ("reader.read_type", "`memory`: a file is read whole, once for all its samples"),
+    ("reader.file_access", "How processes share files"),
+    ("reader.transfer_size", "Bytes of a request"),
+    ("reader.dont_use_mmap", "Parsed by the reference and not used"),
+    ("reader.pin_memory", "Copy through pinned memory to a GPU"),
+    ("reader.multiprocessing_context", "How Python starts its worker processes"),
+    ("reader.transformed_record_dims", "Shape of the tensor that the reference's reader returns"),
+    ("reader.transformed_record_element_type", "Its element type"),
+];
+
+const TIMES: Sentences = &[
+    ("train.epochs", "Epochs"),
+    ("train.computation_time", "Emulated accelerator time of a step"),
+    ("train.computation_time_stdev", "Its standard deviation"),
+    ("train.total_training_steps", "Cap on the steps of each epoch"),
+    ("train.seed", "Seed of shuffles and of drawn step times"),
+    ("train.seed_change_epoch", "Each epoch has an order of its own"),
+    ("evaluation.eval_time", "Emulated accelerator time of an evaluation step"),
+    ("evaluation.eval_time_stdev", "Its standard deviation"),
+    ("evaluation.eval_after_epoch", "First epoch that ends with an evaluation"),
+    ("evaluation.epochs_between_evals", "Epochs from one evaluation to the next"),
+    ("metric.au", "Accelerator utilization that a run must reach to be VALID"),
+];
+
+const CHECKPOINT: Sentences = &[
+    ("checkpoint.checkpoint_folder", "Folder of the checkpoints"),
+    ("checkpoint.checkpoint_after_epoch", "First epoch that ends with a checkpoint"),
+    ("checkpoint.epochs_between_checkpoints", "Epochs from one checkpoint to the next"),
+    ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next"),
+    ("checkpoint.type", "Which ranks write"),
+    ("checkpoint.mode", "Whole model, or the part of some of its ranks"),
+    ("checkpoint.fsync", "Files are synced before a checkpoint counts as written"),
+    ("checkpoint.time_between_checkpoints", "Seconds from one checkpoint to the next"),
+    ("checkpoint.num_checkpoints_write", "Checkpoints that are written"),
+    ("checkpoint.num_checkpoints_read", "Checkpoints that are read; -1: as many as are written"),
+    ("checkpoint.rank_sync", "Barrier after each checkpoint"),
+    ("checkpoint.recovery_rank_shift", "Ranks read what ranks so much further on wrote"),
+    ("checkpoint.randomize_tensor", "Random content instead of constant"),
+    ("checkpoint.ksm", "Merging of equal memory pages in the reference"),
+    ("checkpoint.checkpoint_mechanism_classname", "Python class that writes checkpoints"),
+];
+
+const STORAGE: Sentences = &[
+    ("storage.storage_type", "Kind of store; `direct_fs` asks for O_DIRECT"),
+    ("storage.storage_root", "Folder below which a relative `data_folder` lies"),
+    ("storage.storage_library", "Client library of an object store"),
+    ("storage.post_generation_settle_seconds", "Pause after generating into an object store"),
+    ("storage.endpoint_uris", "Endpoints of an object store"),
+    ("storage.load_balance_strategy", "How requests are spread over endpoints"),
+    ("storage.use_mpi_endpoint_distribution", "Endpoints are dealt to ranks"),
+    ("storage.storage_options.access_key_id", "Credential"),
+    ("storage.storage_options.secret_access_key", "Credential"),
+    ("storage.storage_options.s3_profile", "Profile of the client that holds credentials"),
+    ("storage.storage_options.endpoint_url", "Endpoint of an object store"),
+    ("storage.storage_options.region", "Region of an object store"),
+    ("storage.storage_options.storage_library", "Client library of an object store"),
+    ("storage.storage_options.uri_scheme", "Scheme of an object's URI"),
+    ("storage.storage_options.use_full_object_uri", "Spelling of an object's key"),
+    ("storage.storage_options.secure", "TLS to an object store"),
+    ("storage.storage_options.s3_force_path_style", "Bucket in the path instead of the host name"),
+    ("storage.storage_options.s3_max_attempts", "Attempts of a request"),
+    ("storage.storage_options.prefetch_workers", "Threads of an object reader"),
+    ("storage.storage_options.prefetch_window", "Requests in flight of an object reader"),
+    ("storage.storage_options.stagger_workers", "Workers start one after the other"),
+    ("storage.storage_options.columns", "Columns that an object reader reads"),
+    ("storage.storage_options.coalesce_rgs", "Row groups of a request"),
+    ("storage.storage_options.footer_cap", "Bytes read to find a footer"),
+    ("storage.storage_options.footer_batch_size", "Footers read at once"),
+    ("storage.storage_options.max_outstanding", "Requests in flight at most"),
+    ("storage.storage_options.decode", "Decode row groups after reading"),
+    ("storage.storage_options.decode_output", "Form of what was decoded"),
+    ("storage.storage_options.simulate_io", "Run without I/O"),
+    ("storage.storage_options.sim_log_secs", "Seconds between messages of such a run"),
+];
+
+const OUTPUT: Sentences = &[
+    ("output.folder", "Folder of results; `--results-dir` replaces it"),
+    ("output.metric.exclude_start_steps", "Steps left out of the metric at the start of a block"),
+    ("output.metric.exclude_end_steps", "Steps left out at its end"),
+    ("output.log_file", "File of messages in the results folder"),
+    ("profiling.profiler", "What records while `workflow.profiling` is on"),
+    ("profiling.iostat_devices", "Block devices to record; empty: those below the data"),
+];
+
+const IO: Sentences = &[
+    ("io.mode", "`reference`: sizes, order and caching of the Python tool"),
+    ("io.engine", "How requests reach the kernel; `null`: not at all"),
+    ("io.cache", "What becomes of the page cache; all but `direct` read through it"),
+    ("io.direct", "O_DIRECT on data files"),
+    ("io.queue_depth", "Requests in flight of one I/O thread"),
+    ("io.block_size", "Largest request"),
+    ("io.submit_batch", "Requests handed to the kernel at once"),
+    ("io.registered", "Register buffers and files with the ring"),
+    ("io.huge_pages", "Ask for huge pages behind the buffers"),
+    ("io.max_buffer_bytes", "Cap on the buffers of a rank"),
+    ("io.fallocate", "Reserve the space of a file before it is written"),
+    ("io.drop_last", "Leave the last incomplete batch of an epoch out"),
+    ("io.decode", "Decode the columns that were read, on the I/O thread, timed apart"),
+    ("io.delay.latency", "Delay added to every operation"),
+    ("io.delay.bandwidth", "Bytes per second of the emulated store; 0: no limit"),
+    ("io.delay.rank", "The one rank that is delayed"),
+    ("io.fault", "Errors and damage injected on a schedule"),
+    ("verify.mode", "How much of what is read is compared with what must be there"),
+    ("verify.sample_fraction", "Share of the requests that `sample` checks"),
+];
+
+const OTHER_TOOLS: Sentences = &[
+    ("database", "Section of a vector database file"),
+    ("index", "Section of a vector database file"),
+    ("benchmark", "Section of a vector database file"),
+    ("user_templates", "Section of a KV-cache file"),
+    ("generation_timing", "Section of a KV-cache file"),
+    ("qos_profiles", "Section of a KV-cache file"),
+    ("qos_distribution", "Section of a KV-cache file"),
+    ("eviction", "Section of a KV-cache file"),
+    ("gpu_backend", "Section of a KV-cache file"),
+    ("prefix_cache", "Section of a KV-cache file"),
+    ("rag", "Section of a KV-cache file"),
+    ("conversation", "Section of a KV-cache file"),
+    ("autoscaler", "Section of a KV-cache file"),
+    ("decode", "Section of a KV-cache file"),
+    ("sharegpt", "Section of a KV-cache file"),
+    ("saturation_detection", "Section of a KV-cache file"),
+    ("validation_limits", "Section of a KV-cache file"),
+    ("model_configs", "Section of a KV-cache file"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::catalogue::keys;
+
+    #[test]
+    fn every_key_has_a_sentence() {
+        for key in keys() {
+            let sentence = sentence(key.path);
+            let sentence = sentence.unwrap_or_else(|| panic!("{}: say what it does", key.path));
+            assert!(!sentence.contains('|') && !sentence.ends_with('.'), "{}", key.path);
+        }
+    }
+}
