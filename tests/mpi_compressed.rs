@@ -191,3 +191,40 @@ fn gzipped_text_is_read_whole_and_once() {
     assert_eq!(phase["metrics"]["samples"], 2 * 40);
     assert_eq!(number(&phase["bytes"]["requested"]), 2 * data_bytes(&made, ""));
 }
+
+#[test]
+fn what_was_read_is_decoded_and_the_time_is_told_apart() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::write(lab.path("tiny.yaml"), PARQUET).unwrap();
+    for (id, set) in [("plain", "dataset.compression=none"), ("zstd", "dataset.compression=zstd")] {
+        let folder = lab.arg(&format!("data-{id}"));
+        let made = ["--data-dir", &*folder, "--set", set];
+        lab.job(2, "datagen", &format!("g-{id}"), &made).succeed();
+        lab.job(2, "run", &format!("r-{id}"), &made).succeed();
+        let raw = lab.phase(&format!("r-{id}"), "training");
+        assert!(raw["metrics"].get("decode_ns").is_none(), "{:#}", raw["metrics"]);
+        let decode = [&made[..], &["--set", "io.decode=True"]].concat();
+        lab.job(2, "run", &format!("d-{id}"), &decode).succeed();
+        let phase = lab.phase(&format!("d-{id}"), "training");
+        assert_eq!(phase["metrics"]["samples"], 2 * 4200, "{id}");
+        assert_eq!(phase["bytes"]["requested"], raw["bytes"]["requested"], "{id}");
+        // Six files of three row groups in each epoch; where ranks share a group both decode it.
+        let decoded = number(&phase["metrics"]["decode_ns"]["count"]);
+        assert!((36..=38).contains(&decoded), "{id}: {decoded} row groups");
+        assert!(phase["metrics"]["decode_ns"]["mean"].as_f64().unwrap() > 0.0, "{id}");
+    }
+    // A page that is damaged: nobody sees it who does not decode.
+    let name = "train/img_0_of_6.parquet";
+    let path = lab.path("data-zstd").join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4..200].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let made = ["--data-dir", &*lab.arg("data-zstd"), "--set", "dataset.compression=zstd"];
+    lab.job(1, "run", "unseen", &made).succeed();
+    let decode = [&made[..], &["--set", "io.decode=True"]].concat();
+    let told = lab.job(1, "run", "seen", &decode).fail_with(1);
+    told.one_error(&["decode", name, "column single", "cannot be decoded"]);
+}

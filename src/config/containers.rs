@@ -2,7 +2,7 @@
 //! the rest of the run.
 
 use super::source::Sources;
-use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, VerifyMode};
+use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, ReadType, VerifyMode};
 
 /// Keys that shape HDF5 files and say something else than their default.
 fn hdf5_keys(dataset: &Dataset) -> impl Iterator<Item = &'static str> {
@@ -87,8 +87,16 @@ pub fn contradiction(config: &Config) -> Option<(&'static str, &'static str)> {
                     one; give none";
         return Some(("verify.mode", text));
     }
-    if config.io.decode {
-        return Some(("io.decode", "is not available in this version; give False"));
+    if config.io.decode && config.io.engine == Engine::Null {
+        return Some(("io.decode", "io.engine: null brings no bytes to decode; set one of them"));
+    }
+    if config.io.decode && config.dataset.format != FormatKind::Parquet {
+        let text = "only files of dataset.format: parquet are decoded; give False";
+        return Some(("io.decode", text));
+    }
+    if config.io.decode && config.reader.read_type == ReadType::Memory {
+        let text = "reader.read_type: memory reads files whole, not by row groups; set one of them";
+        return Some(("io.decode", text));
     }
     None
 }

@@ -136,6 +136,16 @@ impl FileSet {
         self.sizes.level(self.place(index)).shape
     }
 
+    /// Most bytes that are read of samples which can only be read together.
+    pub fn group_bytes(&self) -> u64 {
+        let of_level = |index: u64| {
+            let mut ranges = Vec::new();
+            self.format.extents(&self.shape(index), 0, 1, &mut ranges);
+            ranges.iter().map(|range| range.end - range.start).sum()
+        };
+        (0..self.files.min(self.sizes.level_count() as u64)).map(of_level).max().unwrap_or(0)
+    }
+
     /// Whether lengths, extents and layouts are those of the files. Else they are those of the same
     /// files uncompressed, and files have to be asked.
     pub fn is_exact(&self) -> bool {

@@ -142,7 +142,7 @@ impl Plan {
             0 => None,
             _ => Some(FileSet::new(config, Split::Valid, format)?),
         };
-        let memory = Memory::new(config)?;
+        let memory = Memory::new(config)?.with_decoding(config, train.group_bytes())?;
         let (train_dealing, train_shortage) = deal_training(config, &train, world.ranks)?;
         let evaluation = valid.as_ref().map(|files| deal_evaluation(config, files, world.ranks));
         let (valid_dealing, valid_shortage) = evaluation.unzip();

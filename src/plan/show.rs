@@ -23,14 +23,15 @@ pub fn json(plan: &Plan) -> Value {
         sections.insert("evaluation".into(), section);
     }
     let memory = plan.memory();
-    sections.insert(
-        "memory".into(),
-        json!({
-            "buffers_bytes_per_rank": memory.buffers_bytes,
-            "bytes_per_rank": memory.bytes_per_rank(),
-            "bytes_per_host": ranks_per_host(plan).saturating_mul(memory.bytes_per_rank()),
-        }),
-    );
+    let mut section = json!({
+        "buffers_bytes_per_rank": memory.buffers_bytes,
+        "bytes_per_rank": memory.bytes_per_rank(),
+        "bytes_per_host": ranks_per_host(plan).saturating_mul(memory.bytes_per_rank()),
+    });
+    if memory.decode_bytes > 0 {
+        section["decode_bytes_per_rank"] = json!(memory.decode_bytes);
+    }
+    sections.insert("memory".into(), section);
     sections.insert("world".into(), json!(plan.world));
     sections.insert("hash".into(), json!(plan.hash()));
     Value::Object(sections)

@@ -29,6 +29,7 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
         store,
         // The null store has no file to ask, so the places are the plan's.
         own: true,
+        decode: false,
         verify: VerifyMode::None,
         generator: None,
         preprocess: Distribution::Constant { seconds: 0.0 },

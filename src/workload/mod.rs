@@ -7,6 +7,7 @@ pub mod compute;
 mod crew;
 pub mod datagen;
 pub mod dataset;
+mod decoding;
 pub mod doctor;
 mod foreign_files;
 mod loop_metrics;

@@ -46,6 +46,7 @@ struct Tally<'a> {
     samples: u64,
     table: EpochTable,
     recorder: Recorder,
+    decode: Histogram,
     facts: Option<StoreFacts>,
     blocks: Vec<EpochBlock>,
     clock: PhaseClock<'a>,
@@ -78,6 +79,7 @@ impl<'a> Tally<'a> {
             samples: 0,
             table: EpochTable::default(),
             recorder: Recorder::new(),
+            decode: Histogram::default(),
             facts: None,
             blocks: Vec::new(),
             clock,
@@ -89,6 +91,7 @@ impl<'a> Tally<'a> {
     fn take(&mut self, reports: &[ThreadReport]) {
         for report in reports {
             self.recorder.add(&report.recorder);
+            report.decode.iter().for_each(|times| self.decode.add(times));
         }
         let own = merge_facts(reports.iter().map(|report| &report.facts));
         // The buffers of an earlier evaluation are gone.
@@ -105,6 +108,15 @@ impl<'a> Tally<'a> {
         let times = &self.times;
         let mean = |histogram: &Histogram| histogram.summary().mean;
         let au = 100.0 * times.computed_ns as f64 / self.window_ns.max(1) as f64;
+        let mut histograms = vec![
+            ("load_wait_ns", &times.load),
+            ("compute_ns", &times.compute),
+            ("barrier_ns", &times.barrier),
+            ("compute_error_ns", &times.error),
+        ];
+        if session.config.io.decode {
+            histograms.push(("decode_ns", &self.decode));
+        }
         let outcome = RankOutcome {
             kind: self.kind,
             window_ns: self.window_ns,
@@ -119,12 +131,7 @@ impl<'a> Tally<'a> {
                 compute_mean_ns: mean(&times.compute),
                 barrier_mean_ns: mean(&times.barrier),
             },
-            histograms: vec![
-                ("load_wait_ns", &times.load),
-                ("compute_ns", &times.compute),
-                ("barrier_ns", &times.barrier),
-                ("compute_error_ns", &times.error),
-            ],
+            histograms,
             verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
         };
         let mut sums = [times.configured_ns, times.computed_ns, self.samples];
@@ -183,6 +190,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         // Of compressed files only the settings are known; the null store has no files to ask.
         own: own && (files.is_exact() || session.is_null()),
         whole: config.reader.read_type == ReadType::Memory,
+        decode: config.io.decode,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,

@@ -7,6 +7,7 @@
 //! lengths are arithmetic; a layout with its footer is built when a file is made or checked, once
 //! for each shape.
 
+pub mod decode;
 mod encode;
 mod footer;
 pub mod foreign;

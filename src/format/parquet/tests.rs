@@ -2,6 +2,7 @@
 //! reader is the judge.
 
 use super::super::computed::TEXT;
+use super::super::foreign::{Decoder, ReadRanges};
 use super::super::tests::{Mixed, assert_tiles, check, make};
 use super::super::{Bytes, ForeignExtents, Source, check_range};
 use super::pages::Chunk;
@@ -463,4 +464,52 @@ fn foreign_files_that_make_no_sense_are_refused() {
 
 fn foreign_tail(file: &[u8]) -> usize {
     foreign::tail_bytes(&file[file.len() - 8..], file.len() as u64).unwrap() as usize
+}
+
+/// Decodes all row groups out of the ranges that are read; values that were found.
+fn decode_all(file: &[u8], settings: &Settings) -> Result<u64, String> {
+    let len = file.len() as u64;
+    let foreign = ForeignExtents::decodable_parquet(file, len, settings).unwrap();
+    let (mut decoder, mut sample, mut values) = (Decoder::default(), 0, 0);
+    while let Some((samples, ranges)) = foreign.row_group(sample) {
+        let bytes = ranges.iter().flat_map(|r| &file[r.start as usize..r.end as usize]);
+        let read = Arc::new(ReadRanges::new(ranges, bytes.copied().collect()));
+        let first = samples.start + 1.min(samples.end - samples.start - 1);
+        values += foreign.decode(first, 1, &read, &mut decoder)?;
+        let again = Arc::into_inner(read).unwrap().into_bytes();
+        assert_eq!(again.len() as u64, ranges.iter().map(|r| r.end - r.start).sum::<u64>());
+        sample = samples.end;
+    }
+    Ok(values)
+}
+
+#[test]
+fn selected_columns_of_plain_and_compressed_files_are_decoded() {
+    let mut columns = TYPES.map(|dtype| (dtype, 5, None)).to_vec();
+    columns[3].2 = Some(false);
+    let mut dataset = dataset(&columns, 1000, 300, 64);
+    // Bytes and texts are one value of a row, the others lists of five.
+    let wanted = 1000 * (2 + 5 * 12);
+    let plain = make(&*Parquet::new(&dataset).unwrap().layout(&shape(&dataset)), &[usize::MAX]);
+    assert_eq!(decode_all(&plain, &dataset.parquet), Ok(wanted));
+    for codec in CODECS {
+        dataset.compression = codec;
+        let format = Parquet::new(&dataset).unwrap();
+        let mut file = encoded(&format, &shape(&dataset), &Mixed);
+        assert_eq!(decode_all(&file, &dataset.parquet), Ok(wanted), "{codec:?}");
+        let foreign = foreign_of(&file, &dataset.parquet);
+        let first = foreign.row_group(0).unwrap().1[0].clone();
+        file[first.start as usize..][..100].fill(0xff);
+        let error = decode_all(&file, &dataset.parquet).unwrap_err();
+        assert!(error.starts_with("column c0"), "{error}");
+    }
+}
+
+#[test]
+fn nulls_structs_and_other_encodings_are_decoded() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format");
+    // 700 rows: six columns of single values, a list of five, text; `pair` has a column of nulls.
+    let wanted = 700 * (4 + 5 + 1 + 1);
+    let file = std::fs::read(folder.join("pyarrow-snappy.parquet")).unwrap();
+    assert_eq!(decode_all(&file, &Settings::default()), Ok(wanted));
 }
