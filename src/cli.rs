@@ -32,7 +32,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Generate the dataset of a workload file, or finish an interrupted generation.
     Datagen(DatagenArgs),
-    /// Do what the file's `workflow` section asks for: generate, train, evaluate.
+    /// Do what the file's `workflow` section asks for: generate, train, evaluate, write and read
+    /// checkpoints.
     Run(RunArgs),
     /// Say what this host can do: MPI, direct I/O, io_uring, memory limits, generator speed.
     Doctor(DoctorArgs),
@@ -61,6 +62,10 @@ pub struct WorkloadArgs {
     /// Dataset root (holds train/ and valid/): a path or null://. Replaces dataset.data_folder.
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
+
+    /// Root of checkpoints: a path or null://. Replaces checkpoint.checkpoint_folder.
+    #[arg(long, value_name = "URI")]
+    pub checkpoint_dir: Option<String>,
 }
 
 /// Options of commands that move bytes.
@@ -151,8 +156,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub io: IoArgs,
 
-    /// If the file generates data: remove a rankio dataset of another configuration that stands in
-    /// the way.
+    /// Remove a rankio dataset (if the file generates data) or rankio checkpoints of another
+    /// configuration that stand in the way.
     #[arg(long)]
     pub overwrite: bool,
 }

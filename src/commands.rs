@@ -6,7 +6,7 @@ use crate::cli::{
     ShellArg, VerifyArg, WorkloadArgs,
 };
 use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request};
 use crate::world::{World, launcher_rank, say};
@@ -131,9 +131,12 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
         check_world(&loaded.config, &plan, world.ranks_on_host())?;
-        Ok((loaded, plan))
+        workload::devices::check(&loaded.config)?;
+        let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+        Ok((loaded, plan, checkpoint.filter(|_| !datagen_only)))
     });
-    let (loaded, plan) = match world.agree(planned) {
+    let (loaded, plan, checkpoint) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
@@ -147,6 +150,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     let request = Request {
         datagen_only,
         overwrite,
+        checkpoint,
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
@@ -198,11 +202,29 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     if let Some((key, text)) = config::contradiction(config) {
         return Err(format!("{key}: {text}"));
     }
-    let root = &config.dataset.data_folder;
+    check_root("--data-dir", &config.dataset.data_folder)?;
+    if config.workflow.checkpoint {
+        check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+    }
+    let workflow = &config.workflow;
+    if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
+        return Err("workflow: neither train, generate_data nor checkpoint is True, so there is \
+                    nothing to do; set one of them"
+            .into());
+    }
+    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+fn check_root(option: &str, root: &str) -> Result<(), String> {
     if root.is_empty() {
-        return Err(
-            "--data-dir is empty; give a path, file://PATH, direct://PATH or null://".into()
-        );
+        return Err(format!(
+            "{option} is empty; give a path, file://PATH, direct://PATH or null://"
+        ));
     }
     if let Some((scheme, _)) = root.split_once("://")
         && !matches!(scheme, "file" | "direct" | "null")
@@ -211,19 +233,6 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
             "{root}: stores of kind {scheme}:// are not available in this version; give a path, \
              file://PATH, direct://PATH or null://"
         ));
-    }
-    let workflow = &config.workflow;
-    if !workflow.train && !workflow.generate_data {
-        return Err(
-            "workflow: neither train nor generate_data is True, so there is nothing to do; \
-                    set one of them"
-                .into(),
-        );
-    }
-    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
-        return Err("verify: the null store has no content to check; use --verify none or a real \
-                    --data-dir"
-            .into());
     }
     Ok(())
 }
@@ -281,6 +290,9 @@ fn load(
     }
     if config.dataset.data_folder.starts_with("null://") {
         config.io.engine = Engine::Null;
+    }
+    if let Some(root) = &files.checkpoint_dir {
+        config.checkpoint.checkpoint_folder = root.clone();
     }
     options(config)?;
     take_scheme(config)?;

@@ -3,7 +3,10 @@
 //! The files are read from `$RANKIO_SHARED/mlperf-configs` or `../shared/mlperf-configs`; without
 //! them the tests say so and pass.
 
-use rankio::config::{Config, Distribution, FormatKind, Framework, Loaded, Shuffle, load};
+use rankio::config::{
+    Config, Distribution, Durability, FormatKind, Framework, Loaded, Shuffle, load,
+};
+use rankio::plan::CheckpointPlan;
 use std::path::{Path, PathBuf};
 
 /// The folder of the files, if this machine has it.
@@ -177,14 +180,7 @@ fn effective_files_load_again_to_the_same() {
 fn ignored_keys_of_unet3d_are_named() {
     let Some(loaded) = training("unet3d_h100.yaml") else { return };
     let keys: Vec<_> = loaded.notes.iter().filter_map(|note| note.split(':').next()).collect();
-    let expected = [
-        "model.type",
-        "model.model_size",
-        "reader.data_loader",
-        "checkpoint.checkpoint_folder",
-        "checkpoint.checkpoint_after_epoch",
-        "checkpoint.epochs_between_checkpoints",
-    ];
+    let expected = ["model.model_size", "reader.data_loader"];
     assert_eq!(keys, expected);
 }
 
@@ -207,10 +203,6 @@ fn sizes_of_the_acceptance_run_can_be_set() {
 fn files_of_other_benchmarks_are_refused_in_one_sentence() {
     let Some(folder) = workloads() else { return };
     let cases = [
-        (
-            "checkpointing",
-            "workflow.checkpoint: checkpoints are not available in this version; set it to False",
-        ),
         ("vectordb", "database: vector database workloads are not available in this version"),
         ("kvcache", "user_templates: KV-cache workloads are not available in this version"),
     ];
@@ -226,11 +218,24 @@ fn files_of_other_benchmarks_are_refused_in_one_sentence() {
 }
 
 #[test]
-fn checkpoint_sections_load_while_the_workflow_leaves_them_out() {
+fn checkpointing_files_have_their_figures() {
     let Some(folder) = workloads() else { return };
-    for path in yaml_files(&folder.join("checkpointing")) {
-        let loaded = load(&[path], &["workflow.checkpoint=False".into()]).expect("loads");
-        assert!(loaded.notes.iter().any(|note| note.starts_with("checkpoint.fsync: no effect")));
-        assert!(loaded.notes.iter().any(|note| note.starts_with("model.parallelism.tensor: ")));
+    let models = [
+        ("8b", 8, 8_030_261_248, 112_425_623_552),
+        ("70b", 64, 69_882_617_856, 978_406_572_032),
+        ("405b", 512, 405_853_388_800, 5_682_508_791_808),
+        ("1t", 1024, 1_183_035_102_480, 16_564_174_094_592),
+    ];
+    for (name, ranks, parameters, bytes) in models {
+        let path = folder.join(format!("checkpointing/llama3_{name}.yaml"));
+        let loaded = load(&[path], &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(loaded.notes, Vec::<String>::new(), "{name}");
+        let config = loaded.config;
+        let checkpoint = &config.checkpoint;
+        assert_eq!(checkpoint.checkpoint_folder, format!("checkpoints/llama_{name}"));
+        assert_eq!((checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read), (10, 10));
+        assert_eq!((checkpoint.durability, checkpoint.pause_s()), (Durability::Fsync, 5.0));
+        let plan = CheckpointPlan::new(&config, ranks).unwrap().expect("writes checkpoints");
+        assert_eq!((plan.parameters(), plan.total_bytes()), (parameters, bytes), "{name}");
     }
 }

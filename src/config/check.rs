@@ -14,14 +14,13 @@ const SAMPLES_MAX: u128 = 1 << 62;
 pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
     let refuse = |path: &str, text: &str| Err(sources.error_about(path, text));
     if config.workflow.checkpoint {
-        return refuse(
-            "workflow.checkpoint",
-            "checkpoints are not available in this version; set it to False",
-        );
+        super::check_checkpoint::check(sources, config)?;
     }
-    check_dataset(sources, &config.dataset)?;
-    if config.dataset.format == FormatKind::Parquet {
-        check_parquet(sources, &config.dataset)?;
+    if config.workflow.uses_dataset() {
+        check_dataset(sources, &config.dataset)?;
+        if config.dataset.format == FormatKind::Parquet {
+            check_parquet(sources, &config.dataset)?;
+        }
     }
     if config.workflow.evaluation && config.dataset.num_files_eval == 0 {
         return refuse(

@@ -5,7 +5,7 @@
 //! that the typed structs need no parsing of their own.
 
 use super::catalogue::closest;
-use super::kind::{Field, Kind};
+use super::kind::{COUNT_MAX, Field, Kind};
 use super::units::{parse_bytes, parse_mean_bytes, without_underscores};
 use serde_yaml::{Mapping, Value};
 
@@ -100,7 +100,7 @@ fn refusal(kind: &Kind, value: &Value) -> Problem {
 
 fn accepts_null(kind: &Kind) -> bool {
     match kind {
-        Kind::Optional(_) | Kind::Cap | Kind::Any => true,
+        Kind::Optional(_) | Kind::Cap | Kind::Tally | Kind::Any => true,
         Kind::Choice(words) => words.contains(&"null") || words.contains(&"none"),
         _ => false,
     }
@@ -124,7 +124,11 @@ fn scalar(kind: &Kind, value: &Value) -> Option<Value> {
             -1 => Some(Value::Null),
             steps => u64::try_from(steps).ok().filter(|&steps| steps > 0).map(Value::from),
         },
-        Kind::Integer => i64::try_from(whole(value)?).ok().map(Value::from),
+        Kind::Tally if is_none(value) => Some(0.into()),
+        Kind::Tally => match whole(value)? {
+            -1 => Some(0.into()),
+            count => u64::try_from(count).ok().filter(|&n| n <= COUNT_MAX).map(Value::from),
+        },
         Kind::Number { min, max, above_min } => {
             let number = real(value)?;
             let fits = number <= max && if above_min { number > min } else { number >= min };

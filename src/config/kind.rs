@@ -34,8 +34,8 @@ pub enum Kind {
     },
     /// A whole number, or -1 or `null` for none.
     Cap,
-    /// A whole number that may be negative.
-    Integer,
+    /// A whole number; -1 or `null` mean 0.
+    Tally,
     /// Any finite number of a range.
     Number {
         /// Lower end.
@@ -94,8 +94,9 @@ pub(super) const BOOL: Kind = Kind::Bool;
 pub(super) const COUNT: Kind = Kind::Count { min: 0, max: COUNT_MAX };
 pub(super) const POSITIVE: Kind = Kind::Count { min: 1, max: COUNT_MAX };
 pub(super) const SEED: Kind = Kind::Count { min: 0, max: u64::MAX };
-pub(super) const INTEGER: Kind = Kind::Integer;
 pub(super) const SECONDS: Kind = Kind::Number { min: 0.0, max: SECONDS_MAX, above_min: false };
+/// Seconds, or anything from -1 to 0 for none.
+pub(super) const PAUSE: Kind = Kind::Number { min: -1.0, max: SECONDS_MAX, above_min: false };
 pub(super) const RATIO: Kind = Kind::Number { min: 1.0, max: RATIO_MAX, above_min: false };
 pub(super) const BYTES: Kind = Kind::Bytes { min: 0, max: u64::MAX, multiple: 1 };
 pub(super) const TEXT: Kind = Kind::Text;
@@ -110,7 +111,7 @@ impl Kind {
             Kind::Bool => "True or False".into(),
             Kind::Count { min, max } => format!("a whole number {}", range(min, max)),
             Kind::Cap => "a whole number of at least 1, or -1 for no limit".into(),
-            Kind::Integer => "a whole number".into(),
+            Kind::Tally => "a whole number of at least 0, or -1 for none".into(),
             Kind::Number { min, max, above_min } => {
                 let mut text = String::from("a number ");
                 text += if above_min { "above " } else { "of at least " };

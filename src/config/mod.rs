@@ -12,12 +12,15 @@ mod accelerators;
 mod cache;
 pub mod catalogue;
 mod check;
+mod check_checkpoint;
+mod checkpoint;
 mod coerce;
 mod compression;
 mod containers;
 mod defaults;
 pub mod kind;
 mod locate;
+mod model;
 mod parquet;
 mod profiling;
 mod requests;
@@ -29,8 +32,12 @@ mod written;
 
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
+pub use checkpoint::{
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+};
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;
+pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

@@ -106,6 +106,7 @@ fn fold(
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
     fold_storage(sources, config, notes)?;
+    fold_checkpoint(sources, config, notes)?;
     let loader = sources.get("reader.data_loader").and_then(|entry| entry.value.as_str());
     let framework =
         if config.framework == super::Framework::Pytorch { "pytorch" } else { "tensorflow" };
@@ -156,6 +157,32 @@ fn fold_sizes(
              {row_bytes} bytes"
         ));
     }
+    Ok(())
+}
+
+/// `fsync` and `recovery_rank_shift` say the same as keys of ours, which go before them.
+fn fold_checkpoint(
+    sources: &Sources,
+    config: &mut Config,
+    notes: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let checkpoint = &mut config.checkpoint;
+    let mut switch = |path: &str, instead: &str| -> Result<bool, ConfigError> {
+        let Some(entry) = sources.get(path) else { return Ok(false) };
+        let value = converted(sources, entry)?.as_bool() == Some(true);
+        if sources.get(instead).is_some() {
+            notes.push(format!("{path}: no effect: {instead} is given"));
+            return Ok(false);
+        }
+        Ok(value)
+    };
+    if switch("checkpoint.fsync", "checkpoint.durability")? {
+        checkpoint.durability = super::Durability::Fsync;
+    }
+    if switch("checkpoint.recovery_rank_shift", "checkpoint.restore")? {
+        checkpoint.restore = super::Restore::Ring;
+    }
+    checkpoint.checkpoint_folder = without_slash(&checkpoint.checkpoint_folder);
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! The typed form of a workload file. Field names are the file's key names; defaults are DLIO's.
 
 use super::cache::CacheMode;
+use super::checkpoint::Checkpoint;
 use super::compression::Compression;
+use super::model::Model;
 use super::parquet::Parquet;
 use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
@@ -31,6 +33,8 @@ pub struct Config {
     pub output: Output,
     /// `profiling`.
     pub profiling: Profiling,
+    /// `checkpoint`.
+    pub checkpoint: Checkpoint,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
@@ -48,7 +52,7 @@ pub enum Framework {
     Pytorch,
 }
 
-/// `workflow`: the phases that run, in the order datagen, training with evaluation.
+/// `workflow`: the phases that run, in the order datagen, training with evaluation, checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workflow {
@@ -76,17 +80,11 @@ impl Default for Workflow {
     }
 }
 
-/// `model`: a label here; sizes matter to checkpoints only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// Name of the model, used in reports.
-    pub name: String,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Model { name: "default".into() }
+impl Workflow {
+    /// Whether a phase makes or reads a dataset. A file that asks for no phase is taken for one
+    /// about its dataset.
+    pub fn uses_dataset(&self) -> bool {
+        self.generate_data || self.train || self.evaluation || !self.checkpoint
     }
 }
 

@@ -102,7 +102,7 @@ pub fn execution(plan: &Plan) -> Value {
         "generate_data": workflow.generate_data,
         "train": workflow.train,
         "evaluation": workflow.evaluation,
-        "checkpoint": workflow.checkpoint,
+        "checkpoint": checkpoint(plan),
         "batch_size": reader.batch_size,
         "batch_size_eval": reader.batch_size_eval,
         "file_shuffle": reader.file_shuffle,
@@ -125,6 +125,18 @@ pub fn execution(plan: &Plan) -> Value {
         identity["read_type"] = json!(reader.read_type);
     }
     identity
+}
+
+/// Grid, model and manner of checkpoints; False without. Folder and files in flight are a rank's
+/// own.
+fn checkpoint(plan: &Plan) -> Value {
+    let Some(checkpoint) = &plan.checkpoint else { return json!(false) };
+    let mut manner = json!(plan.config.checkpoint);
+    if let Some(manner) = manner.as_object_mut() {
+        manner.remove("checkpoint_folder");
+        manner.remove("files_in_flight");
+    }
+    json!({ "grid": checkpoint.grid(), "model": plan.config.model, "manner": manner })
 }
 
 /// First 16 hex digits of SHA-256 over the canonical text of `value`.

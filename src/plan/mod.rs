@@ -5,6 +5,7 @@
 //! of at most 1024 strata (`sizes`), names and orders are computed (`names`, `permutation`,
 //! `order`). A plan for 10^9 samples and 100,000 ranks is made in the time of one for ten.
 
+mod checkpoint;
 mod demand;
 mod files;
 mod identity;
@@ -21,16 +22,20 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{
+    CheckpointPlan, Grid, HostBytes, LayerKind, ModelFigures, Place, Placement, RankClass,
+    ShardFile, ShardKind,
+};
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
-pub use identity::CONTENT_VERSION;
+pub use identity::{CONTENT_VERSION, digest};
 pub use memory::{Memory, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
 pub use order::EpochOrder;
 pub use permutation::Permutation;
 pub use rules::MinimumDataset;
 pub use sizes::{Level, SizeTable, element_bytes, nominal_sample_bytes};
 
-use crate::config::{Config, IoMode, ReadType, Shuffle};
+use crate::config::{Config, Dataset, IoMode, ReadType, Shuffle};
 use crate::format::{self, Format};
 use order::{Arrangement, Dealing};
 use permutation::key_of;
@@ -94,12 +99,15 @@ pub struct SampleId {
 /// A whole plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Training files that an epoch goes through.
+    /// Training files that an epoch goes through; those of the defaults where nothing uses a
+    /// dataset.
     pub train: FileSet,
     /// All training files of the dataset: those and, with `dataset.num_files_generated`, more.
     pub generated: FileSet,
     /// Evaluation files, if any.
     pub valid: Option<FileSet>,
+    /// Checkpoints, if any.
+    pub checkpoint: Option<CheckpointPlan>,
     /// World it is made for.
     pub world: WorldShape,
     config: Config,
@@ -120,7 +128,9 @@ impl Plan {
     /// a format that is not available, no full step where the workload trains or evaluates, more
     /// steps than there are, more buffers than allowed.
     pub fn new(config: &Config, world: WorldShape) -> Result<Plan, PlanError> {
-        let format = format::for_dataset(&config.dataset).map_err(PlanError)?;
+        let unused = !config.workflow.uses_dataset();
+        let dataset = if unused { &Dataset::default() } else { &config.dataset };
+        let format = format::for_dataset(dataset).map_err(PlanError)?;
         let format: Arc<dyn Format> = Arc::from(format);
         let format = match config.reader.read_type {
             ReadType::OnDemand => format,
@@ -136,7 +146,13 @@ impl Plan {
         format: Arc<dyn Format>,
     ) -> Result<Plan, PlanError> {
         let world = WorldShape { hosts: world.hosts.max(1), ..world };
+        let mut config = config.clone();
+        if !config.workflow.uses_dataset() {
+            config.dataset = Dataset::default();
+        }
+        let config = &config;
         check(config, world)?;
+        let checkpoint = CheckpointPlan::new(config, world.ranks)?;
         let train = FileSet::new(config, Split::Train, format.clone())?;
         let valid = match config.dataset.num_files_eval {
             0 => None,
@@ -159,6 +175,7 @@ impl Plan {
             generated: train.whole(),
             train,
             valid,
+            checkpoint,
             world,
             config,
             train_dealing,
@@ -226,6 +243,12 @@ impl Plan {
     /// counts them.
     pub fn bytes_read_per_epoch(&self) -> u64 {
         (self.real_sample_bytes() * self.samples_per_epoch() as f64).round() as u64
+    }
+
+    /// Whether the run makes, reads or evaluates a dataset. Without one, [`Plan::train`] is a
+    /// placeholder.
+    pub fn has_dataset(&self) -> bool {
+        self.config.workflow.uses_dataset()
     }
 
     /// What training asks of storage; None where a step takes no time.

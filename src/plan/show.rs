@@ -2,7 +2,7 @@
 //! screen.
 
 use super::sizes::nominal_sample_bytes;
-use super::{FileSet, Plan};
+use super::{FileSet, Plan, checkpoint};
 use crate::config::{IoMode, Shuffle};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -10,7 +10,9 @@ use std::fmt::Write;
 /// The sections that apply.
 pub fn json(plan: &Plan) -> Value {
     let mut sections = Map::new();
-    sections.insert("dataset".into(), dataset(plan));
+    if plan.has_dataset() {
+        sections.insert("dataset".into(), dataset(plan));
+    }
     if plan.config.workflow.train {
         sections.insert("training".into(), training(plan));
     }
@@ -21,6 +23,10 @@ pub fn json(plan: &Plan) -> Value {
             "samples": order.samples(),
         });
         sections.insert("evaluation".into(), section);
+    }
+    if let Some(checkpoint) = &plan.checkpoint {
+        let section = checkpoint::show::json(checkpoint, &plan.config, plan.world);
+        sections.insert("checkpoint".into(), section);
     }
     let memory = plan.memory();
     let mut section = json!({
@@ -188,7 +194,9 @@ fn notes(plan: &Plan) -> Vec<String> {
 /// The plan as an aligned table.
 pub fn text(plan: &Plan) -> String {
     let mut table = Table::default();
-    dataset_rows(plan, &mut table);
+    if plan.has_dataset() {
+        dataset_rows(plan, &mut table);
+    }
     if plan.config.workflow.train {
         training_rows(plan, &mut table);
     }
@@ -199,6 +207,9 @@ pub fn text(plan: &Plan) -> String {
             grouped(plan.config.reader.batch_size_eval)
         );
         table.row("evaluation", "steps", steps);
+    }
+    if let Some(checkpoint) = &plan.checkpoint {
+        checkpoint::show::rows(checkpoint, &plan.config, plan.world, &mut table);
     }
     let memory = plan.memory().bytes_per_rank();
     table.row("memory", "per rank", binary(memory as f64));
@@ -312,12 +323,13 @@ fn per_second(gib_per_s: f64) -> String {
 
 /// Three columns: section, name, value.
 #[derive(Default)]
-struct Table {
+pub struct Table {
     out: String,
 }
 
 impl Table {
-    fn row(&mut self, section: &str, name: &str, value: String) {
+    /// Appends a line; an empty section or name means that of the line above.
+    pub fn row(&mut self, section: &str, name: &str, value: String) {
         let line = format!("{section:<12}{name:<14}{value}");
         writeln!(self.out, "{}", line.trim_end()).expect("a String takes any text");
     }

@@ -5,6 +5,7 @@
 //! each key stand in `metrics::catalog`.
 
 use super::cache::CacheState;
+use super::checkpoint::CheckpointMetrics;
 use super::official::RunFigures;
 use crate::config::CacheMode;
 use crate::host::HostFacts;
@@ -372,6 +373,12 @@ impl Phase {
     pub fn training(&self) -> Option<TrainingMetrics> {
         let has_training = matches!(self.kind.as_str(), "training" | "evaluation");
         has_training.then(|| serde_json::from_value(self.metrics.clone()).ok()).flatten()
+    }
+
+    /// The metrics of writing or reading checkpoints; None for other kinds.
+    pub fn checkpoint(&self) -> Option<CheckpointMetrics> {
+        let is_one = matches!(self.kind.as_str(), "checkpoint_save" | "checkpoint_restore");
+        is_one.then(|| serde_json::from_value(self.metrics.clone()).ok()).flatten()
     }
 
     /// No storage was behind this phase.

@@ -1,6 +1,7 @@
 //! A fixed result in which every field holds something, for the tests of all exporters.
 
 use super::cache::CacheState;
+use super::checkpoint::{CheckpointMetrics, CheckpointOperation, ThreadTimes};
 use super::result::*;
 use crate::config::CacheMode;
 use crate::host::HostFacts;
@@ -68,6 +69,23 @@ fn training() -> TrainingMetrics {
     }
 }
 
+fn checkpoint() -> CheckpointMetrics {
+    let operation = |checkpoint, strict_s: f64| CheckpointOperation {
+        checkpoint,
+        bytes: 104 * GIB,
+        strict_s,
+        rank0_s: strict_s / 2.0,
+        mean_s: strict_s * 0.75,
+        slowest_rank: 17,
+        commit_s: 0.25,
+        sync_s: 0.5,
+        resident_before: Some(0.0),
+    };
+    let times = ThreadTimes { content_ns: 10, sync_ns: 5, metadata_ns: 1, total_ns: 100 };
+    let operations = vec![operation(1, 8.0), operation(2, 12.0)];
+    CheckpointMetrics::new((48, 104 * GIB), operations, &times, summary(48, 4_000 * MS, MS))
+}
+
 fn storage() -> StoreFacts {
     StoreFacts {
         engine: "uring".into(),
@@ -113,6 +131,7 @@ pub(crate) fn phase(kind: &str) -> Phase {
             generator_gib_per_s_per_thread: 9.5,
             generator_share: 0.25,
         }),
+        "checkpoint_save" | "checkpoint_restore" => json!(checkpoint()),
         _ => json!({}),
     };
     Phase {
@@ -175,7 +194,7 @@ fn host(name: &str) -> HostFacts {
     }
 }
 
-/// Three hosts with eight ranks each; datagen, training, evaluation.
+/// Three hosts with eight ranks each; datagen, training, evaluation, checkpoints.
 pub(crate) fn result() -> RunResult {
     RunResult {
         schema: SCHEMA,
@@ -206,7 +225,7 @@ pub(crate) fn result() -> RunResult {
             verifier_gib_per_s_per_thread: 10.5,
             sleep_error_ns: summary(200, 1_000, 20),
         }),
-        phases: ["datagen", "training", "evaluation"].map(phase).to_vec(),
+        phases: ["datagen", "training", "evaluation", "checkpoint_save"].map(phase).to_vec(),
         verdict: Verdict {
             status: Status::Valid,
             reasons: vec!["training: AU 92.50 % reaches the required 90.00 %.".into()],

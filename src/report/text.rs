@@ -3,6 +3,7 @@
 //! One table of phases, one of latencies, a paragraph for each phase with what belongs to it, the
 //! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
 
+use super::checkpoint::CheckpointMetrics;
 use super::result::{DatagenMetrics, DirectProof, Phase, RunResult, TrainingMetrics};
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
@@ -206,6 +207,9 @@ fn details(phase: &Phase) -> String {
     {
         lines.push(("files", datagen(&metrics)));
     }
+    if let Some(metrics) = phase.checkpoint() {
+        checkpoints(&metrics, &mut lines);
+    }
     let operations = &phase.ops;
     if operations.retries > 0 {
         lines.push(("operations", format!("{} retries", operations.retries)));
@@ -243,6 +247,46 @@ fn datagen(metrics: &DatagenMetrics) -> String {
          {:.0} % of the threads' time",
         100.0 * generator_share
     )
+}
+
+fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
+    let m = metrics;
+    let size = bytes(m.bytes);
+    lines.push(("checkpoints", format!("{} of {} files, {size}", m.checkpoints, m.files)));
+    let commit = match m.commit_s > 0.0 {
+        true => format!("; {:.3} with the commits", m.committed_gib_per_s),
+        false => String::new(),
+    };
+    let strict = m.strict_gib_per_s;
+    lines.push(("strict", format!("{strict:.3} GiB/s by the slowest rank{commit}")));
+    lines.push((
+        "official",
+        format!(
+            "{:.3} GiB/s (stdev {:.3}) by rank 0, in {:.2} s (stdev {:.2})",
+            m.official_gib_per_s_mean,
+            m.official_gib_per_s_stdev,
+            m.official_duration_s_mean,
+            m.official_duration_s_stdev
+        ),
+    ));
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    lines.push((
+        "thread time",
+        format!(
+            "content {}, transfers {}, syncs {}, metadata {}",
+            percent(m.content_share),
+            percent(m.transfer_share),
+            percent(m.sync_share),
+            percent(m.metadata_share)
+        ),
+    ));
+    if m.operations.len() <= EPOCHS_LISTED {
+        let times = m.operations.iter().map(|one| {
+            let slowest = one.slowest_rank;
+            format!("{}: {:.2} s (rank {slowest})", one.checkpoint, one.strict_s)
+        });
+        lines.push(("slowest", times.collect::<Vec<_>>().join("; ")));
+    }
 }
 
 fn training(metrics: &TrainingMetrics, lines: &mut Vec<(&str, String)>) {

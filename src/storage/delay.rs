@@ -6,6 +6,7 @@
 use super::clock::monotonic_ns;
 use super::{
     Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError, StoreFacts,
+    SyncKind,
 };
 use crate::config::DelaySpec;
 use std::cmp::Reverse;
@@ -167,8 +168,32 @@ impl Storage for DelayStore {
         self.inner.stat(name)
     }
 
+    fn set_sync(&mut self, kind: SyncKind) {
+        self.inner.set_sync(kind);
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
         self.inner.rename(from, to)
+    }
+
+    fn exchange(&mut self, one: &str, other: &str) -> Result<bool, StorageError> {
+        self.inner.exchange(one, other)
+    }
+
+    fn make_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.inner.make_folder(folder)
+    }
+
+    fn remove_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.inner.remove_folder(folder)
+    }
+
+    fn list(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.inner.list(folder, visit)
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

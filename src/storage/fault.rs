@@ -5,6 +5,7 @@
 
 use super::{
     Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError, StoreFacts,
+    SyncKind,
 };
 use crate::config::{FaultKind, FaultOp, FaultSpec};
 use std::collections::VecDeque;
@@ -281,8 +282,32 @@ impl Storage for FaultStore {
         self.inner.stat(name)
     }
 
+    fn set_sync(&mut self, kind: SyncKind) {
+        self.inner.set_sync(kind);
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
         self.inner.rename(from, to)
+    }
+
+    fn exchange(&mut self, one: &str, other: &str) -> Result<bool, StorageError> {
+        self.inner.exchange(one, other)
+    }
+
+    fn make_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.inner.make_folder(folder)
+    }
+
+    fn remove_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.inner.remove_folder(folder)
+    }
+
+    fn list(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.inner.list(folder, visit)
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

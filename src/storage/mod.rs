@@ -103,6 +103,18 @@ pub struct Completion {
     pub error: Option<Box<StorageError>>,
 }
 
+/// What a sync of a new file makes durable, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncKind {
+    /// Data and all metadata (fsync).
+    #[default]
+    Full,
+    /// Data and what is needed to read them again (fdatasync).
+    Data,
+    /// Every write is durable when it completes (O_DSYNC); a sync only adds the true length.
+    EachWrite,
+}
+
 /// What a store says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -181,9 +193,22 @@ pub trait Storage: Send {
     fn give_buffer(&mut self, buffer: IoBuffer);
     /// Size of a name, None if it does not exist.
     fn stat(&mut self, name: &str) -> Result<Option<Stat>, StorageError>;
-    /// Moves a finished file to its final name, replacing what is there. The new name is durable
-    /// after [`Storage::sync_folder`]; until then a crash may bring the old one back.
+    /// How files that are created from now on become durable.
+    fn set_sync(&mut self, kind: SyncKind);
+    /// Moves a finished file to its final name, replacing what is there, or a whole folder to a
+    /// name that is free. The new name is durable after [`Storage::sync_folder`]; until then a
+    /// crash may bring the old one back.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError>;
+    /// Swaps two names, files or folders, in one step; false where the file system cannot.
+    fn exchange(&mut self, one: &str, other: &str) -> Result<bool, StorageError>;
+    /// Makes a folder and those above it; one that is there is no error.
+    fn make_folder(&mut self, folder: &str) -> Result<(), StorageError>;
+    /// Removes an empty folder.
+    fn remove_folder(&mut self, folder: &str) -> Result<(), StorageError>;
+    /// Calls `visit` for each name in a folder (`""`: the root), in no order; the second argument
+    /// is true for folders. A folder that is not there is empty.
+    fn list(&mut self, folder: &str, visit: &mut dyn FnMut(&str, bool))
+    -> Result<(), StorageError>;
     /// Makes the names in a folder durable (`""`: the root). A folder that is not there is no
     /// error.
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError>;

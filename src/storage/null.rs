@@ -3,7 +3,7 @@
 
 use super::{
     BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
-    StoreFacts,
+    StoreFacts, SyncKind,
 };
 use std::collections::VecDeque;
 use std::path::Path;
@@ -113,7 +113,25 @@ impl Storage for NullStore {
         Ok(None)
     }
 
+    fn set_sync(&mut self, _: SyncKind) {}
+
     fn rename(&mut self, _: &str, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn exchange(&mut self, _: &str, _: &str) -> Result<bool, StorageError> {
+        Ok(true)
+    }
+
+    fn make_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn remove_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn list(&mut self, _: &str, _: &mut dyn FnMut(&str, bool)) -> Result<(), StorageError> {
         Ok(())
     }
 

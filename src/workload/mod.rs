@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+pub mod checkpoint;
 mod claim;
 pub mod clean;
 pub mod compute;
@@ -8,13 +9,17 @@ mod crew;
 pub mod datagen;
 pub mod dataset;
 mod decoding;
+pub mod devices;
 pub mod doctor;
+mod file_writer;
 mod foreign_files;
+mod listing;
 mod loop_metrics;
 mod open_files;
 mod page_cache;
 mod partials;
 pub mod phase;
+mod place;
 mod read_thread;
 pub mod readback;
 pub mod reader;

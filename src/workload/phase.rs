@@ -2,6 +2,8 @@
 //! on rank 0.
 
 use super::compute::now_ns;
+use super::place::Place;
+pub use super::place::Residency;
 use super::session::Session;
 use crate::metrics::{ByteCounts, Histogram, Recorder};
 use crate::plan::FileSet;
@@ -10,12 +12,9 @@ use crate::storage::StoreFacts;
 use crate::storage::proof;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 const GIB: f64 = (1u64 << 30) as f64;
-/// Files of a rank whose residency is sampled, and pages of each.
-const RESIDENCY_FILES: u64 = 4;
-const RESIDENCY_PAGES: usize = 256;
-
 /// Which way the bytes of a phase go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -28,58 +27,19 @@ pub enum Direction {
 /// Counters of a phase. It may be paused between blocks, so that what happens there is not counted.
 pub struct PhaseClock<'a> {
     direction: Direction,
-    files: &'a FileSet,
+    place: Place<'a>,
     running: Option<Snapshot>,
     cpu_s: f64,
     process_bytes: Option<u64>,
     device_bytes: Option<u64>,
     resident_before: Residency,
+    resident_after: Residency,
 }
 
 struct Snapshot {
     cpu_s: f64,
     process_bytes: Option<u64>,
     device_bytes: Option<u64>,
-}
-
-/// Pages found in the page cache among those looked at; summed over ranks.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Residency {
-    /// Sum of the fractions seen.
-    pub share: f64,
-    /// Files looked at.
-    pub files: f64,
-}
-
-impl Residency {
-    /// Mean share, None if nothing could be looked at.
-    pub fn mean(&self) -> Option<f64> {
-        (self.files > 0.0).then(|| self.share / self.files)
-    }
-
-    /// Looks at a few files of this rank's share; keyed by `salt`, so that other files are seen at
-    /// other times.
-    pub fn sample(session: &Session<'_>, files: &FileSet, salt: u64) -> Residency {
-        let mut seen = Residency::default();
-        let Some(root) = &session.data_path else { return seen };
-        let mut name = String::new();
-        for look in 0..RESIDENCY_FILES.min(files.files()) {
-            let place = session.world.rank() + session.world.size() * (look + salt);
-            files.name(place % files.files(), &mut name);
-            if let Some(share) = proof::resident_fraction(&root.join(&name), RESIDENCY_PAGES) {
-                seen.share += share;
-                seen.files += 1.0;
-            }
-        }
-        seen
-    }
-
-    /// Over all ranks. Collective.
-    pub fn reduced(self, session: &Session<'_>) -> Residency {
-        let mut sums = [self.share, self.files];
-        session.world.sum_f64(&mut sums);
-        Residency { share: sums[0], files: sums[1] }
-    }
 }
 
 /// What a rank brings to the reduction.
@@ -150,21 +110,42 @@ pub struct Reduced {
 }
 
 impl<'a> PhaseClock<'a> {
-    /// A clock that stands still, for a phase that reads or writes `files`. Collective.
-    pub fn new(session: &Session<'_>, direction: Direction, files: &'a FileSet) -> PhaseClock<'a> {
-        let resident_before = match direction {
-            Direction::Read => Residency::sample(session, files, 0).reduced(session),
-            Direction::Write => Residency::default(),
+    /// A clock that stands still, for a phase that reads or writes `files` of the dataset.
+    /// Collective.
+    pub fn new(
+        session: &'a Session<'_>,
+        direction: Direction,
+        files: &'a FileSet,
+    ) -> PhaseClock<'a> {
+        Self::over(session, direction, Place::dataset(session, files))
+    }
+
+    /// A clock that stands still, for a phase at `place`. Collective.
+    pub fn over(session: &Session<'_>, direction: Direction, place: Place<'a>) -> PhaseClock<'a> {
+        let resident_before = match (direction, place.files) {
+            (Direction::Read, Some(files)) => Residency::sample(session, files, 0).reduced(session),
+            _ => Residency::default(),
         };
         PhaseClock {
             direction,
-            files,
+            place,
             running: None,
             cpu_s: 0.0,
             process_bytes: Some(0),
             device_bytes: Some(0),
             resident_before,
+            resident_after: Residency::default(),
         }
+    }
+
+    /// Adds a look at what is about to be read, reduced over ranks.
+    pub fn saw_before(&mut self, seen: Residency) {
+        self.resident_before.add(seen);
+    }
+
+    /// Adds a look at what was read, reduced over ranks.
+    pub fn saw_after(&mut self, seen: Residency) {
+        self.resident_after.add(seen);
     }
 
     /// A clock that runs, for a phase that begins with the training files. Collective.
@@ -180,7 +161,7 @@ impl<'a> PhaseClock<'a> {
         self.running = Some(Snapshot {
             cpu_s: crate::host::cpu_seconds(),
             process_bytes: process_bytes(self.direction),
-            device_bytes: device_bytes(session, self.direction),
+            device_bytes: device_bytes(session, &self.place, self.direction),
         });
         session.world.barrier();
     }
@@ -192,7 +173,8 @@ impl<'a> PhaseClock<'a> {
         let process = since(process_bytes(self.direction), start.process_bytes);
         self.process_bytes = plus(self.process_bytes, process);
         session.world.barrier();
-        let device = since(device_bytes(session, self.direction), start.device_bytes);
+        let device = device_bytes(session, &self.place, self.direction);
+        let device = since(device, start.device_bytes);
         self.device_bytes = plus(self.device_bytes, device);
     }
 
@@ -200,10 +182,9 @@ impl<'a> PhaseClock<'a> {
     pub fn finish(mut self, session: &Session<'_>, outcome: &RankOutcome<'_>) -> Option<Reduced> {
         self.pause(session);
         let world = session.world;
-        let resident_after = match self.direction {
-            Direction::Read => Residency::sample(session, self.files, 1).reduced(session),
-            Direction::Write => Residency::default(),
-        };
+        if let (Direction::Read, Some(files)) = (self.direction, self.place.files) {
+            self.saw_after(Residency::sample(session, files, 1).reduced(session));
+        }
         let facts = merge_facts(outcome.facts.iter());
         let mut own = outcome.recorder.clone();
         own.ops.retries += facts.retried_operations;
@@ -215,14 +196,14 @@ impl<'a> PhaseClock<'a> {
             .collect();
         let process = sum_known(session, self.process_bytes, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
-        let row = row(session, outcome, facts, self.cpu_s);
+        let row = row(session, outcome, facts, (self.cpu_s, self.place.folder));
         let bytes = serde_json::to_vec(&row).expect("a row is plain data");
         let rows: Vec<RankRow> = world
             .gather(&bytes)?
             .iter()
             .map(|bytes| serde_json::from_slice(bytes).expect("all ranks run the same program"))
             .collect();
-        let (alignment_probe, not_probed) = match probe(session, self.direction) {
+        let (alignment_probe, not_probed) = match self.place.probe(session, self.direction) {
             Ok(probe) => (Some(probe), None),
             Err(why) => (None, Some(why)),
         };
@@ -231,7 +212,7 @@ impl<'a> PhaseClock<'a> {
             process_io_bytes: process.filter(|_| is_counted(&alignment_probe, self.direction)),
             device_bytes: device,
             resident_before: self.resident_before.mean(),
-            resident_after: resident_after.mean(),
+            resident_after: self.resident_after.mean(),
             alignment_probe,
             not_probed,
             memory_device: memory_device(&rows),
@@ -246,12 +227,12 @@ fn process_bytes(direction: Direction) -> Option<u64> {
     Some(if direction == Direction::Read { io.read_bytes } else { io.write_bytes })
 }
 
-/// Counters of the device behind the dataset; the first rank of each host speaks for it.
-fn device_bytes(session: &Session<'_>, direction: Direction) -> Option<u64> {
+/// Counters of the device behind a place; the first rank of each host speaks for it.
+fn device_bytes(session: &Session<'_>, place: &Place<'_>, direction: Direction) -> Option<u64> {
     if session.world.rank_on_host() != 0 {
         return None;
     }
-    let counters = proof::device_counters(session.data_path.as_deref()?)?;
+    let counters = proof::device_counters(place.folder?)?;
     Some(if direction == Direction::Read { counters.read_bytes } else { counters.write_bytes })
 }
 
@@ -261,28 +242,6 @@ fn since(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 
 fn plus(total: Option<u64>, more: Option<u64>) -> Option<u64> {
     Some(total? + more?)
-}
-
-/// What direct I/O is worth where the data lies; else why that is not known. A phase that reads
-/// leaves the dataset as it is: one of its files is tried.
-fn probe(session: &Session<'_>, direction: Direction) -> Result<proof::AlignmentProbe, String> {
-    let path = session.data_path.as_deref().ok_or("no file system behind this store")?;
-    if direction == Direction::Write {
-        return proof::alignment_probe(path).map_err(|error| error.to_string());
-    }
-    // Our own marker is at hand and no data; other datasets have only their files.
-    let marker = path.join(super::dataset::MARKER);
-    if marker.exists() {
-        return proof::alignment_probe_of(&marker).map_err(|error| error.to_string());
-    }
-    let sets = [Some(&session.plan.train), session.plan.valid.as_ref()];
-    let file = sets.into_iter().flatten().filter(|set| set.files() > 0).find_map(|set| {
-        let mut name = String::new();
-        set.name(0, &mut name);
-        Some(path.join(name)).filter(|file| file.exists())
-    });
-    let file = file.ok_or("there is no data file to try")?;
-    proof::alignment_probe_of(&file).map_err(|error| error.to_string())
 }
 
 /// False where the kernel was seen not to count such transfers for the process.
@@ -322,7 +281,12 @@ pub fn sum_histogram(session: &Session<'_>, histogram: &Histogram) -> Histogram 
     total
 }
 
-fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, facts: StoreFacts, cpu_s: f64) -> RankRow {
+fn row(
+    session: &Session<'_>,
+    outcome: &RankOutcome<'_>,
+    facts: StoreFacts,
+    (cpu_s, folder): (f64, Option<&Path>),
+) -> RankRow {
     RankRow {
         rank: session.world.rank(),
         host: session.world.host().to_string(),
@@ -338,7 +302,7 @@ fn row(session: &Session<'_>, outcome: &RankOutcome<'_>, facts: StoreFacts, cpu_
         buffer_bytes: facts.buffer_bytes,
         facts,
         columns: outcome.columns,
-        memory_device: match (session.world.rank_on_host(), &session.data_path) {
+        memory_device: match (session.world.rank_on_host(), folder) {
             (0, Some(path)) => proof::memory_device(path),
             _ => None,
         },

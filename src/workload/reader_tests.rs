@@ -175,8 +175,8 @@ proptest! {
         let whole_batches = total / ranks / case.batch * ranks * case.batch;
         let wanted = if case.drop_last { whole_batches } else { total };
         prop_assert_eq!(seen.len() as u64, wanted);
-        let inside = |id: &SampleId| id.file < case.files && id.sample < case.samples_per_file;
-        prop_assert!(seen.iter().all(inside));
+        let (files, samples) = (case.files, case.samples_per_file);
+        prop_assert!(seen.iter().all(|id| id.file < files && id.sample < samples));
     }
 }
 

@@ -1,9 +1,11 @@
 //! What all phases of one run share.
 
+use super::devices::DeviceRecorder;
 use crate::config::Pattern;
 use crate::config::{Config, Io};
 use crate::data::{ContentSettings, Generator};
 use crate::plan::{Plan, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
+use crate::report::run_log::RunLog;
 use crate::storage::StoreSpec;
 use crate::world::World;
 use std::path::PathBuf;
@@ -26,6 +28,10 @@ pub struct Session<'a> {
     pub quiet: bool,
     /// Makes and checks content.
     pub generator: Generator,
+    /// Where messages are copied to; on rank 0 only.
+    pub log: Option<RunLog>,
+    /// Block devices that are recorded; on the first rank of a host only.
+    pub devices: Option<DeviceRecorder>,
 }
 
 impl<'a> Session<'a> {
@@ -40,7 +46,8 @@ impl<'a> Session<'a> {
         let root = root_of(config);
         let data_path = local_path(&root);
         let generator = Generator::new(content_settings(config));
-        Session { world, config, plan, root, data_path, run_seed, quiet, generator }
+        let (log, devices) = (None, None);
+        Session { world, config, plan, root, data_path, run_seed, quiet, generator, log, devices }
     }
 
     /// True if no storage is behind this run.
@@ -50,23 +57,33 @@ impl<'a> Session<'a> {
 
     /// How an I/O thread that reads reaches the store.
     pub fn read_store(&self) -> StoreSpec {
+        self.read_store_at(&self.root)
+    }
+
+    /// The same below another root than the dataset's.
+    pub fn read_store_at(&self, root: &str) -> StoreSpec {
         let io = self.config.io.clone();
         let (buffers, buffer_bytes) = (io.queue_depth as usize, io.block_size as usize);
-        self.store(io, buffers, buffer_bytes)
+        self.store(root, io, buffers, buffer_bytes)
     }
 
     /// How an I/O thread that writes reaches the store: the first block of a file is held back, the
     /// next one is being made.
     pub fn write_store(&self) -> StoreSpec {
+        self.write_store_at(&self.root)
+    }
+
+    /// The same below another root than the dataset's.
+    pub fn write_store_at(&self, root: &str) -> StoreSpec {
         let io = self.config.io.clone();
         let buffers = (io.queue_depth + WRITE_BUFFERS_EXTRA) as usize;
         let buffer_bytes = io.block_size as usize;
-        self.store(io, buffers, buffer_bytes)
+        self.store(root, io, buffers, buffer_bytes)
     }
 
-    fn store(&self, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
+    fn store(&self, root: &str, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
         let rank = self.world.rank() as u32;
-        StoreSpec { root: self.root.clone(), io, rank, buffers, buffer_bytes }
+        StoreSpec { root: root.into(), io, rank, buffers, buffer_bytes }
     }
 
     /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's
@@ -100,8 +117,18 @@ impl<'a> Session<'a> {
 
     /// Tells the user something, once, on rank 0.
     pub fn note(&self, text: &str) {
+        self.log_line(text);
         if self.world.is_root() && !self.quiet {
             crate::report::screen::notice(text);
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Copies a message to the run's log file, if there is one.
+    pub fn log_line(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.line(text);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Collects the bytes of a file that an encoder makes into the blocks of the store.
 
 use super::compute::now_ns;
-use super::write_thread::Writer;
-use crate::storage::{Handle, IoBuffer, Op};
+use super::file_writer::FileWriter;
+use crate::storage::{Handle, IoBuffer};
 use std::io;
 
 /// The block being filled. Once an operation failed or the run was stopped every `put` fails.
-pub(super) struct Sheet<'w, 'job> {
-    writer: &'w mut Writer<'job>,
+pub struct Sheet<'w, 'a> {
+    out: &'w mut FileWriter<'a>,
     handle: Handle,
+    block_bytes: usize,
+    stopping: &'w (dyn Fn() -> bool + Sync),
     /// Where the block begins in the file.
     offset: u64,
     buffer: Option<IoBuffer>,
@@ -21,12 +23,20 @@ pub(super) struct Sheet<'w, 'job> {
     pub stopped: bool,
 }
 
-impl<'w, 'job> Sheet<'w, 'job> {
-    /// At the beginning of the file `handle`.
-    pub fn new(writer: &'w mut Writer<'job>, handle: Handle) -> Self {
+impl<'w, 'a> Sheet<'w, 'a> {
+    /// At the beginning of the file `handle`, which is written in blocks of `block_bytes` until
+    /// `stopping` says so.
+    pub fn new(
+        out: &'w mut FileWriter<'a>,
+        handle: Handle,
+        block_bytes: u64,
+        stopping: &'w (dyn Fn() -> bool + Sync),
+    ) -> Self {
         Sheet {
-            writer,
+            out,
             handle,
+            block_bytes: block_bytes as usize,
+            stopping,
             offset: 0,
             buffer: None,
             filled: 0,
@@ -41,20 +51,19 @@ impl<'w, 'job> Sheet<'w, 'job> {
     /// # Errors
     /// That there is a reason in `failure` or `stopped`.
     pub fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let block_bytes = self.writer.job.block_bytes as usize;
         let mut rest = bytes;
         while !rest.is_empty() {
             let mut buffer = match self.buffer.take() {
                 Some(buffer) => buffer,
                 None => self.next_buffer()?,
             };
-            let len = rest.len().min(block_bytes - self.filled);
+            let len = rest.len().min(self.block_bytes - self.filled);
             let (now, after) = rest.split_at(len);
             buffer.as_mut_slice()[self.filled..self.filled + len].copy_from_slice(now);
             self.buffer = Some(buffer);
             self.filled += len;
             rest = after;
-            if self.filled == block_bytes {
+            if self.filled == self.block_bytes {
                 self.flush()?;
             }
         }
@@ -67,22 +76,21 @@ impl<'w, 'job> Sheet<'w, 'job> {
     /// See [`Sheet::put`].
     pub fn flush(&mut self) -> io::Result<()> {
         let Some(buffer) = self.buffer.take() else { return Ok(()) };
-        let op = Op::Write { offset: self.offset, len: self.filled, buffer };
-        self.offset += self.filled as u64;
-        self.filled = 0;
+        let (offset, len) = (self.offset, std::mem::take(&mut self.filled));
+        self.offset += len as u64;
         let start = now_ns();
-        let submitted = self.writer.submit(self.handle, op);
+        let submitted = self.out.write(self.handle, offset, len, buffer);
         self.waited_ns += now_ns() - start;
         self.kept(submitted)
     }
 
     fn next_buffer(&mut self) -> io::Result<IoBuffer> {
-        self.stopped |= self.writer.stopping();
+        self.stopped |= (self.stopping)();
         if self.stopped || self.failure.is_some() {
             return Err(io::Error::other("stopped"));
         }
         let start = now_ns();
-        let buffer = self.writer.free_buffer();
+        let buffer = self.out.free_buffer();
         self.waited_ns += now_ns() - start;
         self.kept(buffer)
     }

@@ -1,7 +1,7 @@
 //! Small files through the storage trait: markers, index files, headers.
 
 use crate::config::{Engine, Io};
-use crate::storage::{Handle, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+use crate::storage::{Handle, IoBuffer, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
 use std::ops::Range;
 
 /// A text larger than this is no marker and no index of ours.
@@ -115,28 +115,85 @@ fn read_range(
 
 /// Writes a small file durably under a temporary name and moves it into place.
 pub fn write_text(store: &mut dyn Storage, name: &str, text: &[u8]) -> Result<(), String> {
+    replace_text(store, name, text, true)
+}
+
+/// Writes a small file under a temporary name and moves it into place, durably if `sync`.
+pub fn replace_text(
+    store: &mut dyn Storage,
+    name: &str,
+    text: &[u8],
+    sync: bool,
+) -> Result<(), String> {
     let partial = format!("{name}.partial");
     if store.stat(&partial).map_err(text_of)?.is_some() {
         store.remove(&partial).map_err(text_of)?;
     }
-    let mode = OpenMode::Create { final_bytes: text.len() as u64 };
-    let opened = store.open(&partial, mode).map_err(text_of)?;
-    for (part, chunk) in text.chunks(PART_BYTES).enumerate() {
-        let mut buffer = store.take_buffer().ok_or("no buffer is free")?;
-        buffer.as_mut_slice()[..chunk.len()].copy_from_slice(chunk);
-        let offset = (part * PART_BYTES) as u64;
-        let op = Op::Write { offset, len: chunk.len(), buffer };
-        store.submit(opened.handle, op, 0).map_err(text_of)?;
-        let completion = reap_one(store)?;
-        if let Some(buffer) = completion.buffer {
-            store.give_buffer(buffer);
-        }
-    }
-    store.submit(opened.handle, Op::Sync, 0).map_err(text_of)?;
-    reap_one(store)?;
-    store.close(opened.handle).map_err(text_of)?;
+    let mut writer = TextWriter::create(store, &partial)?;
+    writer.push(text)?;
+    writer.finish(sync)?;
     store.rename(&partial, name).map_err(text_of)?;
+    if !sync {
+        return Ok(());
+    }
     store.sync_folder(name.rsplit_once('/').map_or("", |(folder, _)| folder)).map_err(text_of)
+}
+
+/// A small file that is written in order, piece by piece, with one buffer.
+pub struct TextWriter<'a> {
+    store: &'a mut dyn Storage,
+    handle: Handle,
+    buffer: Option<IoBuffer>,
+    filled: usize,
+    offset: u64,
+}
+
+impl<'a> TextWriter<'a> {
+    /// Makes the file, which must not be there. Nothing else may be in flight on `store`.
+    pub fn create(store: &'a mut dyn Storage, name: &str) -> Result<TextWriter<'a>, String> {
+        let opened = store.open(name, OpenMode::Create { final_bytes: 0 }).map_err(text_of)?;
+        Ok(TextWriter { store, handle: opened.handle, buffer: None, filled: 0, offset: 0 })
+    }
+
+    /// Appends `text`.
+    pub fn push(&mut self, mut text: &[u8]) -> Result<(), String> {
+        while !text.is_empty() {
+            let buffer = match &mut self.buffer {
+                Some(buffer) => buffer,
+                None => self.buffer.insert(self.store.take_buffer().ok_or("no buffer is free")?),
+            };
+            let part = text.len().min(PART_BYTES - self.filled);
+            buffer.as_mut_slice()[self.filled..][..part].copy_from_slice(&text[..part]);
+            self.filled += part;
+            text = &text[part..];
+            if self.filled == PART_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), String> {
+        let Some(buffer) = self.buffer.take() else { return Ok(()) };
+        let op = Op::Write { offset: self.offset, len: self.filled, buffer };
+        self.store.submit(self.handle, op, 0).map_err(text_of)?;
+        self.offset += self.filled as u64;
+        self.filled = 0;
+        if let Some(buffer) = reap_one(self.store)?.buffer {
+            self.store.give_buffer(buffer);
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, makes it durable if `sync`, and closes.
+    pub fn finish(mut self, sync: bool) -> Result<(), String> {
+        self.flush()?;
+        if sync {
+            self.store.submit(self.handle, Op::Sync, 0).map_err(text_of)?;
+            reap_one(self.store)?;
+        }
+        self.store.close(self.handle).map_err(text_of)
+    }
 }
 
 fn reap_one(store: &mut dyn Storage) -> Result<crate::storage::Completion, String> {

@@ -3,13 +3,14 @@
 
 use super::compute::now_ns;
 use super::crew::Crew;
+use super::file_writer::FileWriter;
 use super::partials::partial_name;
 use super::sheet::Sheet;
 use crate::data::Generator;
 use crate::format::{Encoder, FileShape, Filler, Layout, NoContent, Sidecar, Sink, Source};
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::FileSet;
-use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
+use crate::storage::{Handle, IoBuffer, Storage, StoreFacts, StoreSpec};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,13 +54,13 @@ pub struct WriteReport {
     pub fill_ns: u64,
 }
 
-pub(super) struct Writer<'a> {
-    pub(super) job: &'a WriteJob<'a>,
+struct Writer<'a> {
+    job: &'a WriteJob<'a>,
     live: &'a LiveCounters,
-    store: Box<dyn Storage>,
-    report: WriteReport,
-    completions: Vec<Completion>,
-    in_flight: usize,
+    out: FileWriter<'a>,
+    files: u64,
+    samples: u64,
+    skipped: u64,
     folders: BTreeSet<String>,
 }
 
@@ -74,17 +75,9 @@ pub fn run(
     store: Box<dyn Storage>,
     live: &LiveCounters,
 ) -> Result<WriteReport, String> {
-    let report = WriteReport {
-        recorder: Recorder::new(),
-        facts: StoreFacts::default(),
-        files: 0,
-        samples: 0,
-        skipped: 0,
-        fill_ns: 0,
-    };
-    let completions = Vec::with_capacity(job.store.buffers);
-    let mut writer =
-        Writer { job, live, store, report, completions, in_flight: 0, folders: BTreeSet::new() };
+    let out = FileWriter::new(store, live);
+    let folders = BTreeSet::new();
+    let mut writer = Writer { job, live, out, files: 0, samples: 0, skipped: 0, folders };
     let total: u64 = job.splits.iter().map(|files| files.files()).sum();
     loop {
         let number = job.cursor.fetch_add(1, Ordering::Relaxed);
@@ -95,8 +88,10 @@ pub fn run(
         writer.place(place)?;
     }
     writer.sync_folders()?;
-    writer.report.facts = writer.store.facts();
-    Ok(writer.report)
+    let Writer { mut out, files, samples, skipped, .. } = writer;
+    let facts = out.store().facts();
+    let FileWriter { recorder, fill_ns, .. } = out;
+    Ok(WriteReport { recorder, facts, files, samples, skipped, fill_ns })
 }
 
 impl Writer<'_> {
@@ -119,7 +114,7 @@ impl Writer<'_> {
         let sidecars = files.format().sidecars(files.split().folder(), &name, &shape);
         let bytes_if_exact = files.is_exact().then_some(bytes);
         if self.job.resume && self.are_complete(&name, bytes_if_exact, &sidecars)? {
-            self.report.skipped += 1;
+            self.skipped += 1;
             self.live.on_samples(shape.samples);
             return Ok(());
         }
@@ -134,8 +129,8 @@ impl Writer<'_> {
         if !whole {
             return Ok(());
         }
-        self.report.files += 1;
-        self.report.samples += shape.samples;
+        self.files += 1;
+        self.samples += shape.samples;
         self.live.on_samples(shape.samples);
         Ok(())
     }
@@ -143,7 +138,7 @@ impl Writer<'_> {
     /// Whether the file is there under its name, which it has once it was written whole, with its
     /// planned length if that is known.
     fn is_complete(&mut self, name: &str, bytes: Option<u64>) -> Result<bool, String> {
-        let stat = self.store.stat(name).map_err(|error| error.to_string())?;
+        let stat = self.out.store().stat(name).map_err(|error| error.to_string())?;
         Ok(stat.is_some_and(|stat| bytes.is_none_or(|bytes| stat.size_bytes == bytes)))
     }
 
@@ -170,7 +165,7 @@ impl Writer<'_> {
         let bytes = layout.file_bytes();
         let mut filler = Filler::new(layout, content);
         let partial = partial_name(name, &self.job.token);
-        let handle = self.create(&partial, bytes)?;
+        let handle = self.out.create(&partial, bytes)?;
         // Checksums in a header are known only at the end, so the first block waits for the others.
         let mut first: Option<(IoBuffer, usize)> = None;
         let mut offset = 0;
@@ -179,14 +174,11 @@ impl Writer<'_> {
                 return self.abandon(handle, &partial).map(|()| false);
             }
             let len = (bytes - offset).min(self.job.block_bytes) as usize;
-            let mut buffer = self.free_buffer()?;
-            let start = now_ns();
-            filler.fill(&mut buffer.as_mut_slice()[..len]);
-            self.report.fill_ns += now_ns() - start;
+            let buffer = self.out.filled(len, |block| filler.fill(block))?;
             if offset == 0 {
                 first = Some((buffer, len));
             } else {
-                self.submit(handle, Op::Write { offset, len, buffer })?;
+                self.out.write(handle, offset, len, buffer)?;
             }
             offset += len as u64;
         }
@@ -196,7 +188,7 @@ impl Writer<'_> {
                 assert!(at + 4 <= len, "header checksums lie in the first block");
                 buffer.as_mut_slice()[at..at + 4].copy_from_slice(value);
             }
-            self.submit(handle, Op::Write { offset: 0, len, buffer })?;
+            self.out.write(handle, 0, len, buffer)?;
         }
         self.finish(handle, &partial, name).map(|()| true)
     }
@@ -212,16 +204,18 @@ impl Writer<'_> {
     ) -> Result<bool, String> {
         let partial = partial_name(name, &self.job.token);
         // Its length is not known, so no space can be reserved.
-        let handle = self.create(&partial, 0)?;
+        let handle = self.out.create(&partial, 0)?;
         let start = now_ns();
-        let mut sheet = Sheet::new(self, handle);
+        let crew = self.job.crew;
+        let stopping = || crew.stopped() || crate::world::interrupted();
+        let mut sheet = Sheet::new(&mut self.out, handle, self.job.block_bytes, &stopping);
         let mut take = |bytes: &[u8]| sheet.put(bytes);
         let mut made = encoder.encode(shape, content, Sink(&mut take));
         if made.is_ok() {
             made = sheet.flush();
         }
         let Sheet { failure, waited_ns, stopped, .. } = sheet;
-        self.report.fill_ns += (now_ns() - start).saturating_sub(waited_ns);
+        self.out.fill_ns += (now_ns() - start).saturating_sub(waited_ns);
         match (made, failure) {
             (_, Some(failure)) => Err(failure),
             (Ok(()), None) => self.finish(handle, &partial, name).map(|()| true),
@@ -230,38 +224,21 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn stopping(&self) -> bool {
+    fn stopping(&self) -> bool {
         self.job.crew.stopped() || crate::world::interrupted()
     }
 
     /// Leaves no half-written file behind when the run ends early.
     fn abandon(&mut self, handle: Handle, partial: &str) -> Result<(), String> {
-        while self.in_flight > 0 {
-            self.reap()?;
-        }
-        self.store.close(handle).map_err(|error| error.to_string())?;
-        self.store.remove(partial).map_err(|error| error.to_string())
-    }
-
-    /// Makes a file for writing.
-    fn create(&mut self, partial: &str, bytes: u64) -> Result<Handle, String> {
-        let text = |error: crate::storage::StorageError| error.to_string();
-        let start = now_ns();
-        let opened = self.store.open(partial, OpenMode::Create { final_bytes: bytes });
-        self.report.recorder.on_open(now_ns() - start);
-        opened.map(|opened| opened.handle).map_err(text)
+        self.out.drain()?;
+        self.out.close(handle)?;
+        self.out.store().remove(partial).map_err(|error| error.to_string())
     }
 
     fn finish(&mut self, handle: Handle, partial: &str, name: &str) -> Result<(), String> {
-        while self.in_flight > 0 {
-            self.reap()?;
-        }
-        self.submit(handle, Op::Sync)?;
-        while self.in_flight > 0 {
-            self.reap()?;
-        }
-        self.store.close(handle).map_err(|error| error.to_string())?;
-        self.store.rename(partial, name).map_err(|error| error.to_string())?;
+        self.out.sync(handle)?;
+        self.out.close(handle)?;
+        self.out.store().rename(partial, name).map_err(|error| error.to_string())?;
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !self.folders.contains(folder) {
             self.folders.insert(folder.to_string());
@@ -275,57 +252,7 @@ impl Writer<'_> {
         let folders = std::mem::take(&mut self.folders);
         folders
             .iter()
-            .try_for_each(|folder| self.store.sync_folder(folder))
+            .try_for_each(|folder| self.out.store().sync_folder(folder))
             .map_err(|error| error.to_string())
-    }
-
-    pub(super) fn free_buffer(&mut self) -> Result<IoBuffer, String> {
-        loop {
-            if let Some(buffer) = self.store.take_buffer() {
-                return Ok(buffer);
-            }
-            self.reap()?;
-        }
-    }
-
-    pub(super) fn submit(&mut self, handle: Handle, op: Op) -> Result<(), String> {
-        let tag = match &op {
-            Op::Write { len, .. } => *len as u64,
-            _ => u64::MAX,
-        };
-        self.in_flight += 1;
-        self.store.submit(handle, op, tag).map_err(|error| error.to_string())
-    }
-
-    fn reap(&mut self) -> Result<(), String> {
-        let mut completions = std::mem::take(&mut self.completions);
-        self.store.reap(1, None, &mut completions).map_err(|error| error.to_string())?;
-        for completion in completions.drain(..) {
-            self.complete(completion)?;
-        }
-        self.completions = completions;
-        Ok(())
-    }
-
-    fn complete(&mut self, completion: Completion) -> Result<(), String> {
-        self.in_flight -= 1;
-        if let Some(error) = completion.error {
-            return Err(error.to_string());
-        }
-        if completion.tag == u64::MAX {
-            self.report.recorder.on_sync(completion.latency_ns);
-            return Ok(());
-        }
-        let wanted = completion.tag;
-        if (completion.bytes as u64) < wanted {
-            return Err(format!("a write of {wanted} bytes ended after {}", completion.bytes));
-        }
-        let moved = completion.transferred as u64;
-        self.report.recorder.on_write(completion.latency_ns, wanted, moved);
-        self.live.on_write(wanted);
-        if let Some(buffer) = completion.buffer {
-            self.store.give_buffer(buffer);
-        }
-        Ok(())
     }
 }

@@ -43,11 +43,12 @@ const COLUMN: &[Field] = &[
     Field { name: "read", kind: Kind::Optional(&BOOL), required: false },
 ];
 
-const CHECKPOINT_SIZES: &str = "it only sizes checkpoints, which this version does not write";
+const DATATYPES: &[&str] = &["int8", "uint8", "fp16", "bf16", "fp32", "fp64"];
+
+const BY_STAGE: &str = "model.parallelism.zero_stage decides which ranks write";
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
-const NO_CHECKPOINT: &str = "workflow.checkpoint is False";
 const OBJECT: &str = "it belongs to object stores, which this version does not have";
 const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
 const NO_READER: &str = "the reference does not read it either";
@@ -65,23 +66,23 @@ pub(super) const RUN: &[Key] = &[
 /// `model`.
 pub(super) const MODEL: &[Key] = &[
     typed("model.name", TEXT),
-    ignored("model.type", TEXT, CHECKPOINT_SIZES),
+    typed("model.type", Kind::Optional(&TEXT)),
     ignored("model.model_size", BYTES, "the reference reads model_size_bytes instead"),
-    ignored("model.model_size_bytes", BYTES, CHECKPOINT_SIZES),
-    ignored("model.model_datatype", TEXT, CHECKPOINT_SIZES),
-    ignored("model.optimizer_datatype", TEXT, CHECKPOINT_SIZES),
-    ignored("model.num_layers", INTEGER, CHECKPOINT_SIZES),
-    ignored("model.optimization_groups", COUNTS, CHECKPOINT_SIZES),
-    ignored("model.layer_parameters", COUNTS, CHECKPOINT_SIZES),
-    ignored("model.parallelism.tensor", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.parallelism.pipeline", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.parallelism.data", INTEGER, CHECKPOINT_SIZES),
-    ignored("model.parallelism.zero_stage", Kind::Count { min: 0, max: 3 }, CHECKPOINT_SIZES),
-    ignored("model.transformer.vocab_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.hidden_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.ffn_hidden_size", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.num_attention_heads", POSITIVE, CHECKPOINT_SIZES),
-    ignored("model.transformer.num_kv_heads", POSITIVE, CHECKPOINT_SIZES),
+    typed("model.model_size_bytes", BYTES),
+    typed("model.model_datatype", Kind::Choice(DATATYPES)),
+    typed("model.optimizer_datatype", Kind::Choice(DATATYPES)),
+    typed("model.num_layers", Kind::Tally),
+    typed("model.optimization_groups", COUNTS),
+    typed("model.layer_parameters", COUNTS),
+    typed("model.parallelism.tensor", POSITIVE),
+    typed("model.parallelism.pipeline", POSITIVE),
+    typed("model.parallelism.data", Kind::Tally),
+    typed("model.parallelism.zero_stage", Kind::Count { min: 0, max: 3 }),
+    typed("model.transformer.vocab_size", POSITIVE),
+    typed("model.transformer.hidden_size", POSITIVE),
+    typed("model.transformer.ffn_hidden_size", POSITIVE),
+    typed("model.transformer.num_attention_heads", POSITIVE),
+    typed("model.transformer.num_kv_heads", POSITIVE),
 ];
 
 /// `dataset`; the keys after `image_content` are ours.
@@ -186,23 +187,23 @@ pub(super) const TIMES: &[Key] = &[
     typed("metric.au", Kind::Number { min: 0.0, max: 1.0, above_min: false }),
 ];
 
-/// `checkpoint`.
+/// `checkpoint`; the keys that say nothing of DLIO's are ours.
 pub(super) const CHECKPOINT: &[Key] = &[
-    ignored("checkpoint.checkpoint_folder", TEXT, NO_CHECKPOINT),
-    ignored("checkpoint.checkpoint_after_epoch", COUNT, NO_CHECKPOINT),
-    ignored("checkpoint.epochs_between_checkpoints", COUNT, NO_CHECKPOINT),
-    ignored("checkpoint.steps_between_checkpoints", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), NO_CHECKPOINT),
-    ignored("checkpoint.mode", Kind::Choice(&["default", "subset"]), NO_CHECKPOINT),
-    ignored("checkpoint.fsync", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.time_between_checkpoints", SECONDS, NO_CHECKPOINT),
-    ignored("checkpoint.num_checkpoints_write", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.num_checkpoints_read", INTEGER, NO_CHECKPOINT),
-    ignored("checkpoint.rank_sync", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.recovery_rank_shift", Kind::Any, NO_CHECKPOINT),
-    ignored("checkpoint.randomize_tensor", BOOL, NO_CHECKPOINT),
-    ignored("checkpoint.ksm", Kind::Any, NO_CHECKPOINT),
-    ignored("checkpoint.checkpoint_mechanism_classname", WORD, NO_CHECKPOINT),
+    typed("checkpoint.checkpoint_folder", TEXT),
+    typed("checkpoint.checkpoint_after_epoch", POSITIVE),
+    typed("checkpoint.epochs_between_checkpoints", POSITIVE),
+    typed("checkpoint.steps_between_checkpoints", Kind::Tally),
+    typed("checkpoint.mode", Kind::Choice(&["default", "subset"])),
+    typed("checkpoint.time_between_checkpoints", PAUSE),
+    typed("checkpoint.num_checkpoints_write", Kind::Tally),
+    typed("checkpoint.num_checkpoints_read", Kind::Tally),
+    typed("checkpoint.rank_sync", BOOL),
+    folded("checkpoint.fsync", BOOL, "checkpoint.durability"),
+    folded("checkpoint.recovery_rank_shift", BOOL, "checkpoint.restore"),
+    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), BY_STAGE),
+    ignored("checkpoint.randomize_tensor", BOOL, "content is always that of the generator"),
+    ignored("checkpoint.ksm", Kind::Any, "no rank holds its shard in memory"),
+    ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),
 ];
 
 /// `storage`. Values below `storage_options` are not looked at: they may be credentials.

@@ -55,7 +55,7 @@ fn values(kind: &Kind) -> String {
         }
         Kind::Count { min, .. } => format!("count from {min}"),
         Kind::Cap => "count from 1, or -1".into(),
-        Kind::Integer => "whole number".into(),
+        Kind::Tally => "count from 0, or -1".into(),
         Kind::Number { min, max, above_min } => {
             format!("number {} {min}, at most {max}", if *above_min { "above" } else { "from" })
         }

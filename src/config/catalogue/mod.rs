@@ -49,7 +49,8 @@ pub const OPTIONAL_SECTIONS: [&str; 1] = ["io.delay"];
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     [dlio::RUN, dlio::MODEL, dlio::DATASET, dlio::READER, dlio::TIMES, dlio::CHECKPOINT]
         .into_iter()
-        .chain([dlio::STORAGE, dlio::OUTPUT, own::IO, own::VERIFY, own::OTHER_TOOLS])
+        .chain([own::CHECKPOINT, dlio::STORAGE, dlio::OUTPUT])
+        .chain([own::IO, own::VERIFY, own::OTHER_TOOLS])
         .flatten()
 }
 

@@ -17,6 +17,8 @@ const FAULT: &[Field] = &[
     Field { name: "rank", kind: RANK, required: false },
 ];
 
+const RESTORES: &[&str] = &["same", "ring", "random", "reshard", "broadcast"];
+
 /// `io`: how bytes move.
 pub(super) const IO: &[Key] = &[
     typed("io.mode", Kind::Choice(&["native", "reference"])),
@@ -36,6 +38,22 @@ pub(super) const IO: &[Key] = &[
     typed("io.delay.bandwidth", BYTES),
     typed("io.delay.rank", RANK),
     typed("io.fault", Kind::Records(FAULT)),
+];
+
+/// `checkpoint`: the keys that DLIO does not have.
+pub(super) const CHECKPOINT: &[Key] = &[
+    typed("checkpoint.layout", Kind::Choice(&["raw", "safetensors"])),
+    typed("checkpoint.durability", Kind::Choice(&["none", "fdatasync", "fsync", "dsync"])),
+    typed("checkpoint.files_in_flight", Kind::Count { min: 1, max: 4096 }),
+    typed("checkpoint.order", Kind::Choice(&["parallel", "reference"])),
+    typed("checkpoint.keep_last", COUNT),
+    typed("checkpoint.restore", Kind::Choice(RESTORES)),
+    typed("checkpoint.restore_seed", SEED),
+    typed("checkpoint.reshard.tensor", COUNT),
+    typed("checkpoint.reshard.pipeline", COUNT),
+    typed("checkpoint.reshard.written_ranks", COUNT),
+    typed("checkpoint.weights_only", BOOL),
+    typed("checkpoint.async", BOOL),
 ];
 
 /// `verify`: what is checked on reading.

@@ -104,6 +104,6 @@ mod tests {
             assert_eq!(advice(path), said, "{path}");
         }
         let sections = advice("q");
-        assert!(sections.starts_with("the sections are dataset, evaluation,"), "{sections}");
+        assert!(sections.starts_with("the sections are checkpoint, dataset,"), "{sections}");
     }
 }

@@ -160,7 +160,12 @@ pub const CATALOG: &[Section] = &[
     Section {
         title: "Phase",
         metrics: &[
-            metric("phases[].kind", "", Merge::Rank0, "datagen, verify, training or evaluation."),
+            metric(
+                "phases[].kind",
+                "",
+                Merge::Rank0,
+                "datagen, verify, training, evaluation, checkpoint_save or checkpoint_restore.",
+            ),
             metric("phases[].name", "", Merge::Rank0, "Name, unique in the run."),
             metric(
                 "phases[].window_s",
@@ -566,6 +571,7 @@ pub const CATALOG: &[Section] = &[
             ),
         ],
     },
+    super::checkpoint::CHECKPOINT,
     Section {
         title: "Verdict",
         metrics: &[

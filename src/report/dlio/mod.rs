@@ -8,7 +8,7 @@
 mod rank_log;
 mod summary;
 
-pub use rank_log::{EpochLog, RankLog};
+pub use rank_log::{CheckpointLog, EpochLog, RankLog};
 pub use summary::{
     RunFacts, data_gib_per_host, has_potential_caching, summary_json, write_summary,
 };

@@ -36,6 +36,19 @@ pub struct EpochLog<'a> {
     pub meminfo: &'a BTreeMap<String, String>,
 }
 
+/// One checkpoint written or read by this rank.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CheckpointLog {
+    /// Wall clock at the start, nanoseconds since 1970.
+    pub start_unix_ns: u64,
+    /// Wall clock at the end.
+    pub end_unix_ns: u64,
+    /// Time of this rank.
+    pub duration_s: f64,
+    /// Bytes of all ranks over the time of this one.
+    pub gib_per_s: f64,
+}
+
 /// The two files of one rank.
 #[derive(Debug)]
 pub struct RankLog {
@@ -84,6 +97,26 @@ impl RankLog {
         let key = epoch.epoch.to_string();
         self.output.append(&[(&key, StepLists(epoch))])?;
         self.epochs.append(&[(&key, Times(epoch))])
+    }
+
+    /// Appends the checkpoints of a run without training to the stats, as DLIO's epoch `epoch`:
+    /// `save_ckpt1`, ..., `load_ckpt1`, ... with their times.
+    ///
+    /// # Errors
+    /// If writing fails (disk full); the message names the file.
+    pub fn checkpoints(
+        &mut self,
+        epoch: u64,
+        (start_unix_ns, end_unix_ns): (u64, u64),
+        checkpoints: &[(String, CheckpointLog)],
+    ) -> io::Result<()> {
+        let mut times = serde_json::Map::new();
+        times.insert("start".into(), json!(iso_without_zone(start_unix_ns)));
+        for (name, log) in checkpoints {
+            times.insert(name.clone(), checkpoint_times(log));
+        }
+        times.insert("end".into(), json!(iso_without_zone(end_unix_ns)));
+        self.epochs.append(&[(&epoch.to_string(), times)])
     }
 
     /// Makes both files durable.
@@ -237,6 +270,15 @@ fn named_blocks<'a>(
     let blocks = epoch.blocks.iter().enumerate();
     let blocks = blocks.map(|(index, block)| (format!("block{}", index + 1), block));
     blocks.chain(epoch.eval.map(|eval| ("eval".to_owned(), eval)))
+}
+
+fn checkpoint_times(log: &CheckpointLog) -> serde_json::Value {
+    json!({
+        "start": iso_without_zone(log.start_unix_ns),
+        "end": iso_without_zone(log.end_unix_ns),
+        "duration": log.duration_s,
+        "throughput": log.gib_per_s,
+    })
 }
 
 /// An epoch in `<rank>_per_epoch_stats.json`.

@@ -3,6 +3,7 @@
 use super::write_json;
 use crate::host::HostFacts;
 use crate::report::atomic::write_atomic;
+use crate::report::checkpoint::OfficialCheckpoints;
 use crate::report::official::RunFigures;
 use crate::report::timestamp::iso_without_zone;
 use serde_json::{Map, Value, json};
@@ -38,6 +39,12 @@ pub struct RunFacts<'a> {
     pub train: Option<&'a RunFigures>,
     /// Official figures of the evaluations.
     pub eval: Option<&'a RunFigures>,
+    /// Official figures of checkpoints that were written.
+    pub save: Option<OfficialCheckpoints>,
+    /// Official figures of checkpoints that were read.
+    pub load: Option<OfficialCheckpoints>,
+    /// Bytes of a checkpoint; None without any.
+    pub checkpoint_bytes: Option<u64>,
 }
 
 /// Memory of a host in GiB, which DLIO calls GB.
@@ -79,6 +86,14 @@ pub fn summary_json(facts: &RunFacts) -> Value {
             add_figures(&mut metric, prefix, figures, facts);
         }
     }
+    for (prefix, figures) in [("save", facts.save), ("load", facts.load)] {
+        if let Some(figures) = figures {
+            add_checkpoints(&mut metric, prefix, &figures);
+        }
+    }
+    if let Some(bytes) = facts.checkpoint_bytes {
+        metric.insert("checkpoint_size_GB".into(), json!(bytes as f64 / GIB));
+    }
     json!({
         "start": iso_without_zone(facts.start_unix_ns),
         "num_accelerators": facts.accelerators,
@@ -98,6 +113,19 @@ pub fn summary_json(facts: &RunFacts) -> Value {
         "epochs": facts.epochs,
         "end": iso_without_zone(facts.end_unix_ns),
     })
+}
+
+/// DLIO's keys; its GB are GiB.
+fn add_checkpoints(metric: &mut Map<String, Value>, prefix: &str, figures: &OfficialCheckpoints) {
+    let (io, duration) = (figures.gib_per_s, figures.duration_s);
+    for (name, value) in [
+        ("io_mean_GB_per_second", io.mean),
+        ("io_stdev_GB_per_second", io.stdev),
+        ("duration_mean_seconds", duration.mean),
+        ("duration_stdev_seconds", duration.stdev),
+    ] {
+        metric.insert(format!("{prefix}_checkpoint_{name}"), json!(value));
+    }
 }
 
 fn add_figures(
@@ -159,6 +187,9 @@ mod tests {
             required_au: 0.90,
             train: Some(&train),
             eval: None,
+            save: None,
+            load: None,
+            checkpoint_bytes: None,
         };
         let summary = summary_json(&facts);
         assert_eq!(summary["metric"]["train_au_meet_expectation"], "success");

@@ -18,7 +18,7 @@ pub(super) use uring::{UringEngine, UringOptions};
 use super::proof::{DROP_CACHE, forget_pages};
 use super::{
     BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
-    StoreFacts,
+    StoreFacts, SyncKind,
 };
 use opening::Opener;
 use root::Root;
@@ -199,8 +199,32 @@ impl<E: Engine> Storage for FileStore<E> {
         self.root.stat(name)
     }
 
+    fn set_sync(&mut self, kind: SyncKind) {
+        self.opener.sync = kind;
+    }
+
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
         self.root.rename(from, to)
+    }
+
+    fn exchange(&mut self, one: &str, other: &str) -> Result<bool, StorageError> {
+        self.root.exchange(one, other)
+    }
+
+    fn make_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.root.make_folder(folder)
+    }
+
+    fn remove_folder(&mut self, folder: &str) -> Result<(), StorageError> {
+        self.root.remove_folder(folder)
+    }
+
+    fn list(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.root.list(folder, visit)
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

@@ -5,7 +5,7 @@ use super::root::{Root, errno_of};
 use super::table::OpenFile;
 use crate::storage::align::{PAGE_BYTES, round_up};
 use crate::storage::filesystem::{is_memory, magic_of, name_of};
-use crate::storage::{OpenMode, StorageError};
+use crate::storage::{OpenMode, StorageError, SyncKind};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -50,6 +50,8 @@ pub(super) struct Opener {
     root: Root,
     want_direct: bool,
     reserve: bool,
+    /// How new files become durable.
+    pub sync: SyncKind,
     /// Sentences on what could not be had, each once.
     pub fallbacks: Vec<String>,
     /// File system of each device seen: (device, name, is memory).
@@ -65,7 +67,8 @@ impl Opener {
     pub fn new(root: Root, want_direct: bool, reserve: bool) -> Opener {
         let align = if want_direct { PAGE_BYTES as u32 } else { 1 };
         let (fallbacks, devices) = (Vec::new(), Vec::new());
-        Opener { root, want_direct, reserve, fallbacks, devices, direct: None, align }
+        let sync = SyncKind::default();
+        Opener { root, want_direct, reserve, sync, fallbacks, devices, direct: None, align }
     }
 
     /// Opens `path`.
@@ -75,10 +78,12 @@ impl Opener {
             OpenMode::Create { .. } => ("create", true),
         };
         let fail = |e: io::Error| StorageError::system(op, path, None, errno_of(&e));
-        let (file, accepted) = match open_at(path, created, self.want_direct) {
+        let each_write = created && self.sync == SyncKind::EachWrite;
+        let flags = if each_write { libc::O_DSYNC } else { 0 };
+        let (file, accepted) = match open_at(path, created, self.want_direct, flags) {
             Err(e) if created && e.kind() == io::ErrorKind::NotFound => {
                 self.root.make_parents(path)?;
-                open_at(path, created, self.want_direct)
+                open_at(path, created, self.want_direct, flags)
             }
             other => other,
         }
@@ -139,6 +144,7 @@ impl Opener {
             direct,
             align: if direct { align } else { 1 },
             created,
+            data_only: self.sync != SyncKind::Full,
             true_len: 0,
             physical_len: 0,
             in_flight: 0,
@@ -223,10 +229,10 @@ impl Opener {
 }
 
 /// Opens, with O_DIRECT first where wanted; says whether O_DIRECT was accepted.
-fn open_at(path: &Path, created: bool, direct: bool) -> io::Result<(File, bool)> {
+fn open_at(path: &Path, created: bool, direct: bool, more: i32) -> io::Result<(File, bool)> {
     let attempt = |flags: i32, exclusive: bool| {
         let mut options = OpenOptions::new();
-        options.read(!created).write(created).custom_flags(flags);
+        options.read(!created).write(created).custom_flags(flags | more);
         if created {
             options.create_new(exclusive).create(true);
         }

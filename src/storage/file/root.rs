@@ -4,6 +4,7 @@
 
 use crate::storage::{Stat, StorageError};
 use nix::errno::Errno;
+use nix::fcntl::{RenameFlags, renameat2};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -101,6 +102,68 @@ impl Root {
             }
             self.make_parents(&target)?;
             fs::rename(&source, &target).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    /// Swaps two names; false where the file system cannot (EINVAL, ENOSYS).
+    pub fn exchange(&self, one: &str, other: &str) -> Result<bool, StorageError> {
+        let source = self.resolve_own("exchange", one)?;
+        let target = self.resolve_own("exchange", other)?;
+        let here = nix::fcntl::AT_FDCWD;
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        match renameat2(here, &source, here, &target, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(false),
+            Err(e) => {
+                let mut error = StorageError::system("exchange", &source, None, e as i32);
+                error.what = format!("with {}: {}", target.display(), error.what);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a folder and those above it.
+    pub fn make_folder(&self, folder: &str) -> Result<(), StorageError> {
+        let path = self.resolve_own("create folder", folder)?;
+        self.make_parents(&path)?;
+        match fs::create_dir(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                Err(StorageError::system("create folder", &path, None, errno_of(&e)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, folder: &str) -> Result<(), StorageError> {
+        let path = self.resolve_own("remove folder", folder)?;
+        fs::remove_dir(&path)
+            .map_err(|e| StorageError::system("remove folder", &path, None, errno_of(&e)))
+    }
+
+    /// Visits the names in a folder; a name that is not text is left out, for it is not ours.
+    pub fn list(
+        &self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        let path = match folder {
+            "" => self.path().to_path_buf(),
+            _ => self.resolve("list", folder)?,
+        };
+        let fail = |e: io::Error| StorageError::system("list", &path, None, errno_of(&e));
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(fail(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
+            let is_folder = entry.file_type().map_err(fail)?.is_dir();
+            if let Some(name) = entry.file_name().to_str() {
+                visit(name, is_folder);
+            }
         }
         Ok(())
     }

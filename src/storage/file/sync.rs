@@ -47,7 +47,10 @@ fn execute(
 ) -> Result<(), Errno> {
     let Some(buffer) = buffer else {
         file.restore_length().map_err(Errno::from_raw)?;
-        return nix::unistd::fsync(&file.fd);
+        return match file.data_only {
+            true => nix::unistd::fdatasync(&file.fd),
+            false => nix::unistd::fsync(&file.fd),
+        };
     };
     loop {
         let part = transfer.done as usize..transfer.total as usize;

@@ -25,6 +25,8 @@ pub(in crate::storage) struct OpenFile {
     pub align: u32,
     /// Made by this store: its length is put right on sync and close.
     pub created: bool,
+    /// A sync leaves out metadata that reading does not need.
+    pub data_only: bool,
     /// End of the wanted bytes written so far.
     pub true_len: u64,
     /// Length in the file system, larger through reserved space or padding.
@@ -131,6 +133,7 @@ pub(super) mod tests {
             direct: align > 1,
             align,
             created: false,
+            data_only: false,
             true_len: 0,
             physical_len: 0,
             in_flight: 0,

@@ -228,7 +228,8 @@ impl UringEngine {
         let file = files.of_operation(slot.handle);
         let registered = file.registered;
         let target = if registered { FileTable::slot_of(slot.handle) as i32 } else { file.raw() };
-        let mut entry = entry_of(slot, types::Fd(target)).user_data(u64::from(index));
+        let fd = types::Fd(target);
+        let mut entry = entry_of(slot, fd, file.data_only).user_data(u64::from(index));
         if registered {
             entry = entry.flags(squeue::Flags::FIXED_FILE);
         }
@@ -390,9 +391,11 @@ impl Slots {
 }
 
 /// The entry for what is left of a slot's transfer.
-fn entry_of(slot: &mut Slot, target: types::Fd) -> squeue::Entry {
+fn entry_of(slot: &mut Slot, target: types::Fd, data_only: bool) -> squeue::Entry {
     let Some(buffer) = &slot.buffer else {
-        return opcode::Fsync::new(target).build();
+        let datasync = types::FsyncFlags::DATASYNC;
+        let flags = if data_only { datasync } else { types::FsyncFlags::empty() };
+        return opcode::Fsync::new(target).flags(flags).build();
     };
     let transfer = &slot.transfer;
     let (offset, len) = (transfer.next_offset(), transfer.total - transfer.done);

@@ -1,0 +1,98 @@
+//! What must hold between the keys of `model` and `checkpoint` where checkpoints are written. What
+//! depends on the number of ranks is the plan's to refuse.
+
+use super::source::Sources;
+use super::{Checkpoint, CheckpointMode, Config, ConfigError, Model};
+
+type Refusal = Option<(&'static str, String)>;
+
+/// Refuses settings that contradict each other.
+pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigError> {
+    let model = &config.model;
+    let refusal = grid(model, config.checkpoint.mode)
+        .or_else(|| sizes(model))
+        .or_else(|| counts(&config.checkpoint, config.workflow.train));
+    match refusal {
+        Some((path, text)) => Err(sources.error_about(path, &text)),
+        None => Ok(()),
+    }
+}
+
+fn grid(model: &Model, mode: CheckpointMode) -> Refusal {
+    let parallelism = &model.parallelism;
+    let (layers, stages) = (model.num_layers, parallelism.pipeline);
+    if layers > 0 && layers < stages {
+        let text = format!(
+            "`{layers}` blocks for {stages} stages of model.parallelism.pipeline; give at least as \
+             many blocks as stages"
+        );
+        return Some(("model.num_layers", text));
+    }
+    if parallelism.zero_stage >= 3 && stages > 1 {
+        let text = format!(
+            "`3` cannot go with model.parallelism.pipeline {stages}; set the pipeline to 1 or the \
+             stage to 1"
+        );
+        return Some(("model.parallelism.zero_stage", text));
+    }
+    match (mode, parallelism.data) {
+        (CheckpointMode::Default, 1..) => Some((
+            "model.parallelism.data",
+            "goes with checkpoint.mode: subset only, since it follows from the number of ranks \
+             otherwise; remove it or set the mode"
+                .into(),
+        )),
+        (CheckpointMode::Subset, 0) => Some((
+            "checkpoint.mode",
+            "`subset` needs model.parallelism.data, the copies of the model in the whole job; give \
+             it"
+            .into(),
+        )),
+        _ => None,
+    }
+}
+
+fn sizes(model: &Model) -> Refusal {
+    let transformer = &model.transformer;
+    if model.num_layers == 0 && !model.layer_parameters.is_empty() {
+        let text = "needs model.num_layers, the layers that have these tensors; give it";
+        return Some(("model.layer_parameters", text.into()));
+    }
+    if model.num_layers == 0 && model.is_transformer() {
+        return Some(("model.num_layers", "a transformer has blocks; give their number".into()));
+    }
+    if transformer.num_attention_heads > transformer.hidden_size {
+        let text = format!(
+            "`{}` heads for model.transformer.hidden_size {}; give at most one for each unit",
+            transformer.num_attention_heads, transformer.hidden_size
+        );
+        return Some(("model.transformer.num_attention_heads", text));
+    }
+    None
+}
+
+fn counts(checkpoint: &Checkpoint, trains: bool) -> Refusal {
+    let (written, read) = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read);
+    if !trains && written == 0 && read == 0 {
+        return Some((
+            "workflow.checkpoint",
+            "there is nothing to do without training; give checkpoint.num_checkpoints_write or \
+             checkpoint.num_checkpoints_read of at least 1"
+                .into(),
+        ));
+    }
+    if written > 0 && read > written {
+        let text = format!(
+            "`{read}` is more than checkpoint.num_checkpoints_write ({written}); give less"
+        );
+        return Some(("checkpoint.num_checkpoints_read", text));
+    }
+    let kept = checkpoint.keep_last;
+    if kept > 0 && written > 0 && read > kept {
+        let text = format!(
+            "`{kept}` checkpoints stay, but checkpoint.num_checkpoints_read is {read}; keep as many"
+        );
+        return Some(("checkpoint.keep_last", text));
+    }
+    None
+}

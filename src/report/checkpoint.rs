@@ -1,0 +1,204 @@
+//! Figures of writing and reading checkpoints: the honest ones, and those of the reference tool.
+//!
+//! An operation is one checkpoint written or read by all ranks. All ranks begin it at one barrier,
+//! and each measures its own time by its monotonic clock.
+
+use super::official::Spread;
+use crate::metrics::Summary;
+use serde::{Deserialize, Serialize};
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// One checkpoint that was written or read, over all ranks.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct CheckpointOperation {
+    /// Number of the checkpoint, from 1.
+    pub checkpoint: u64,
+    /// Bytes of all ranks.
+    pub bytes: u64,
+    /// Time of the slowest rank.
+    pub strict_s: f64,
+    /// Time of rank 0, with the barrier at its end where `checkpoint.rank_sync` asks for one.
+    pub rank0_s: f64,
+    /// Mean over ranks.
+    pub mean_s: f64,
+    /// The slowest rank.
+    pub slowest_rank: u64,
+    /// Time from the end of the slowest rank until the checkpoint was committed; reading: 0.
+    pub commit_s: f64,
+    /// Time in syncs of the I/O thread that spent most there.
+    pub sync_s: f64,
+    /// Share of sampled pages of the files that were in the page cache before they were read.
+    pub resident_before: Option<f64>,
+}
+
+/// `metrics` of a phase of kind `checkpoint_save` or `checkpoint_restore`.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct CheckpointMetrics {
+    /// Checkpoints written or read.
+    pub checkpoints: u64,
+    /// Files of one.
+    pub files: u64,
+    /// Bytes of one.
+    pub bytes: u64,
+    /// All bytes over the sum of the times of the slowest ranks.
+    pub strict_gib_per_s: f64,
+    /// The same with the commits in the time.
+    pub committed_gib_per_s: f64,
+    /// Mean over operations of bytes over rank 0's time, as the reference computes it.
+    pub official_gib_per_s_mean: f64,
+    /// Population standard deviation of the same.
+    pub official_gib_per_s_stdev: f64,
+    /// Mean of rank 0's times.
+    pub official_duration_s_mean: f64,
+    /// Population standard deviation of the same.
+    pub official_duration_s_stdev: f64,
+    /// Time of all commits.
+    pub commit_s: f64,
+    /// Sum over operations of `sync_s`.
+    pub sync_s: f64,
+    /// Share of the I/O threads' time that made (writing) or checked (reading) content.
+    pub content_share: f64,
+    /// Share that waited for reads and writes.
+    pub transfer_share: f64,
+    /// Share in syncs.
+    pub sync_share: f64,
+    /// Share in creating, opening and closing files.
+    pub metadata_share: f64,
+    /// Time of an operation on a rank.
+    pub rank_ns: Summary,
+    /// Each checkpoint by itself.
+    pub operations: Vec<CheckpointOperation>,
+}
+
+/// Times of the I/O threads of all ranks, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ThreadTimes {
+    /// Making or checking content.
+    pub content_ns: u64,
+    /// Syncs.
+    pub sync_ns: u64,
+    /// Creating, opening and closing.
+    pub metadata_ns: u64,
+    /// All of it.
+    pub total_ns: u64,
+}
+
+/// DLIO's figures of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OfficialCheckpoints {
+    /// GiB/s, which DLIO calls GB: size of a checkpoint over rank 0's time, mean over operations.
+    pub gib_per_s: Spread,
+    /// Seconds of rank 0.
+    pub duration_s: Spread,
+}
+
+impl OfficialCheckpoints {
+    /// Source: DLIO `statscounter.py`, `end_save_ckpt`, `end_load_ckpt`: the rates of rank 0, then
+    /// their mean, not all bytes over all time.
+    pub fn of(operations: &[CheckpointOperation]) -> OfficialCheckpoints {
+        let durations: Vec<f64> = operations.iter().map(|one| one.rank0_s).collect();
+        let rates: Vec<f64> =
+            operations.iter().map(|one| per(one.bytes as f64 / GIB, one.rank0_s)).collect();
+        OfficialCheckpoints { gib_per_s: Spread::of(&rates), duration_s: Spread::of(&durations) }
+    }
+}
+
+impl ThreadTimes {
+    /// Adds other threads.
+    pub fn add(&mut self, other: &ThreadTimes) {
+        self.content_ns += other.content_ns;
+        self.sync_ns += other.sync_ns;
+        self.metadata_ns += other.metadata_ns;
+        self.total_ns += other.total_ns;
+    }
+
+    /// As words, to be summed over ranks.
+    pub fn to_words(self) -> [u64; 4] {
+        [self.content_ns, self.sync_ns, self.metadata_ns, self.total_ns]
+    }
+
+    /// The reverse of [`ThreadTimes::to_words`].
+    pub fn from_words(words: [u64; 4]) -> ThreadTimes {
+        let [content_ns, sync_ns, metadata_ns, total_ns] = words;
+        ThreadTimes { content_ns, sync_ns, metadata_ns, total_ns }
+    }
+}
+
+impl CheckpointMetrics {
+    /// Figures of `operations` on checkpoints of `files` files and `bytes` bytes.
+    pub fn new(
+        (files, bytes): (u64, u64),
+        operations: Vec<CheckpointOperation>,
+        times: &ThreadTimes,
+        rank_ns: Summary,
+    ) -> CheckpointMetrics {
+        let official = OfficialCheckpoints::of(&operations);
+        let sum = |part: fn(&CheckpointOperation) -> f64| operations.iter().map(part).sum::<f64>();
+        let (strict_s, commit_s) = (sum(|one| one.strict_s), sum(|one| one.commit_s));
+        let gib = sum(|one| one.bytes as f64) / GIB;
+        let ThreadTimes { content_ns, sync_ns, metadata_ns, total_ns } = *times;
+        let share = |ns: u64| per(ns as f64, total_ns as f64);
+        let others = content_ns + sync_ns + metadata_ns;
+        CheckpointMetrics {
+            checkpoints: operations.len() as u64,
+            files,
+            bytes,
+            strict_gib_per_s: per(gib, strict_s),
+            committed_gib_per_s: per(gib, strict_s + commit_s),
+            official_gib_per_s_mean: official.gib_per_s.mean,
+            official_gib_per_s_stdev: official.gib_per_s.stdev,
+            official_duration_s_mean: official.duration_s.mean,
+            official_duration_s_stdev: official.duration_s.stdev,
+            commit_s,
+            sync_s: sum(|one| one.sync_s),
+            content_share: share(content_ns),
+            transfer_share: share(total_ns.saturating_sub(others)),
+            sync_share: share(sync_ns),
+            metadata_share: share(metadata_ns),
+            rank_ns,
+            operations,
+        }
+    }
+}
+
+fn per(value: f64, over: f64) -> f64 {
+    if over > 0.0 { value / over } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(strict_s: f64, rank0_s: f64) -> CheckpointOperation {
+        CheckpointOperation { bytes: 4 << 30, strict_s, rank0_s, ..Default::default() }
+    }
+
+    #[test]
+    fn the_official_rate_is_a_mean_of_rates_and_the_strict_one_is_not() {
+        let operations = vec![operation(4.0, 1.0), operation(4.0, 4.0)];
+        let times = ThreadTimes { content_ns: 10, sync_ns: 20, metadata_ns: 30, total_ns: 100 };
+        let metrics = CheckpointMetrics::new((2, 4 << 30), operations, &times, Summary::default());
+        assert_eq!(metrics.official_gib_per_s_mean, 2.5);
+        assert_eq!(metrics.official_gib_per_s_stdev, 1.5);
+        assert_eq!(metrics.official_duration_s_mean, 2.5);
+        assert_eq!(metrics.strict_gib_per_s, 1.0);
+        assert_eq!((metrics.transfer_share, metrics.sync_share), (0.4, 0.2));
+        assert_eq!(ThreadTimes::from_words(times.to_words()), times);
+    }
+
+    #[test]
+    fn a_commit_counts_in_its_own_rate_only() {
+        let slow = CheckpointOperation { commit_s: 4.0, ..operation(4.0, 1.0) };
+        let none = ThreadTimes::default();
+        let metrics = CheckpointMetrics::new((1, 1), vec![slow], &none, Summary::default());
+        assert_eq!((metrics.strict_gib_per_s, metrics.committed_gib_per_s), (1.0, 0.5));
+    }
+
+    #[test]
+    fn nothing_done_gives_zeros() {
+        let none = ThreadTimes::default();
+        let metrics = CheckpointMetrics::new((1, 1), Vec::new(), &none, Summary::default());
+        assert_eq!((metrics.strict_gib_per_s, metrics.official_gib_per_s_mean), (0.0, 0.0));
+    }
+}

@@ -1,0 +1,220 @@
+//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
+//! and later they are read back.
+
+mod folder;
+mod manifest;
+mod names;
+mod read_shards;
+mod restore;
+mod save;
+mod tally;
+mod write_shards;
+
+pub use folder::MARKER;
+use restore::Restorer;
+pub use save::{Saver, write_threads};
+
+use super::phase::Reduced;
+use super::place::Place;
+use super::run::Phases;
+use super::session::{Session, content_settings, local_path};
+use super::ticker::{Unit, with_ticker};
+use crate::config::{Config, Engine};
+use crate::data::{Content, Generator};
+use crate::metrics::{LiveCounters, Series};
+use crate::plan::{self, CheckpointPlan, ShardFile};
+use crate::report::dlio::{CheckpointLog, RankLog};
+use crate::report::progress::Progress;
+use crate::world::interrupted;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+/// Bytes of buffers that a rank uses for a checkpoint of any size, at most.
+pub const BUFFER_BYTES_MAX: u64 = 256 << 20;
+/// Ids of datasets' files and of checkpoints' never meet: one seed fills both.
+const OBJECT_DOMAIN: u64 = 0x636B_7074_0000_0000;
+/// How often a pause between two checkpoints looks whether the run was interrupted.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Where checkpoints go, and whose they are.
+pub struct Target {
+    /// URI of the root.
+    pub root: String,
+    /// The same as a path, where it is one.
+    pub path: Option<PathBuf>,
+    /// Everything that decides names, sizes and content.
+    pub settings: Value,
+    /// Its hash.
+    pub configuration: String,
+}
+
+impl Target {
+    /// Of `config` on `ranks` ranks.
+    pub fn new(config: &Config, ranks: u64) -> Target {
+        let root = match config.io.engine {
+            Engine::Null => "null://".into(),
+            _ => config.checkpoint.checkpoint_folder.clone(),
+        };
+        let mut model = json!(config.model);
+        if let Some(model) = model.as_object_mut() {
+            // A label.
+            model.remove("name");
+        }
+        let content = content_settings(config);
+        let settings = json!({
+            "ranks": ranks,
+            "framework": config.framework,
+            "model": model,
+            "checkpoint": {
+                "mode": config.checkpoint.mode,
+                "layout": config.checkpoint.layout,
+            },
+            "content": {
+                "version": plan::CONTENT_VERSION,
+                "seed": content.seed,
+                "pcg": content.pcg,
+                "compress_ratio": content.compress_ratio,
+                "dedup_ratio": content.dedup_ratio,
+            },
+        });
+        let configuration = plan::digest(&settings);
+        Target { path: local_path(&root), root, settings, configuration }
+    }
+}
+
+/// The place of a phase that writes or reads checkpoints.
+fn marker_place(target: &Target) -> Place<'_> {
+    Place { folder: target.path.as_deref(), marker: MARKER, files: None }
+}
+
+/// The bytes of a file of a checkpoint with this version.
+fn content_of<'a>(generator: &'a Generator, file: &ShardFile, version: u32) -> Content<'a> {
+    generator.object(file.object_id ^ OBJECT_DOMAIN, version, file.bytes)
+}
+
+/// As many of `wanted` I/O threads as the buffers of a rank allow; at least one.
+fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
+    let io = &session.config.io;
+    let per_thread = plan::write_buffers_bytes(io);
+    let cap = u128::from(BUFFER_BYTES_MAX.min(io.max_buffer_bytes));
+    wanted.min((cap / per_thread) as usize).max(1)
+}
+
+/// What the phases of checkpoints yield.
+pub struct Checkpointed {
+    /// Writing, on rank 0.
+    pub saved: Option<Reduced>,
+    /// Reading, on rank 0.
+    pub restored: Option<Reduced>,
+    /// Bytes over time on this rank.
+    pub series: Vec<(&'static str, Series)>,
+    /// Interrupted: not all was done.
+    pub partial: bool,
+}
+
+/// What a run without training does: writes `num_checkpoints_write` checkpoints and reads
+/// `num_checkpoints_read` back. Collective; an error is this rank's own.
+pub fn run(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    log: &mut RankLog,
+    (run_id, overwrite): (&str, bool),
+) -> Result<Checkpointed, String> {
+    let target = Target::new(session.config, session.world.size());
+    let start_unix_ns = super::compute::unix_ns();
+    let mut logs = Vec::new();
+    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let checkpoint = &session.config.checkpoint;
+    if checkpoint.num_checkpoints_write > 0 {
+        save_all(session, plan, &target, (run_id, overwrite), &mut logs, &mut done)?;
+    }
+    if checkpoint.num_checkpoints_read > 0 && !done.partial {
+        restore_all(session, plan, &target, &mut logs, &mut done)?;
+    }
+    let end_unix_ns = super::compute::unix_ns();
+    log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
+    Ok(done)
+}
+
+fn save_all(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    target: &Target,
+    run: (&str, bool),
+    logs: &mut Vec<(String, CheckpointLog)>,
+    done: &mut Checkpointed,
+) -> Result<(), String> {
+    let writes = session.config.checkpoint.num_checkpoints_write;
+    let live: Vec<LiveCounters> =
+        (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
+    let mut saver = Saver::new(session, plan, target, &live, run)?;
+    let files = plan.files_of(session.world.rank()).len() as u64 * writes;
+    let line = progress(session, "checkpoint_save", files);
+    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+        for checkpoint in 1..=writes {
+            pause(session);
+            let Some(log) = saver.save(checkpoint)? else { return Ok(true) };
+            logs.push((format!("save_ckpt{checkpoint}"), log));
+        }
+        Ok::<bool, String>(false)
+    });
+    done.partial = outcome?;
+    done.saved = saver.finish();
+    done.series.push(("checkpoint_save", series));
+    Ok(())
+}
+
+fn restore_all(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    target: &Target,
+    logs: &mut Vec<(String, CheckpointLog)>,
+    done: &mut Checkpointed,
+) -> Result<(), String> {
+    let reads = session.config.checkpoint.num_checkpoints_read;
+    let found = restore::available(session, plan, target, reads)?;
+    let threads = restore::read_threads(session);
+    let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
+    let mut restorer = Restorer::new(session, plan, target, &live)?;
+    let line = progress(session, "checkpoint_restore", restorer.files() * reads);
+    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+        for (number, whole) in found.into_iter().enumerate() {
+            pause(session);
+            let Some(log) = restorer.restore(whole)? else { return Ok(true) };
+            logs.push((format!("load_ckpt{}", number + 1), log));
+        }
+        Ok::<bool, String>(false)
+    });
+    done.partial = outcome?;
+    done.restored = restorer.finish();
+    done.series.push(("checkpoint_restore", series));
+    Ok(())
+}
+
+fn progress(session: &Session<'_>, phase: &str, files: u64) -> Option<(Progress, Unit)> {
+    let root = session.world.is_root();
+    root.then(|| (Progress::new(phase, files, session.quiet), Unit::Samples))
+}
+
+/// `checkpoint.time_between_checkpoints`: stands for the computation between two checkpoints, and
+/// is part of no time.
+fn pause(session: &Session<'_>) {
+    let end = Instant::now() + Duration::from_secs_f64(session.config.checkpoint.pause_s());
+    while !interrupted() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        std::thread::sleep(left.min(LOOK_EVERY));
+    }
+}
+
+/// Adds what was done to the phases of the run.
+pub(super) fn add_to(phases: &mut Phases, done: Checkpointed) {
+    phases.partial |= done.partial;
+    phases.reduced.extend(done.saved);
+    phases.reduced.extend(done.restored);
+    phases.series.extend(done.series);
+}

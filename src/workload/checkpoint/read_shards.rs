@@ -1,0 +1,297 @@
+//! One thread that reads files of a checkpoint. Threads claim segments, so that several of them
+//! share a long file; each keeps its queue full and drops (after checking) what arrives.
+
+use super::content_of;
+use crate::config::VerifyMode;
+use crate::data::Generator;
+use crate::metrics::{LiveCounters, Recorder};
+use crate::plan::ShardFile;
+use crate::storage::{Completion, Handle, Op, OpenMode, Storage, StoreFacts, StoreSpec};
+use crate::workload::compute::now_ns;
+use crate::workload::crew::Crew;
+use crate::world::interrupted;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that a thread claims at a time.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// A file to read, with the rank that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub file: ShardFile,
+    /// Who wrote it.
+    pub writer: u64,
+}
+
+/// What all threads of a rank share.
+pub struct ReadShards<'a> {
+    /// Files to read, in order.
+    pub sources: &'a [Source],
+    /// Folder of the checkpoint below the root.
+    pub folder: &'a str,
+    /// Makes the content to compare with.
+    pub generator: &'a Generator,
+    /// Version that the content has.
+    pub version: u32,
+    /// How much is compared.
+    pub verify: VerifyMode,
+    /// Share of requests that `sample` compares.
+    pub verify_fraction: f64,
+    /// How to reach the store.
+    pub store: StoreSpec,
+    /// Bytes of a read.
+    pub block_bytes: u64,
+    /// Next segment to be claimed.
+    pub cursor: AtomicU64,
+    /// The other threads: once one failed all stop.
+    pub crew: &'a Crew,
+}
+
+/// What a thread brings home. The times are parts of its own.
+pub struct ReadReport {
+    /// Everything it counted.
+    pub recorder: Recorder,
+    /// What its store really used.
+    pub facts: StoreFacts,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Time spent comparing content.
+    pub verify_ns: u64,
+    /// Time spent opening and closing files.
+    pub metadata_ns: u64,
+    /// From the first segment to the last.
+    pub total_ns: u64,
+}
+
+/// A stretch of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    source: usize,
+    start: u64,
+    end: u64,
+}
+
+/// Segment number `number` of all files, None after the last.
+fn segment(sources: &[Source], mut number: u64) -> Option<Segment> {
+    for (source, Source { file, .. }) in sources.iter().enumerate() {
+        let segments = file.bytes.div_ceil(SEGMENT_BYTES);
+        if number < segments {
+            let start = number * SEGMENT_BYTES;
+            return Some(Segment { source, start, end: file.bytes.min(start + SEGMENT_BYTES) });
+        }
+        number -= segments;
+    }
+    None
+}
+
+/// A file that this thread has open.
+struct Current {
+    source: usize,
+    handle: Handle,
+}
+
+struct Reader<'a> {
+    job: &'a ReadShards<'a>,
+    live: &'a LiveCounters,
+    store: Box<dyn Storage>,
+    recorder: Recorder,
+    completions: Vec<Completion>,
+    in_flight: usize,
+    current: Option<Current>,
+    bytes: u64,
+    verify_ns: u64,
+    metadata_ns: u64,
+}
+
+/// Reads segments until none is left.
+pub fn run(
+    job: &ReadShards<'_>,
+    store: Box<dyn Storage>,
+    live: &LiveCounters,
+) -> Result<ReadReport, String> {
+    let start = now_ns();
+    let completions = Vec::with_capacity(2 * store.queue_depth());
+    let mut reader = Reader {
+        job,
+        live,
+        store,
+        recorder: Recorder::new(),
+        completions,
+        in_flight: 0,
+        current: None,
+        bytes: 0,
+        verify_ns: 0,
+        metadata_ns: 0,
+    };
+    while let Some(next) = segment(job.sources, job.cursor.fetch_add(1, Ordering::Relaxed)) {
+        if job.crew.stopped() || interrupted() {
+            break;
+        }
+        reader.segment(next)?;
+    }
+    reader.close()?;
+    let total_ns = now_ns() - start;
+    let facts = reader.store.facts();
+    let Reader { recorder, bytes, verify_ns, metadata_ns, .. } = reader;
+    Ok(ReadReport { recorder, facts, bytes, verify_ns, metadata_ns, total_ns })
+}
+
+impl Reader<'_> {
+    fn segment(&mut self, segment: Segment) -> Result<(), String> {
+        let handle = self.open(segment.source)?;
+        let mut offset = segment.start;
+        while offset < segment.end {
+            let Some(buffer) = self.store.take_buffer() else {
+                self.reap()?;
+                continue;
+            };
+            let len = (segment.end - offset).min(self.job.block_bytes) as usize;
+            let op = Op::Read { offset, len, buffer };
+            self.store.submit(handle, op, offset).map_err(|error| error.to_string())?;
+            self.in_flight += 1;
+            offset += len as u64;
+        }
+        if segment.end == self.job.sources[segment.source].file.bytes {
+            self.live.on_samples(1);
+        }
+        Ok(())
+    }
+
+    /// The file of a segment; the one before is closed when it is another.
+    fn open(&mut self, source: usize) -> Result<Handle, String> {
+        if let Some(current) = &self.current
+            && current.source == source
+        {
+            return Ok(current.handle);
+        }
+        self.close()?;
+        let file = &self.job.sources[source].file;
+        let begin = now_ns();
+        let mode = OpenMode::Read { expected_bytes: file.bytes };
+        let name = format!("{}/{}", self.job.folder, file.name);
+        let opened = self.store.open(&name, mode).map_err(|error| error.to_string())?;
+        let took = now_ns() - begin;
+        self.metadata_ns += took;
+        self.recorder.on_open(took);
+        if opened.size_bytes != file.bytes {
+            let what = format!(
+                "is {} bytes long, the manifest says {}: truncated or damaged",
+                opened.size_bytes, file.bytes
+            );
+            return Err(self.damage(source, &what));
+        }
+        self.current = Some(Current { source, handle: opened.handle });
+        Ok(opened.handle)
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        while self.in_flight > 0 {
+            self.reap()?;
+        }
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let begin = now_ns();
+        self.store.close(current.handle).map_err(|error| error.to_string())?;
+        self.metadata_ns += now_ns() - begin;
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<(), String> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.store.reap(1, None, &mut completions).map_err(|error| error.to_string())?;
+        for completion in completions.drain(..) {
+            self.complete(completion)?;
+        }
+        self.completions = completions;
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion) -> Result<(), String> {
+        self.in_flight -= 1;
+        if let Some(error) = completion.error {
+            return Err(error.to_string());
+        }
+        // Everything in flight belongs to the file that is open.
+        let source = self.current.as_ref().map_or(0, |current| current.source);
+        let file = &self.job.sources[source].file;
+        let (offset, bytes) = (completion.tag, completion.bytes);
+        let wanted = (file.bytes - offset).min(self.job.block_bytes);
+        if (bytes as u64) < wanted && !ends_segment(offset, bytes as u64) {
+            let what = format!("ends at byte {}: truncated", offset + bytes as u64);
+            return Err(self.damage(source, &what));
+        }
+        self.recorder.on_read(completion.latency_ns, bytes as u64, completion.transferred as u64);
+        self.live.on_read(bytes as u64);
+        self.bytes += bytes as u64;
+        let buffer = completion.buffer.expect("a read brings its buffer back");
+        if self.is_checked(file, offset) {
+            let begin = now_ns();
+            let content = content_of(self.job.generator, file, self.job.version);
+            let found = &buffer.as_slice()[completion.data_start..][..bytes];
+            content
+                .verify(offset, found)
+                .map_err(|mismatch| self.damage(source, &mismatch.to_string()))?;
+            self.recorder.on_verified(bytes as u64);
+            self.verify_ns += now_ns() - begin;
+        }
+        self.store.give_buffer(buffer);
+        Ok(())
+    }
+
+    fn is_checked(&self, file: &ShardFile, offset: u64) -> bool {
+        match self.job.verify {
+            VerifyMode::None => false,
+            VerifyMode::Full => true,
+            VerifyMode::Sample => {
+                let place = file.object_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ offset;
+                let hash = place.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 11;
+                (hash as f64) < self.job.verify_fraction * (1u64 << 53) as f64
+            }
+        }
+    }
+
+    #[cold]
+    fn damage(&self, source: usize, what: &str) -> String {
+        let Source { file, writer } = &self.job.sources[source];
+        format!(
+            "{}/{}/{} of rank {writer}: {what}; this checkpoint is damaged, restore another one",
+            self.job.store.root.trim_end_matches('/'),
+            self.job.folder,
+            file.name
+        )
+    }
+}
+
+/// A read may be shorter than a block only where a segment ends.
+fn ends_segment(offset: u64, bytes: u64) -> bool {
+    bytes > 0 && (offset + bytes).is_multiple_of(SEGMENT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ShardKind;
+    use proptest::prelude::*;
+
+    fn source(bytes: u64) -> Source {
+        let file =
+            ShardFile { name: String::new(), bytes, kind: ShardKind::Model, object_id: bytes };
+        Source { file, writer: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn segments_cover_every_byte_once(
+            sizes in prop::collection::vec(0u64..5 * SEGMENT_BYTES, 0..6)
+        ) {
+            let sources: Vec<_> = sizes.iter().map(|bytes| source(*bytes)).collect();
+            let mut seen = vec![0; sizes.len()];
+            for next in (0..).map_while(|number| segment(&sources, number)) {
+                prop_assert_eq!(next.start, seen[next.source]);
+                prop_assert!(next.end > next.start && next.end - next.start <= SEGMENT_BYTES);
+                seen[next.source] = next.end;
+            }
+            prop_assert_eq!(seen, sizes);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Reads checkpoints back: every rank its files, compared with what was written where asked.
+
+use super::folder::{Folder, Purpose, Whole};
+use super::read_shards::{self, ReadReport, ReadShards, Source};
+use super::tally::{Interval, Share, Tally, look_at, measure};
+use super::{Target, fitting_threads, marker_place};
+use crate::config::{CheckpointOrder, Restore};
+use crate::metrics::LiveCounters;
+use crate::plan::{CheckpointPlan, ShardKind};
+use crate::report::checkpoint::ThreadTimes;
+use crate::report::dlio::CheckpointLog;
+use crate::storage::connect;
+use crate::workload::crew::{Crew, with_crew};
+use crate::workload::partials;
+use crate::workload::phase::{Direction, PhaseClock, Reduced};
+use crate::workload::session::Session;
+use crate::world::interrupted;
+use std::sync::atomic::AtomicU64;
+
+/// Reads the checkpoints of a run, one after the other.
+pub struct Restorer<'a> {
+    session: &'a Session<'a>,
+    plan: &'a CheckpointPlan,
+    target: &'a Target,
+    sources: Vec<Source>,
+    clock: PhaseClock<'a>,
+    tally: Tally,
+    live: &'a [LiveCounters],
+}
+
+/// I/O threads of this rank for reading; several may share a file.
+pub fn read_threads(session: &Session<'_>) -> usize {
+    let checkpoint = &session.config.checkpoint;
+    match checkpoint.order {
+        CheckpointOrder::Reference => 1,
+        CheckpointOrder::Parallel => {
+            fitting_threads(session, checkpoint.files_in_flight.max(1) as usize)
+        }
+    }
+}
+
+/// The first `wanted` whole checkpoints at `target`, oldest first, as rank 0 finds them. On the
+/// null store, which keeps nothing, all that are wanted. Collective; an error is this rank's own.
+pub fn available(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    target: &Target,
+    wanted: u64,
+) -> Result<Vec<Whole>, String> {
+    let mut bytes = Vec::new();
+    if session.world.is_root() {
+        for found in look(session, plan, target, wanted)? {
+            bytes.extend(found.checkpoint.to_le_bytes());
+            bytes.extend(u64::from(found.version).to_le_bytes());
+        }
+    }
+    let bytes = session.world.broadcast(bytes);
+    let word = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes were sent"));
+    let pair =
+        |pair: &[u8]| Whole { checkpoint: word(&pair[..8]), version: word(&pair[8..]) as u32 };
+    Ok(bytes.chunks_exact(16).map(pair).collect())
+}
+
+/// What rank 0 finds.
+fn look(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    target: &Target,
+    wanted: u64,
+) -> Result<Vec<Whole>, String> {
+    if target.path.is_none() {
+        return Ok((1..=wanted).map(|checkpoint| Whole { checkpoint, version: 1 }).collect());
+    }
+    let token = partials::token(session.run_seed);
+    let purpose = Purpose {
+        settings: &target.settings,
+        configuration: &target.configuration,
+        token: &token,
+        run_id: "",
+        overwrite: false,
+        durable: false,
+    };
+    let mut folder = Folder::look(&target.root, &purpose)?;
+    folder.notes.iter().for_each(|note| session.note(note));
+    let mut whole = folder.whole()?;
+    if (whole.len() as u64) < wanted {
+        return Err(format!(
+            "{}: holds {} whole checkpoint(s), and checkpoint.num_checkpoints_read is {wanted}; \
+             lower it or write more",
+            target.root,
+            whole.len()
+        ));
+    }
+    whole.truncate(wanted as usize);
+    for found in &whole {
+        let name = plan.name_of(found.checkpoint);
+        let manifest = folder.manifest(&name)?;
+        let planned = (plan.total_files(), plan.total_bytes(), plan.grid().ranks);
+        let agrees = manifest.is_some_and(|manifest| {
+            let written = (manifest.files, manifest.bytes, manifest.ranks);
+            written == planned && manifest.configuration == target.configuration
+        });
+        if !agrees {
+            return Err(format!(
+                "{}/{name}: its manifest is not that of this configuration; remove this checkpoint",
+                target.root
+            ));
+        }
+    }
+    Ok(whole)
+}
+
+/// The files that this rank reads.
+fn sources(session: &Session<'_>, plan: &CheckpointPlan) -> Result<Vec<Source>, String> {
+    let checkpoint = &session.config.checkpoint;
+    let writer = session.world.rank();
+    if checkpoint.restore != Restore::Same {
+        return Err(format!(
+            "checkpoint.restore: {:?} is not available in this version; set it to same",
+            checkpoint.restore
+        ));
+    }
+    let files = plan.files_of(writer).into_iter();
+    let wanted = files.filter(|file| !checkpoint.weights_only || file.kind == ShardKind::Model);
+    let mut sources: Vec<_> = wanted.map(|file| Source { file, writer }).collect();
+    if checkpoint.order == CheckpointOrder::Parallel {
+        sources.sort_by_key(|source| std::cmp::Reverse(source.file.bytes));
+    }
+    Ok(sources)
+}
+
+impl<'a> Restorer<'a> {
+    /// `live` has a counter for each thread of [`read_threads`]. Collective.
+    pub fn new(
+        session: &'a Session<'a>,
+        plan: &'a CheckpointPlan,
+        target: &'a Target,
+        live: &'a [LiveCounters],
+    ) -> Result<Restorer<'a>, String> {
+        let sources = sources(session, plan)?;
+        let clock = PhaseClock::over(session, Direction::Read, marker_place(target));
+        let verify = format!("{:?}", session.config.verify.mode).to_lowercase();
+        let tally = Tally::new("checkpoint_restore", verify);
+        Ok(Restorer { session, plan, target, sources, clock, tally, live })
+    }
+
+    /// Files that this rank reads of each checkpoint.
+    pub fn files(&self) -> u64 {
+        self.sources.len() as u64
+    }
+
+    /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
+    pub fn restore(&mut self, found: Whole) -> Result<Option<CheckpointLog>, String> {
+        let session = self.session;
+        let name = self.plan.name_of(found.checkpoint);
+        let before = look_at(session, self.paths(&name));
+        self.clock.saw_before(before);
+        let (interval, reports) = self.read(&name, found.version)?;
+        let share = self.share_of(reports);
+        let log = self.tally.add(session, found.checkpoint, &interval, share, before.mean());
+        let mut stopped = [u64::from(interrupted())];
+        session.world.max(&mut stopped);
+        if stopped[0] > 0 {
+            self.tally.operations.pop();
+            return Ok(None);
+        }
+        let after = look_at(session, self.paths(&name));
+        self.clock.saw_after(after);
+        Ok(Some(log))
+    }
+
+    /// Paths of this rank's files; none without a file system behind them.
+    fn paths(&self, name: &str) -> impl Iterator<Item = std::path::PathBuf> {
+        let folder = self.target.path.as_ref().map(|path| path.join(name));
+        let files = folder
+            .map(|folder| self.sources.iter().map(move |source| folder.join(&source.file.name)));
+        files.into_iter().flatten()
+    }
+
+    /// Every rank reads its files. Collective.
+    fn read(&mut self, name: &str, version: u32) -> Result<(Interval, Vec<ReadReport>), String> {
+        let session = self.session;
+        let crew = Crew::new(self.live.len());
+        let job = ReadShards {
+            sources: &self.sources,
+            folder: name,
+            generator: &session.generator,
+            version,
+            verify: session.config.verify.mode,
+            verify_fraction: session.config.verify.sample_fraction,
+            store: session.read_store_at(&self.target.root),
+            block_bytes: session.config.io.block_size,
+            cursor: AtomicU64::new(0),
+            crew: &crew,
+        };
+        let (live, clock) = (self.live, &mut self.clock);
+        let open = || connect(&job.store).map_err(|error| error.to_string());
+        let work = |store, index: usize| read_shards::run(&job, store, &live[index]);
+        let fail = |message: &str| {
+            session.world.fail(&format!("restore: {message}"));
+        };
+        with_crew(&crew, "restore", open, work, &fail, |go| measure(session, clock, go))
+    }
+
+    fn share_of(&self, reports: Vec<ReadReport>) -> Share {
+        let mut share = Share { files: self.files(), ..Share::default() };
+        for report in reports {
+            share.recorder.add(&report.recorder);
+            share.times.add(&ThreadTimes {
+                content_ns: report.verify_ns,
+                sync_ns: 0,
+                metadata_ns: report.metadata_ns,
+                total_ns: report.total_ns,
+            });
+            share.bytes += report.bytes;
+            share.facts.push(report.facts);
+        }
+        share
+    }
+
+    /// The phase. Collective; on rank 0 it has a value.
+    pub fn finish(self) -> Option<Reduced> {
+        let mut sums = [
+            self.sources.len() as u64,
+            self.sources.iter().map(|source| source.file.bytes).sum::<u64>(),
+        ];
+        self.session.world.sum(&mut sums);
+        self.tally.reduce(self.session, self.clock, (sums[0], sums[1]))
+    }
+}

@@ -1,0 +1,245 @@
+//! Writes checkpoints: every rank its files, then rank 0 the commit.
+
+use super::folder::{Folder, Purpose};
+use super::manifest::Manifest;
+use super::names::{State, on_the_way};
+use super::tally::{Interval, Share, Tally, measure};
+use super::write_shards::{self, WriteReport, WriteShards};
+use super::{Target, marker_place};
+use crate::config::{CheckpointOrder, Durability};
+use crate::metrics::{LiveCounters, Recorder};
+use crate::plan::{CheckpointPlan, ShardFile};
+use crate::report::checkpoint::ThreadTimes;
+use crate::report::dlio::CheckpointLog;
+use crate::storage::SyncKind;
+use crate::workload::compute::now_ns;
+use crate::workload::crew::{Crew, with_crew};
+use crate::workload::partials;
+use crate::workload::phase::{Direction, PhaseClock, Reduced};
+use crate::workload::session::Session;
+use crate::workload::small::connect_small;
+use crate::world::interrupted;
+use std::sync::atomic::AtomicUsize;
+
+/// Writes the checkpoints of a run, one after the other.
+pub struct Saver<'a> {
+    session: &'a Session<'a>,
+    plan: &'a CheckpointPlan,
+    target: &'a Target,
+    /// On rank 0.
+    folder: Option<Folder>,
+    files: Vec<ShardFile>,
+    next_version: u32,
+    run_id: String,
+    clock: PhaseClock<'a>,
+    tally: Tally,
+    live: &'a [LiveCounters],
+}
+
+/// I/O threads of this rank for writing: one for each file in flight.
+pub fn write_threads(session: &Session<'_>, plan: &CheckpointPlan) -> usize {
+    let checkpoint = &session.config.checkpoint;
+    if checkpoint.order == CheckpointOrder::Reference {
+        return 1;
+    }
+    let files = plan.files_of(session.world.rank()).len();
+    super::fitting_threads(session, checkpoint.files_in_flight as usize).min(files.max(1))
+}
+
+/// What `checkpoint.durability` asks of a file.
+fn sync_of(durability: Durability) -> Option<SyncKind> {
+    match durability {
+        Durability::None => None,
+        Durability::Fdatasync => Some(SyncKind::Data),
+        Durability::Fsync => Some(SyncKind::Full),
+        Durability::Dsync => Some(SyncKind::EachWrite),
+    }
+}
+
+impl<'a> Saver<'a> {
+    /// Claims the folder. Collective; an error is this rank's own. `live` has a counter for each
+    /// thread of [`write_threads`].
+    pub fn new(
+        session: &'a Session<'a>,
+        plan: &'a CheckpointPlan,
+        target: &'a Target,
+        live: &'a [LiveCounters],
+        (run_id, overwrite): (&str, bool),
+    ) -> Result<Saver<'a>, String> {
+        let mut folder = None;
+        let mut version = 1u32;
+        if session.world.is_root() {
+            let durable = session.config.checkpoint.durability != Durability::None;
+            let token = partials::token(session.run_seed);
+            let purpose = Purpose {
+                settings: &target.settings,
+                configuration: &target.configuration,
+                token: &token,
+                run_id,
+                overwrite,
+                durable,
+            };
+            let mut claimed = Folder::claim(&target.root, &purpose)?;
+            let whole = claimed.whole()?;
+            if let Some(newest) = whole.iter().map(|found| found.version).max() {
+                version = newest + 1;
+                let text = format!("note: {} holds {} checkpoint(s)", target.root, whole.len());
+                claimed.notes.push(text);
+            }
+            claimed.notes.drain(..).for_each(|note| session.note(&note));
+            folder = Some(claimed);
+        }
+        let told = session.world.broadcast(version.to_le_bytes().to_vec());
+        let next_version = u32::from_le_bytes(told.try_into().expect("four bytes were sent"));
+        let mut files = plan.files_of(session.world.rank());
+        if session.config.checkpoint.order == CheckpointOrder::Parallel {
+            // The longest file is begun first, so that it does not end last and alone.
+            files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
+        }
+        let clock = PhaseClock::over(session, Direction::Write, marker_place(target));
+        let tally = Tally::new("checkpoint_save", "none".into());
+        let run_id = run_id.to_string();
+        Ok(Saver { session, plan, target, folder, files, next_version, run_id, clock, tally, live })
+    }
+
+    /// Writes checkpoint number `checkpoint`; None: interrupted, and nothing is left of it.
+    /// Collective; an error is this rank's own.
+    pub fn save(&mut self, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
+        let (session, version) = (self.session, self.next_version);
+        let name = self.plan.name_of(checkpoint);
+        let mut commit_ns = 0;
+        if let Some(folder) = &mut self.folder {
+            let start = now_ns();
+            folder.begin(&name)?;
+            commit_ns = now_ns() - start;
+        }
+        let (interval, reports) = self.write(&name, version)?;
+        let share = share_of(reports);
+        let mut done = [share.files, share.bytes, u64::from(interrupted())];
+        session.world.sum(&mut done);
+        let log = self.tally.add(session, checkpoint, &interval, share, None);
+        if done[2] > 0 {
+            self.tally.operations.pop();
+            if let Some(folder) = &mut self.folder {
+                folder.abandon(&name)?;
+            }
+            return Ok(None);
+        }
+        let planned = [self.plan.total_files(), self.plan.total_bytes()];
+        if done[..2] != planned {
+            return Err(format!(
+                "checkpoint {name}: {} files and {} bytes were written, planned are {} and {}; \
+                 please report",
+                done[0], done[1], planned[0], planned[1]
+            ));
+        }
+        let start = now_ns();
+        self.sync_folders(&name)?;
+        let replaced = self.commit(checkpoint, version)?;
+        session.world.barrier();
+        commit_ns += now_ns() - start;
+        self.tally.committed(session, commit_ns);
+        self.next_version += 1;
+        // What goes is no part of the checkpoint's time.
+        if let (Some(folder), Some(replaced)) = (&mut self.folder, replaced) {
+            folder.remove_contents(&replaced)?;
+        }
+        self.prune()?;
+        Ok(Some(log))
+    }
+
+    /// Every rank writes its files. Collective.
+    fn write(&mut self, name: &str, version: u32) -> Result<(Interval, Vec<WriteReport>), String> {
+        let session = self.session;
+        let crew = Crew::new(self.live.len());
+        let token = partials::token(session.run_seed);
+        let folder = on_the_way(name, &token, State::Partial);
+        let job = WriteShards {
+            files: &self.files,
+            folder: &folder,
+            generator: &session.generator,
+            version,
+            store: session.write_store_at(&self.target.root),
+            block_bytes: session.config.io.block_size,
+            sync: sync_of(session.config.checkpoint.durability),
+            cursor: AtomicUsize::new(0),
+            crew: &crew,
+        };
+        let (live, claim, clock) = (self.live, &self.folder, &mut self.clock);
+        let open = || write_shards::open(&job);
+        let work = |store, index: usize| write_shards::run(&job, store, &live[index]);
+        let fail = |message: &str| {
+            if let Some(folder) = claim {
+                folder.release();
+            }
+            session.world.fail(&format!("checkpoint {name}: {message}"));
+        };
+        with_crew(&crew, "save", open, work, &fail, |go| measure(session, clock, go))
+    }
+
+    /// With `fsync` one rank of each host syncs the folder in which its host made files; rank 0
+    /// does so in the commit. Collective.
+    fn sync_folders(&self, name: &str) -> Result<(), String> {
+        let (session, world) = (self.session, self.session.world);
+        let full = session.config.checkpoint.durability == Durability::Fsync;
+        if !full || world.hosts() == 1 {
+            return Ok(());
+        }
+        if world.rank_on_host() == 0 && !world.is_root() {
+            let token = partials::token(session.run_seed);
+            let mut store = connect_small(&self.target.root)?;
+            let synced = store.sync_folder(&on_the_way(name, &token, State::Partial));
+            synced.map_err(|error| error.to_string())?;
+        }
+        world.barrier();
+        Ok(())
+    }
+
+    /// Rank 0 commits what all have written; the folder that had the name before is returned.
+    fn commit(&mut self, checkpoint: u64, version: u32) -> Result<Option<String>, String> {
+        let Some(folder) = &mut self.folder else { return Ok(None) };
+        let numbers = (checkpoint, version);
+        let configuration = &self.target.configuration;
+        let manifest = Manifest::new(self.plan, numbers, configuration, &self.run_id);
+        folder.commit(self.plan, &manifest)
+    }
+
+    /// Removes the oldest checkpoints beyond `checkpoint.keep_last`.
+    fn prune(&mut self) -> Result<(), String> {
+        let keep = self.session.config.checkpoint.keep_last as usize;
+        let Some(folder) = self.folder.as_mut().filter(|_| keep > 0) else { return Ok(()) };
+        let mut whole = folder.whole()?;
+        whole.sort_by_key(|found| std::cmp::Reverse(found.version));
+        for old in whole.iter().skip(keep) {
+            folder.remove(&self.plan.name_of(old.checkpoint))?;
+        }
+        Ok(())
+    }
+
+    /// The phase. Collective; on rank 0 it has a value.
+    pub fn finish(self) -> Option<Reduced> {
+        if let Some(folder) = &self.folder {
+            folder.release();
+        }
+        let size = (self.plan.total_files(), self.plan.total_bytes());
+        self.tally.reduce(self.session, self.clock, size)
+    }
+}
+
+fn share_of(reports: Vec<WriteReport>) -> Share {
+    let mut share = Share { recorder: Recorder::new(), ..Share::default() };
+    for report in reports {
+        share.recorder.add(&report.recorder);
+        share.times.add(&ThreadTimes {
+            content_ns: report.fill_ns,
+            sync_ns: report.sync_ns,
+            metadata_ns: report.metadata_ns,
+            total_ns: report.total_ns,
+        });
+        share.sync_ns = share.sync_ns.max(report.sync_ns);
+        share.files += report.files;
+        share.bytes += report.bytes;
+        share.facts.push(report.facts);
+    }
+    share
+}
