@@ -81,7 +81,8 @@ pub(super) fn check(
     if on && profiler == Profiler::None {
         let keys = [("workflow.profiling", true), ("profiling.iostat_devices", named)];
         let said = keys.into_iter().filter(|(_, said)| *said);
-        notes.extend(said.map(|(path, _)| format!("{path}: no effect: profiling.profiler is none")));
+        notes
+            .extend(said.map(|(path, _)| format!("{path}: no effect: profiling.profiler is none")));
     }
     Ok(())
 }
