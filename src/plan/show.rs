@@ -103,6 +103,10 @@ fn training(plan: &Plan) -> Value {
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
     });
+    if plan.accelerators_per_rank() > 1 {
+        section["accelerators_per_rank"] = json!(plan.accelerators_per_rank());
+        section["accelerators"] = json!(plan.accelerators());
+    }
     if let Some(files) = part(plan) {
         section["files"] = json!(files);
     }
@@ -264,13 +268,19 @@ fn files_line(files: &FileSet) -> String {
 fn training_rows(plan: &Plan, table: &mut Table) {
     let config = &plan.config;
     table.row("training", "epochs", grouped(config.train.epochs));
+    let each = plan.accelerators_per_rank();
+    if each > 1 {
+        let all = grouped(plan.accelerators());
+        table.row("", "accelerators", format!("{all}, {} for each rank", grouped(each)));
+    }
+    let who = if each > 1 { "accelerator" } else { "rank" };
     if let Some(files) = part(plan) {
         let of = grouped(plan.generated.files());
         table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
     }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
-    table.row("", "steps", format!("{steps} for each epoch and rank"));
+    table.row("", "steps", format!("{steps} for each epoch and {who}"));
     let read = plan.samples_per_epoch();
     let left = plan.train.samples() - read;
     table.row(
