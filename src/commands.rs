@@ -151,6 +151,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> Ex
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
         check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
+        workload::devices::check(&loaded.config)?;
         let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
         Ok((loaded, plan, checkpoint.filter(|_| !datagen_only)))

@@ -299,6 +299,9 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
         required_au: 0.9,
         train: Some(&figures),
         eval: Some(&figures),
+        save: None,
+        load: None,
+        checkpoint_bytes: None,
     };
     write_summary(dir.path(), &facts).unwrap();
     let ours = |name: &str| read(&dir.path().join(name));

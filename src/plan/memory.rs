@@ -19,11 +19,22 @@ const BYTES_PER_SAMPLE: u64 = 64;
 /// next one is being made.
 pub const WRITE_BUFFERS_EXTRA: u64 = 2;
 
+/// One buffer: a block and its slack, bytes.
+fn buffer_bytes(io: &Io) -> u128 {
+    (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
+        .next_multiple_of(u128::from(PAGE_BYTES))
+}
+
+/// So many buffers of one thread, in whole pages, bytes.
+fn thread_bytes(io: &Io, buffers: u128) -> u128 {
+    let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
+    let bytes = buffers.saturating_mul(buffer_bytes(io));
+    bytes.checked_next_multiple_of(pages).unwrap_or(u128::MAX)
+}
+
 /// Buffers of one writing thread, bytes.
 pub fn write_buffers_bytes(io: &Io) -> u128 {
-    let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-        .next_multiple_of(u128::from(PAGE_BYTES));
-    (u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA)).saturating_mul(buffer)
+    thread_bytes(io, u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA))
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -71,12 +82,9 @@ impl Memory {
                 return Err(PlanError(format!("{key} is 0; give at least 1")));
             }
         }
-        let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-            .next_multiple_of(u128::from(PAGE_BYTES));
+        let buffer = buffer_bytes(io);
         let sets = if config.workflow.evaluation { 2 } else { 1 };
-        let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
-        let thread = u128::from(io.queue_depth).saturating_mul(buffer);
-        let thread = thread.checked_next_multiple_of(pages).unwrap_or(u128::MAX);
+        let thread = thread_bytes(io, u128::from(io.queue_depth));
         let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
         let batch = u128::from(reader.batch_size.max(reader.batch_size_eval))
             * u128::from(config.train.accelerators_per_rank);

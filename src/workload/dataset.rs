@@ -188,7 +188,6 @@ pub fn standing(
 ) -> Result<Standing, String> {
     let wanted = Marker::new(config, plan, Progress::Complete);
     let Some(marker) = Marker::read(store, root)? else {
-        check_names(store, root, config, plan)?;
         return Ok(Standing::Foreign);
     };
     if marker.dataset_hash != wanted.dataset_hash {
@@ -205,37 +204,5 @@ pub fn standing(
              datagen again to finish it"
         ));
     }
-    check_names(store, root, config, plan)?;
     Ok(Standing::Own)
-}
-
-/// Looks for the first, the last and every Nth file, as the reference does instead of a listing.
-fn check_names(
-    store: &mut dyn Storage,
-    root: &str,
-    config: &Config,
-    plan: &Plan,
-) -> Result<(), String> {
-    let interval = config.dataset.listing_validation_interval;
-    if config.dataset.skip_listing && interval == 0 {
-        return Ok(());
-    }
-    let mut name = String::new();
-    for files in std::iter::once(&plan.train).chain(plan.valid.as_ref()) {
-        let count = files.files();
-        let step = if interval == 0 { count.max(1) } else { interval };
-        for index in (0..count).step_by(step as usize).chain(count.checked_sub(1)) {
-            files.name(index, &mut name);
-            if store.stat(&name).map_err(|error| error.to_string())?.is_none() {
-                return Err(format!(
-                    "{}/{name}: not found; run rankio datagen first, or check \
-                     dataset.num_files_train ({}), \
-                     num_subfolders and file_prefix",
-                    root.trim_end_matches('/'),
-                    plan.train.files(),
-                ));
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,16 +1,18 @@
 //! From the phases of a run to `result.json` and everything around it. Rank 0 writes; the others
 //! learn the verdict.
 
+use super::devices;
 use super::phase::{RankRow, Reduced};
 use super::run::{Finished, Phases, Request};
 use super::session::Session;
-use crate::config::Loaded;
+use crate::config::{Loaded, ReadType};
 use crate::host::HostFacts;
 use crate::metrics::{Histogram, Series};
 use crate::report::checkpoint::OfficialCheckpoints;
-use crate::report::csv::{self, PhaseSeries, RankFigures};
+use crate::report::csv::{self, DeviceSeries, PhaseSeries, RankFigures};
 use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
+use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
 use crate::report::repeat::RunRecord;
@@ -28,7 +30,6 @@ pub(super) struct Collected<'a> {
     pub loaded: &'a Loaded,
     pub request: &'a Request,
     pub started_unix_ns: u64,
-    pub hosts: &'a [HostFacts],
 }
 
 /// Official figures for `mlperf/summary.json`.
@@ -42,6 +43,7 @@ struct Official {
 pub(super) fn write_results(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     mut phases: Phases,
 ) -> Result<Finished, String> {
     let trained = phases.trained.take();
@@ -58,9 +60,11 @@ pub(super) fn write_results(
     }
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
+    let devices = devices::collect(session);
     let mut outcome = Ok((Status::Valid, None));
     if session.world.is_root() {
-        outcome = write_on_root(session, collected, &phases, &series, &official);
+        let series = Curves { ranks: &series, devices: &devices };
+        outcome = write_on_root(session, collected, hosts, &phases, series, &official);
     }
     let (status, record) = match outcome {
         Ok(found) => found,
@@ -89,33 +93,44 @@ fn sum_series(session: &Session<'_>, mut series: Series) -> Series {
     series
 }
 
+/// What happened over time.
+struct Curves<'a> {
+    ranks: &'a [(&'static str, Series)],
+    devices: &'a [DeviceSeries],
+}
+
 fn write_on_root(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     phases: &Phases,
-    series: &[(&'static str, Series)],
+    curves: Curves<'_>,
     official: &Official,
 ) -> Result<(Status, Option<RunRecord>), String> {
     let ended_unix_ns = super::compute::unix_ns();
-    let result = result_of(session, collected, phases, ended_unix_ns);
+    let result = result_of(session, collected, hosts, phases, ended_unix_ns);
     let window_ns = |name: &str| {
         let phase = result.phases.iter().find(|phase| phase.name == name);
         phase.map_or(0, |phase| (phase.window_s * 1e9) as u64)
     };
-    let series: Vec<PhaseSeries<'_>> = series
+    let series: Vec<PhaseSeries<'_>> = curves
+        .ranks
         .iter()
         .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
         .collect();
     let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
-    let mlperf = run_facts(session, collected, official, &result.phases, ended_unix_ns);
+    let mlperf = run_facts(session, collected, hosts, official, &result.phases, ended_unix_ns);
     let attachments = Attachments {
         effective_yaml: &collected.loaded.effective_yaml,
         start_unix_ns: collected.started_unix_ns,
         rank_rows: &mut phases.reduced.iter().flat_map(|phase| &phase.rows).map(csv_row),
         series: &series,
+        devices: curves.devices,
         histograms: &histograms,
         mlperf,
     };
+    let verdict = serde_json::to_string(&result.verdict).unwrap_or_default();
+    session.log_line(&format!("verdict: {verdict}"));
     // First of all: what was measured must not be lost to a full results folder.
     let brief = collected.request.brief;
     let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
@@ -132,6 +147,7 @@ fn write_on_root(
 fn result_of(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     phases: &Phases,
     ended_unix_ns: u64,
 ) -> RunResult {
@@ -147,6 +163,7 @@ fn result_of(
             calibration: phases.calibration.as_ref(),
             ranks: world.size(),
             partial: phases.partial,
+            foreign: phases.foreign.then(|| foreign_samples(session)),
         }),
     };
     RunResult {
@@ -171,10 +188,26 @@ fn result_of(
         },
         config: serde_json::to_value(&collected.loaded.config).unwrap_or_default(),
         config_notes: collected.loaded.notes.clone(),
-        environment: collected.hosts.to_vec(),
+        environment: hosts.to_vec(),
         calibration: calibration(phases),
         phases: all,
         verdict,
+    }
+}
+
+/// What samples of a dataset that rankio did not make should be like.
+fn foreign_samples(session: &Session<'_>) -> ForeignSamples {
+    use crate::config::FormatKind::{IndexedBinary, MmapIndexedBinary, Tfrecord};
+    let dataset = &session.config.dataset;
+    let samples_per_file = dataset.num_samples_per_file;
+    let apart = matches!(dataset.format, Tfrecord | IndexedBinary | MmapIndexedBinary);
+    ForeignSamples {
+        nominal_bytes: crate::plan::nominal_sample_bytes(dataset),
+        planned_bytes: session.plan.real_sample_bytes(),
+        stdev_bytes: dataset.record_length_bytes_stdev,
+        samples_per_file,
+        read_apart: samples_per_file == 1
+            || (apart && session.config.reader.read_type == ReadType::OnDemand),
     }
 }
 
@@ -240,7 +273,8 @@ fn csv_row(row: &RankRow) -> csv::RankRow {
 
 fn run_facts<'a>(
     session: &Session<'_>,
-    collected: &Collected<'a>,
+    collected: &Collected<'_>,
+    hosts: &'a [HostFacts],
     official: &'a Official,
     phases: &[Phase],
     end_unix_ns: u64,
@@ -255,7 +289,7 @@ fn run_facts<'a>(
     Some(RunFacts {
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
-        hosts: collected.hosts,
+        hosts,
         accelerators: session.plan.accelerators(),
         accelerators_per_rank: session.plan.accelerators_per_rank(),
         files_train: config.dataset.num_files_train,

@@ -1,13 +1,14 @@
 //! One run from the agreed plan to the written results.
 
 use super::dataset::{self, Standing};
+use super::devices::DeviceRecorder;
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
 use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small;
 use super::train_phase::{self, Trained};
-use super::{calibrate, checkpoint, datagen, readback};
+use super::{calibrate, checkpoint, datagen, listing, readback};
 use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
@@ -16,6 +17,7 @@ use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
+use crate::report::run_log::RunLog;
 use crate::world::World;
 use std::path::{Path, PathBuf};
 
@@ -79,10 +81,32 @@ pub fn execute(
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;
     claimed.make_log_folder()?;
     let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
-    let session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
-    let hosts = gather_hosts(&session);
-    session.note(&format!("run {run_id}: {}", headline(&session)));
-    if let Some(note) = affinity_note(&session) {
+    let mut session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
+    session.log = run_log(world, loaded, &folder)?;
+    session.devices = DeviceRecorder::of(&session)?;
+    let collected =
+        Collected { run_id: &run_id, folder: &folder, loaded, request, started_unix_ns };
+    let outcome = phases(&session, &collected);
+    if let Err(message) = &outcome {
+        session.log_line(&format!("error: {message}"));
+    }
+    outcome
+}
+
+/// The file that messages are copied to, on rank 0.
+fn run_log(world: &World, loaded: &Loaded, folder: &Path) -> Result<Option<RunLog>, String> {
+    match &loaded.config.output.log_file {
+        Some(name) if world.is_root() => RunLog::create(&folder.join(name)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// What the workflow asks for, one after the other.
+fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, String> {
+    let Collected { run_id, folder, loaded, request, .. } = *collected;
+    let hosts = gather_hosts(session);
+    session.note(&format!("run {run_id}: {}", headline(session)));
+    if let Some(note) = affinity_note(session) {
         session.note(&note);
     }
     for note in &loaded.notes {
@@ -90,33 +114,25 @@ pub fn execute(
     }
     let mut phases = Phases::default();
     if loaded.config.workflow.generate_data || request.datagen_only {
-        generate(&session, request, &run_id, &mut phases)?;
+        generate(session, request, run_id, &mut phases)?;
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        train(&session, &folder, &mut phases)?;
+        train(session, folder, &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
     if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
-        let mut log = rank_log(&session, &folder)?;
-        let claim = (run_id.as_str(), request.overwrite);
-        let done = checkpoint::run(&session, plan, &mut log, claim)?;
+        let mut log = rank_log(session, folder)?;
+        let claim = (run_id, request.overwrite);
+        let done = checkpoint::run(session, plan, &mut log, claim)?;
         checkpoint::add_to(&mut phases, done);
         log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
     }
-    let collected = Collected {
-        run_id: &run_id,
-        folder: &folder,
-        loaded,
-        request,
-        started_unix_ns,
-        hosts: &hosts,
-    };
     let foreign = phases.foreign;
-    let finished = write_results(&session, &collected, phases)?;
+    let finished = write_results(session, collected, &hosts, phases)?;
     let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
     if !keep {
-        remove_dataset(&session, foreign)?;
+        remove_dataset(session, foreign)?;
     }
     Ok(finished)
 }
@@ -245,6 +261,11 @@ fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<()
             "note: the dataset was not made by rankio: sizes are looked up, \
         content cannot be checked",
         );
+    }
+    if !session.is_null()
+        && let Some(note) = unanimous(session.world, listing::check(session))
+    {
+        session.note(&note);
     }
     phases.calibration = Some(calibrate::run(session)?);
     // Not before it is known that there is something to train on.

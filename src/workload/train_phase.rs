@@ -2,6 +2,7 @@
 
 use super::compute::{Draws, Pacer, unix_ns};
 use super::dataset::Standing;
+use super::devices;
 use super::foreign_files::first_row_group;
 use super::loop_metrics;
 use super::page_cache::{CacheBefore, before_block};
@@ -226,8 +227,10 @@ pub fn run(
         pacer: Pacer::new(),
         log,
     };
-    let (outcome, series) = with_ticker(&live, &steps_done, progress(session), || {
-        with_readers(&job, &control, &live, || epochs.all(&job, &control, &live))
+    let (outcome, series) = devices::recording(session, "training", || {
+        with_ticker(&live, &steps_done, progress(session), || {
+            with_readers(&job, &control, &live, || epochs.all(&job, &control, &live))
+        })
     });
     let (partial, reports) = outcome?;
     let Epochs { mut train, eval, .. } = epochs;
