@@ -5,7 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, CheckpointLayout, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request, Search};
@@ -230,6 +230,11 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     check_root("--data-dir", &config.dataset.data_folder)?;
     if config.workflow.checkpoint {
         check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+        if config.checkpoint.layout == CheckpointLayout::Safetensors {
+            return Err("checkpoint.layout: safetensors can be planned in this version, not \
+                        written; set it to raw"
+                .into());
+        }
     }
     let workflow = &config.workflow;
     if !workflow.train && !workflow.generate_data && !workflow.checkpoint {

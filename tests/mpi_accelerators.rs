@@ -58,8 +58,8 @@ fn evaluations_and_drawn_times_count_every_accelerator() {
     assert_eq!((&training["steps"], &training["samples"]), (&40.into(), &480.into()));
     let evaluation = lab.phase("null", "evaluation")["metrics"].clone();
     assert_eq!((&evaluation["steps"], &evaluation["samples"]), (&4.into(), &24.into()));
-    // What is counted is the mean draw and the error of the sleep, however busy the machine is: of 1
-    // to 9 ms that is 5, and the longest of a rank's three draws lasts 2 ms more, which an
+    // What is counted is the mean draw and the error of the sleep, however busy the machine is: of
+    // 1 to 9 ms that is 5, and the longest of a rank's three draws lasts 2 ms more, which an
     // accelerator spends in the barrier.
     let mean = |name: &str| training[name]["mean"].as_f64().unwrap();
     let drawn = mean("compute_ns") - mean("compute_error_ns");

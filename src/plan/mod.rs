@@ -23,8 +23,8 @@ mod testing;
 mod tests;
 
 pub use checkpoint::{
-    CheckpointPlan, Grid, HostBytes, LayerKind, ModelFigures, Place, Placement, RankClass,
-    ShardFile, ShardKind,
+    CheckpointPlan, Grid, HostBytes, LayerKind, LayerTensor, ModelFigures, Place, Placement,
+    RankClass, RestoreMap, RestorePiece, ShardFile, ShardKind,
 };
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;

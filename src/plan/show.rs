@@ -3,7 +3,7 @@
 
 use super::sizes::nominal_sample_bytes;
 use super::{FileSet, Plan, checkpoint};
-use crate::config::{IoMode, Shuffle};
+use crate::config::{IoMode, ReadType, Shuffle};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -133,7 +133,7 @@ fn amplification(plan: &Plan) -> Option<String> {
     let group = plan.train.format().group_samples(&plan.train.shape(0));
     let apart = match config.io.mode {
         IoMode::Native => config.reader.sample_shuffle != Shuffle::Off,
-        IoMode::Reference => true,
+        IoMode::Reference => config.reader.read_type != ReadType::Memory,
     };
     (config.workflow.train && group > 1 && apart).then(|| {
         format!(

@@ -100,6 +100,10 @@ fn a_file_in_memory_is_read_whole_and_once() {
     assert_eq!(ranges, std::slice::from_ref(&(0..files.file_bytes(0))));
     assert_eq!(plan.real_sample_bytes(), files.file_bytes(0) as f64 / 6.0);
     assert_eq!(plan.dataset_hash(), with(&on_demand(&config)).dataset_hash());
+    // Not in the Python tool's order either is a file read for each of its samples.
+    config.io.mode = IoMode::Reference;
+    let note = "can only be read together, and each is read by itself";
+    assert!(!with(&config).to_text().contains(note), "{}", with(&config).to_text());
 }
 
 /// The same with samples read on demand.
