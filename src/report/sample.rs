@@ -59,6 +59,7 @@ fn training() -> TrainingMetrics {
         samples_per_s_mean_uncached: Some(1_600.0),
         blocks: vec![super::result::EpochBlock {
             epoch: 1,
+            blocks: 1,
             window_s: 10.0,
             requested_bytes: 1 << 30,
             gib_per_s: 0.1,

@@ -29,6 +29,7 @@ pub fn epoch_block(
     let gib_per_s = if window_s > 0.0 { bytes[0] as f64 / GIB / window_s } else { 0.0 };
     EpochBlock {
         epoch,
+        blocks: 1,
         window_s,
         requested_bytes: bytes[0],
         gib_per_s,

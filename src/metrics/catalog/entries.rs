@@ -503,6 +503,12 @@ pub const CATALOG: &[Section] = &[
                 "Number of the epoch.",
             ),
             metric(
+                "phases[].metrics.blocks[].blocks",
+                "blocks",
+                Merge::Rank0,
+                "Blocks that checkpoints cut this epoch into.",
+            ),
+            metric(
                 "phases[].metrics.blocks[].window_s",
                 "s",
                 Merge::Max,
