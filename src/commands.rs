@@ -230,6 +230,9 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     {
         return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
     }
+    if let Some((key, text)) = config::contradiction(config) {
+        return Err(format!("{key}: {text}"));
+    }
     check_root("--data-dir", &config.dataset.data_folder)?;
     if config.workflow.checkpoint {
         check_checkpoints(config)?;

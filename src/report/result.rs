@@ -272,6 +272,10 @@ pub struct TrainingMetrics {
     pub barrier_ns: Summary,
     /// How far the compute sleep of a step missed the configured time.
     pub compute_error_ns: Summary,
+    /// Time to decode what was read for one run of samples, mostly a row group, on an I/O thread;
+    /// missing without `io.decode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_ns: Option<Summary>,
     /// Measured over configured compute time, all ranks together.
     pub compute_measured_over_configured: f64,
     /// `au_percent_mean` with the configured compute time in the numerator.

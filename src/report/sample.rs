@@ -49,6 +49,7 @@ fn training() -> TrainingMetrics {
         compute_ns: summary(9_600, 323 * MS, 10),
         barrier_ns: summary(9_600, 20_000, 1_500),
         compute_error_ns: summary(9_600, 10_000, 500),
+        decode_ns: Some(summary(1_200, 2 * MS, 40)),
         compute_measured_over_configured: 1.0001,
         au_percent_by_configured_compute: 93.9,
         prefetch_window_batches: 4,

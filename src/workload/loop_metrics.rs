@@ -70,6 +70,7 @@ pub fn metrics(
         compute_ns: histogram("compute_ns"),
         barrier_ns: histogram("barrier_ns"),
         compute_error_ns: histogram("compute_error_ns"),
+        decode_ns: config.io.decode.then(|| histogram("decode_ns")),
         compute_measured_over_configured: measured_over_configured,
         prefetch_window_batches: window_batches(
             config.reader.read_threads.max(1),

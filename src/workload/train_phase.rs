@@ -51,6 +51,7 @@ struct Tally<'a> {
     samples: u64,
     table: EpochTable,
     recorder: Recorder,
+    decode: Histogram,
     facts: Option<StoreFacts>,
     blocks: Vec<EpochBlock>,
     clock: PhaseClock<'a>,
@@ -83,6 +84,7 @@ impl<'a> Tally<'a> {
             samples: 0,
             table: EpochTable::default(),
             recorder: Recorder::new(),
+            decode: Histogram::default(),
             facts: None,
             blocks: Vec::new(),
             clock,
@@ -94,6 +96,7 @@ impl<'a> Tally<'a> {
     fn take(&mut self, reports: &[ThreadReport]) {
         for report in reports {
             self.recorder.add(&report.recorder);
+            report.decode.iter().for_each(|times| self.decode.add(times));
         }
         let own = merge_facts(reports.iter().map(|report| &report.facts));
         // The buffers of an earlier evaluation are gone.
@@ -110,6 +113,15 @@ impl<'a> Tally<'a> {
         let times = &self.times;
         let mean = |histogram: &Histogram| histogram.summary().mean;
         let au = 100.0 * times.computed_ns as f64 / self.window_ns.max(1) as f64;
+        let mut histograms = vec![
+            ("load_wait_ns", &times.load),
+            ("compute_ns", &times.compute),
+            ("barrier_ns", &times.barrier),
+            ("compute_error_ns", &times.error),
+        ];
+        if session.config.io.decode {
+            histograms.push(("decode_ns", &self.decode));
+        }
         let outcome = RankOutcome {
             kind: self.kind,
             window_ns: self.window_ns,
@@ -124,12 +136,7 @@ impl<'a> Tally<'a> {
                 compute_mean_ns: mean(&times.compute),
                 barrier_mean_ns: mean(&times.barrier),
             },
-            histograms: vec![
-                ("load_wait_ns", &times.load),
-                ("compute_ns", &times.compute),
-                ("barrier_ns", &times.barrier),
-                ("compute_error_ns", &times.error),
-            ],
+            histograms,
             verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
         };
         let mut sums = [times.configured_ns, times.computed_ns, self.samples];
@@ -190,8 +197,10 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         files,
         kind: config.dataset.format,
         parquet: &config.dataset.parquet,
-        own,
+        // Of compressed files only the settings are known; the null store has no files to ask.
+        own: own && (files.is_exact() || session.is_null()),
         whole: config.reader.read_type == ReadType::Memory,
+        decode: config.io.decode,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,

@@ -448,6 +448,12 @@ pub const CATALOG: &[Section] = &[
                 "How far the compute sleep of a step missed the configured time.",
             ),
             metric(
+                "phases[].metrics.decode_ns",
+                "ns",
+                Merge::Histogram,
+                "Time to decode what was read for one row group (io.decode).",
+            ),
+            metric(
                 "phases[].metrics.compute_measured_over_configured",
                 "ratio",
                 Merge::Sum,
