@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+mod capacity;
 pub mod checkpoint;
 mod claim;
 pub mod clean;
@@ -25,6 +26,7 @@ pub mod reader;
 mod results;
 mod run;
 mod run_folder;
+mod series;
 pub mod session;
 mod small;
 mod ticker;
@@ -32,4 +34,6 @@ mod train_phase;
 mod training;
 mod write_thread;
 
-pub use run::{Finished, Request, execute};
+pub use capacity::{Search, find};
+pub use run::{Finished, Request, execute, memory_shortage};
+pub use series::repeat;

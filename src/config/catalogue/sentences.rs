@@ -148,6 +148,7 @@ const TIMES: Sentences = &[
     ("train.epochs", "Epochs"),
     ("train.computation_time", "Emulated accelerator time of a step"),
     ("train.computation_time_stdev", "Its standard deviation"),
+    ("train.accelerators_per_rank", "Accelerators that a rank stands for, in lock-step"),
     ("train.total_training_steps", "Cap on the steps of each epoch"),
     ("train.seed", "Seed of shuffles and of drawn step times"),
     ("train.seed_change_epoch", "Each epoch has an order of its own"),
