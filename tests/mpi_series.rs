@@ -179,8 +179,8 @@ fn a_search_ends_at_its_limits_and_says_which() {
     assert_eq!(tried, [2, 4]);
     assert_eq!(report["best_by_au"], 4);
     assert!(ended.out.contains("--max-accelerators is 5"), "{ended}");
-    // 40 samples: with 6 for each of two ranks, one of the three steps is left out of the window and
-    // two may have been read before it.
+    // 40 samples: with 6 for each of two ranks, one of the three steps is left out of the window
+    // and two may have been read before it.
     let (report, ended) = search("data", &[]);
     assert_eq!(report["best_by_au"], 10);
     assert!(ended.out.contains("12 accelerators have 3 step(s)"), "{ended}");

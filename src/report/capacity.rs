@@ -181,7 +181,8 @@ impl CapacityReport {
         if let Some(steps) = self.short_epochs() {
             text += &format!(
                 "note: an epoch of the largest point has {steps} steps, of which up to {} may be \
-                 read before its metric window begins, so its AU is flattered; generate more files\n",
+                 read before its metric window begins, so its AU is flattered; generate more \
+                 files\n",
                 self.read_ahead_batches
             );
         }
