@@ -37,7 +37,7 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this host can do: MPI, direct I/O, io_uring, memory limits, generator speed.
     Doctor(DoctorArgs),
-    /// Remove a dataset that rankio generated, and nothing else.
+    /// Remove a dataset that rankio generated or checkpoints that it wrote, and nothing else.
     Clean(CleanArgs),
     /// Print a shell completion script.
     Completions(CompletionsArgs),
@@ -161,6 +161,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub overwrite: bool,
 
+    /// Shell command that the first rank of each host runs after checkpoints were written and
+    /// before they are read, for example to empty caches.
+    #[arg(long, value_name = "COMMAND")]
+    pub between: Option<String>,
+
     /// So many measured runs in this job, each with a results folder and a shuffle seed of its own.
     #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub repeat: Option<u64>,
@@ -200,7 +205,7 @@ pub struct DoctorArgs {
 /// `rankio clean`.
 #[derive(Debug, Clone, Args)]
 pub struct CleanArgs {
-    /// Dataset root, as given to --data-dir.
+    /// Root of a dataset or of checkpoints, as given to --data-dir or --checkpoint-dir.
     pub data_dir: String,
 
     /// Only say what would be removed.

@@ -5,8 +5,8 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, CheckpointLayout, Config, Engine, Loaded, VerifyMode};
-use crate::plan::{CheckpointPlan, Plan, WorldShape};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, Restore, VerifyMode};
+use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
@@ -94,7 +94,7 @@ fn print(text: &str) -> ExitCode {
 
 /// `rankio datagen`.
 pub fn datagen(args: &DatagenArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, Task::Datagen)
+    execute(&args.workload, &args.io, (args.overwrite, None), Task::Datagen)
 }
 
 /// `rankio run`.
@@ -107,7 +107,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         }),
         _ => Task::Once,
     };
-    execute(&args.workload, &args.io, args.overwrite, task)
+    execute(&args.workload, &args.io, (args.overwrite, args.between.clone()), task)
 }
 
 /// What a job does.
@@ -120,7 +120,12 @@ enum Task {
     Capacity(Search),
 }
 
-fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> ExitCode {
+fn execute(
+    files: &WorkloadArgs,
+    io: &IoArgs,
+    (overwrite, between): (bool, Option<String>),
+    task: Task,
+) -> ExitCode {
     let datagen_only = task == Task::Datagen;
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
@@ -152,11 +157,9 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> Ex
         }
         check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
         workload::devices::check(&loaded.config)?;
-        let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
-        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
-        Ok((loaded, plan, checkpoint.filter(|_| !datagen_only)))
+        Ok((loaded, plan))
     });
-    let (loaded, plan, checkpoint) = match world.agree(planned) {
+    let (loaded, plan) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
@@ -170,7 +173,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> Ex
     let request = Request {
         datagen_only,
         overwrite,
-        checkpoint,
+        between,
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
@@ -227,14 +230,12 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     {
         return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
     }
+    if let Some((key, text)) = config::contradiction(config) {
+        return Err(format!("{key}: {text}"));
+    }
     check_root("--data-dir", &config.dataset.data_folder)?;
     if config.workflow.checkpoint {
-        check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
-        if config.checkpoint.layout == CheckpointLayout::Safetensors {
-            return Err("checkpoint.layout: safetensors can be planned in this version, not \
-                        written; set it to raw"
-                .into());
-        }
+        check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
     if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
@@ -245,6 +246,28 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
         return Err("verify: the null store has no content to check; use --verify none or a real \
                     --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+/// What cannot be done about checkpoints.
+fn check_checkpoints(config: &Config) -> Result<(), String> {
+    let checkpoint = &config.checkpoint;
+    check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    let absent = |key: &str, instead: &str| {
+        Err(format!("checkpoint.{key} is not available in this version; set it to {instead}"))
+    };
+    if checkpoint.is_async {
+        return absent("async: True", "False");
+    }
+    if checkpoint.restore == Restore::Broadcast {
+        return absent("restore: broadcast", "same");
+    }
+    let null = checkpoint.checkpoint_folder.starts_with("null://");
+    if null && config.verify.mode != VerifyMode::None {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --checkpoint-dir"
             .into());
     }
     Ok(())

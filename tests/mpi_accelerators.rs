@@ -58,11 +58,11 @@ fn evaluations_and_drawn_times_count_every_accelerator() {
     assert_eq!((&training["steps"], &training["samples"]), (&40.into(), &480.into()));
     let evaluation = lab.phase("null", "evaluation")["metrics"].clone();
     assert_eq!((&evaluation["steps"], &evaluation["samples"]), (&4.into(), &24.into()));
-    // The mean of 6 draws from 1 to 9 ms is 5, their longest 7.86: an accelerator that waits for
-    // the slowest of them cannot be used fully, however fast its data come.
-    let au = training["au_percent_mean"].as_f64().unwrap();
-    assert!(au > 0.0 && au < 85.0, "{au}");
-    let compute = training["compute_ns"]["mean"].as_f64().unwrap();
-    assert!((3e6..7e6).contains(&compute), "the mean draw is counted: {compute}");
-    assert!(training["barrier_ns"]["mean"].as_f64().unwrap() > 0.5e6);
+    // What is counted is the mean draw and the error of the sleep, however busy the machine is: of
+    // 1 to 9 ms that is 5, and the longest of a rank's three draws lasts 2 ms more, which an
+    // accelerator spends in the barrier.
+    let mean = |name: &str| training[name]["mean"].as_f64().unwrap();
+    let drawn = mean("compute_ns") - mean("compute_error_ns");
+    assert!((4.4e6..5.6e6).contains(&drawn), "{drawn}");
+    assert!(mean("barrier_ns") > 1.5e6, "{training:#}");
 }

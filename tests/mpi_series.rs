@@ -131,10 +131,15 @@ fn the_capacity_of_a_store_of_known_rate_is_found() {
         let report = json(&lab, "results/c/capacity.json");
         let points = report["points"].as_array().unwrap();
         let best = report["best_by_au"].as_u64().unwrap();
-        // It cannot be beaten but by what was read ahead in the first step; a busy machine is
-        // slower.
+        // It cannot be beaten but by what was read ahead in the first step, and by sleeps that last
+        // longer than asked for on a busy machine, which also makes reads slower.
+        let point = points.iter().find(|point| point["accelerators"] == best).unwrap();
+        let folder = point["runs"][0]["folder"].as_str().unwrap();
+        let result = json(&lab, &format!("results/c/{folder}/result.json"));
+        let slept = &result["phases"][0]["metrics"]["compute_measured_over_configured"];
+        let most = 1.2 * ANALYTIC * slept.as_f64().unwrap();
         let each = best as f64 / ranks as f64;
-        assert!((ANALYTIC / 3.0..=1.2 * ANALYTIC).contains(&each), "{each}\n{ended}");
+        assert!((ANALYTIC / 3.0..=most).contains(&each), "{each} of {most}\n{ended}");
         // The border is exact: one more for each rank was tried and does not reach AU.
         let next = points.iter().find(|point| point["accelerators"] == best + ranks);
         assert_eq!(next.expect("the next point was tried")["reaches_au"], false);

@@ -276,6 +276,7 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
             end_unix_ns: eval.0.end_unix_ns,
             train_duration_s: 0.2,
             blocks: &blocks,
+            checkpoints: &[],
             eval: Some(&eval),
             meminfo: &host.meminfo,
         })

@@ -5,7 +5,7 @@
 mod mounts;
 
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
-use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
+use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, SyncKind, connect};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -268,6 +268,57 @@ fn names_are_made_replaced_removed_and_missed() {
         assert!(s.open("../out", OpenMode::Create { final_bytes: 1 }).is_err());
         assert_eq!(s.open("b", OpenMode::Read { expected_bytes: 0 }).unwrap_err().errno, 21);
     });
+}
+
+#[test]
+fn folders_are_made_listed_swapped_and_removed() {
+    on_every_store(|s, dir| {
+        let list = |s: &mut dyn Storage, folder: &str| {
+            let mut names = Vec::new();
+            s.list(folder, &mut |name, is_folder| names.push((name.to_string(), is_folder)))
+                .unwrap();
+            names.sort();
+            names
+        };
+        let pair = |name: &str, is_folder| (name.to_string(), is_folder);
+        assert_eq!(list(s, "none"), []);
+        s.make_folder("a/b").unwrap();
+        s.make_folder("a/b").unwrap();
+        write_file(s, "a/x", 5000, 1);
+        write_file(s, "a/b/y", 10, 2);
+        assert_eq!(list(s, ""), [pair("a", true)]);
+        assert_eq!(list(s, "a"), [pair("b", true), pair("x", false)]);
+        // A folder moves with what is in it, and only to a name that is free.
+        s.rename("a", "c").unwrap();
+        assert_eq!(s.stat("c/b/y").unwrap().unwrap().size_bytes, 10);
+        write_file(s, "a/z", 7, 3);
+        assert!(s.rename("a", "c").is_err());
+        if s.exchange("a", "c").unwrap() {
+            assert_eq!(list(s, "a"), [pair("b", true), pair("x", false)]);
+            assert_eq!(list(s, "c"), [pair("z", false)]);
+        } else {
+            eprintln!("no exchange of names on {}", dir.display());
+        }
+        assert!(s.exchange("a", "missing").is_err());
+        let full = s.remove_folder("a").unwrap_err();
+        assert!(full.to_string().contains("remove folder"), "{full}");
+        s.make_folder("empty").unwrap();
+        s.remove_folder("empty").unwrap();
+        assert!(!dir.join("empty").exists());
+        assert!(s.make_folder("../out").is_err() && s.remove_folder("/tmp").is_err());
+    });
+}
+
+#[test]
+fn files_of_every_manner_of_sync_come_back() {
+    for kind in [SyncKind::Full, SyncKind::Data, SyncKind::EachWrite] {
+        on_every_store(|s, dir| {
+            s.set_sync(kind);
+            write_file(s, "f", 3 * BLOCK + 100, 5);
+            let found = std::fs::read(dir.join("f")).unwrap();
+            assert_eq!(found, content(0, 3 * BLOCK + 100, 5), "{kind:?}");
+        });
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the same here and there; `io` and `verify` are ours.
 
 use super::cache::CacheMode;
+use super::compression::Compression;
 use super::parquet::Parquet;
 use super::types::*;
 
@@ -32,6 +33,8 @@ impl Default for Dataset {
             keep_files: true,
             skip_listing: false,
             listing_validation_interval: 1000,
+            compression: Compression::None,
+            compression_level: None,
             enable_chunking: false,
             chunk_size: 0,
             hdf5: Hdf5::default(),
@@ -117,6 +120,7 @@ impl Default for Io {
             max_buffer_bytes: 1 << 30,
             fallocate: true,
             drop_last: true,
+            decode: false,
             delay: None,
             fault: Vec::new(),
         }

@@ -15,6 +15,7 @@ mod check;
 mod check_checkpoint;
 mod checkpoint;
 mod coerce;
+mod compression;
 mod containers;
 mod defaults;
 pub mod kind;
@@ -34,6 +35,8 @@ pub use cache::CacheMode;
 pub use checkpoint::{
     Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
 };
+pub use compression::{Compression, ParquetEncoding};
+pub use containers::contradiction;
 pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};

@@ -2,6 +2,7 @@
 
 use super::cache::CacheMode;
 use super::checkpoint::Checkpoint;
+use super::compression::Compression;
 use super::model::Model;
 use super::parquet::Parquet;
 use super::profiling::Profiling;
@@ -188,6 +189,10 @@ pub struct Dataset {
     pub skip_listing: bool,
     /// That N; 0: none.
     pub listing_validation_interval: u64,
+    /// Codec of parquet pages and of csv files.
+    pub compression: Compression,
+    /// Its level; None: the codec's default.
+    pub compression_level: Option<u64>,
     /// HDF5: divide datasets into chunks of about `chunk_size` bytes, unless `hdf5.chunk_dims` is
     /// given.
     pub enable_chunking: bool,
@@ -419,6 +424,8 @@ pub struct Io {
     pub fallocate: bool,
     /// The last incomplete batch of an epoch is left out, as the reference does.
     pub drop_last: bool,
+    /// Decode what was read, on the I/O thread and outside of read latency.
+    pub decode: bool,
     /// Delay added to every operation.
     pub delay: Option<DelaySpec>,
     /// Faults injected on a schedule.

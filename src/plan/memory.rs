@@ -65,6 +65,9 @@ pub struct Memory {
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
+    /// What is held to be decoded, and its values: for each thread twice what is read of a row
+    /// group, as planned; 0 without `io.decode`.
+    pub decode_bytes: u64,
 }
 
 impl Memory {
@@ -109,12 +112,37 @@ impl Memory {
         }
         check_writers(config)?;
         // Both are below the cap, which has 64 bits.
-        Ok(Memory { buffers_bytes: buffers as u64, bookkeeping_bytes: bookkeeping as u64 })
+        let (buffers_bytes, bookkeeping_bytes) = (buffers as u64, bookkeeping as u64);
+        Ok(Memory { buffers_bytes, bookkeeping_bytes, decode_bytes: 0 })
+    }
+
+    /// The same with what decoding needs where `group_bytes` are read of a row group. Refuses a
+    /// need above `io.max_buffer_bytes`.
+    pub fn with_decoding(self, config: &Config, group_bytes: u64) -> Result<Memory, PlanError> {
+        if !config.io.decode {
+            return Ok(self);
+        }
+        let sets = if config.workflow.evaluation { 2 } else { 1 };
+        let threads = u128::from(config.reader.read_threads) * sets;
+        let decode = threads.saturating_mul(2 * u128::from(group_bytes));
+        let need = decode.saturating_add(u128::from(self.bytes_per_rank()));
+        let most = config.io.max_buffer_bytes;
+        if need > u128::from(most) {
+            return Err(PlanError(format!(
+                "a rank needs {} with io.decode, which holds a row group's columns ({}) and their \
+                 values for each of {threads} threads, but io.max_buffer_bytes is {}; lower \
+                 reader.read_threads, select fewer columns, or raise io.max_buffer_bytes",
+                binary(need as f64),
+                binary(group_bytes as f64),
+                binary(most as f64),
+            )));
+        }
+        Ok(Memory { decode_bytes: decode as u64, ..self })
     }
 
     /// All of it, bytes.
     pub fn bytes_per_rank(&self) -> u64 {
-        self.buffers_bytes + self.bookkeeping_bytes
+        self.buffers_bytes + self.bookkeeping_bytes + self.decode_bytes
     }
 }
 
@@ -169,6 +197,21 @@ mod tests {
         assert!(Memory::new(&config).is_ok());
         (config.workflow.generate_data, config.reader.write_threads) = (true, 1);
         assert!(Memory::new(&config).is_ok());
+    }
+
+    #[test]
+    fn decoding_holds_a_row_group_twice_for_each_thread() {
+        let mut config = Config::default();
+        config.reader.read_threads = 3;
+        let plain = Memory::new(&config).unwrap();
+        assert_eq!(plain.with_decoding(&config, 1000), Ok(plain));
+        config.io.decode = true;
+        let decoding = plain.with_decoding(&config, 1000).unwrap();
+        assert_eq!(decoding.bytes_per_rank(), plain.bytes_per_rank() + 3 * 2 * 1000);
+        config.workflow.evaluation = true;
+        assert_eq!(plain.with_decoding(&config, 1000).unwrap().decode_bytes, 12_000);
+        let error = plain.with_decoding(&config, u64::MAX).unwrap_err().0;
+        assert!(error.contains("io.decode") && error.contains("io.max_buffer_bytes"), "{error}");
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn training() -> TrainingMetrics {
         compute_ns: summary(9_600, 323 * MS, 10),
         barrier_ns: summary(9_600, 20_000, 1_500),
         compute_error_ns: summary(9_600, 10_000, 500),
+        decode_ns: Some(summary(1_200, 2 * MS, 40)),
         compute_measured_over_configured: 1.0001,
         au_percent_by_configured_compute: 93.9,
         prefetch_window_batches: 4,
@@ -58,6 +59,7 @@ fn training() -> TrainingMetrics {
         samples_per_s_mean_uncached: Some(1_600.0),
         blocks: vec![super::result::EpochBlock {
             epoch: 1,
+            blocks: 1,
             window_s: 10.0,
             requested_bytes: 1 << 30,
             gib_per_s: 0.1,

@@ -181,7 +181,9 @@ fn latencies(phases: &[Phase]) -> String {
             rows.extend(found.map(|s| latency_row(format!("{} {operation}", phase.name), s)));
         }
         let Some(metrics) = phase.training() else { continue };
+        let undecoded = Summary::default();
         for (name, summary) in [
+            ("decode", metrics.decode_ns.as_ref().unwrap_or(&undecoded)),
             ("step load", &metrics.load_wait_ns),
             ("step compute", &metrics.compute_ns),
             ("step barrier", &metrics.barrier_ns),

@@ -88,11 +88,12 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
         return findings.push((Status::Invalid, text));
     };
     let excluded = metrics.excluded_start_steps + metrics.excluded_end_steps;
-    if metrics.steps <= excluded * metrics.epochs {
+    let blocks: u64 = metrics.blocks.iter().map(|epoch| epoch.blocks).sum();
+    if metrics.steps <= excluded * blocks.max(metrics.epochs) {
         let text = format!(
             "{name}: AU cannot be judged: {} steps in {} epoch(s), and the metric window \
              leaves {excluded} \
-             of each epoch out; give more files, fewer ranks or a smaller batch.",
+             of each block out; give more files, fewer ranks or a smaller batch.",
             metrics.steps, metrics.epochs
         );
         return findings.push((Status::Invalid, text));

@@ -27,6 +27,9 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
     let base = read_job(session, &session.plan.train, true);
     let job = ReadJob {
         store,
+        // The null store has no file to ask, so the places are the plan's.
+        own: true,
+        decode: false,
         verify: VerifyMode::None,
         generator: None,
         preprocess: Distribution::Constant { seconds: 0.0 },

@@ -20,8 +20,11 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
-/// The command: removes the dataset at `root`, or only counts it.
+/// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, dry_run: bool) -> Result<Cleaned, String> {
+    if super::checkpoint::clean::is_root(root) {
+        return super::checkpoint::clean::run(root, dry_run);
+    }
     let path = local_path(root).ok_or_else(|| format!("{root}: has no files to remove"))?;
     crate::host::check_data_path(&path)?;
     let mut store = connect_small(root)?;

@@ -3,7 +3,8 @@
 //!
 //! The marker is the manifest: it fixes names and sizes of all files. A file appears under its
 //! final name only after it was written whole and synced, so "there, with the planned size" means
-//! complete, and an interrupted generation can go on on any number of ranks.
+//! complete (of compressed files: "there"), and an interrupted generation can go on on any number
+//! of ranks.
 
 use super::session::root_of;
 use super::small;
@@ -38,8 +39,12 @@ pub struct Marker {
     pub dataset_hash: String,
     /// State.
     pub state: Progress,
-    /// Bytes of all files.
+    /// Bytes of all files, as planned: see `bytes_are_estimated`.
     pub bytes: u64,
+    /// Compression or dictionaries decide the lengths of the files, so a file that is there under
+    /// its name is complete whatever its length.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bytes_are_estimated: bool,
     /// Manner that decided the sizes.
     pub mode: IoMode,
     /// The dataset section that made it.
@@ -55,6 +60,7 @@ impl Marker {
             dataset_hash: plan.dataset_hash(),
             state,
             bytes: total_bytes(plan),
+            bytes_are_estimated: !plan.train.is_exact(),
             mode: config.io.mode,
             // Which part of it a run trains on is no property of the dataset.
             dataset: Dataset {

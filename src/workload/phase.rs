@@ -166,6 +166,11 @@ impl<'a> PhaseClock<'a> {
         session.world.barrier();
     }
 
+    /// CPU time that passed while this clock ran but belongs to another phase.
+    pub fn leave_out_cpu(&mut self, cpu_s: f64) {
+        self.cpu_s -= cpu_s;
+    }
+
     /// Stops counting: no rank looks before all have ended. Collective.
     pub fn pause(&mut self, session: &Session<'_>) {
         let Some(start) = self.running.take() else { return };

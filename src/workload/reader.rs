@@ -8,11 +8,12 @@
 //! them. Batches complete by an atomic count of missing samples; the step loop waits for that count
 //! only. No locks and no allocation inside an epoch: mutexes are touched when an epoch begins and
 //! when something failed. Sample bytes are dropped as soon as they are read (and checked), so
-//! memory is threads x queue depth x block size.
+//! memory is threads x queue depth x block size; only where rows are decoded a thread keeps one
+//! run's.
 
 use crate::config::{Distribution, FormatKind, Parquet, VerifyMode};
 use crate::data::Generator;
-use crate::metrics::{LiveCounters, Recorder};
+use crate::metrics::{Histogram, LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
 use crate::storage::{StoreFacts, StoreSpec};
 use crate::world::LastWords;
@@ -29,10 +30,13 @@ pub struct ReadJob<'a> {
     pub kind: FormatKind,
     /// Which columns are read where the format has columns.
     pub parquet: &'a Parquet,
-    /// True: rankio made the dataset, so sizes and content are known.
+    /// True: rankio made the dataset, so sizes and content are known; false: files are asked where
+    /// their samples lie.
     pub own: bool,
     /// True: a file is read whole, once for all its samples.
     pub whole: bool,
+    /// Decode what was read.
+    pub decode: bool,
     /// Makes the expected content when something is checked.
     pub generator: Option<&'a Generator>,
     /// What is checked.
@@ -159,6 +163,8 @@ struct Stage {
 pub struct ThreadReport {
     /// Everything it counted.
     pub recorder: Recorder,
+    /// Times of decoding, where it was asked for.
+    pub decode: Option<Histogram>,
     /// What its store really used.
     pub facts: StoreFacts,
 }

@@ -96,6 +96,7 @@ fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a
         parquet: &config.dataset.parquet,
         own: true,
         whole: false,
+        decode: false,
         generator: None,
         verify: VerifyMode::None,
         verify_fraction: 1.0,

@@ -1,5 +1,6 @@
 //! One run from the agreed plan to the written results.
 
+use super::checkpoint::{SaveWork, Saves};
 use super::dataset::{self, Standing};
 use super::devices::DeviceRecorder;
 use super::phase::Reduced;
@@ -13,7 +14,7 @@ use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{CheckpointPlan, Plan, WorldShape};
+use crate::plan::{Plan, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
@@ -28,8 +29,8 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
-    /// What a checkpoint is made of; None where the workload has none.
-    pub checkpoint: Option<CheckpointPlan>,
+    /// Command for the first rank of each host between writing and reading checkpoints.
+    pub between: Option<String>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -118,13 +119,15 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        train(session, folder, &mut phases)?;
+        train(session, folder, (run_id, request.overwrite), &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
-    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
+    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &session.plan.checkpoint)
+    {
         let mut log = rank_log(session, folder)?;
         let claim = (run_id, request.overwrite);
-        let done = checkpoint::run(session, plan, &mut log, claim)?;
+        let between = request.between.as_deref();
+        let done = checkpoint::run(session, plan, &mut log, claim, between)?;
         checkpoint::add_to(&mut phases, done);
         log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
     }
@@ -148,7 +151,7 @@ fn headline(session: &Session<'_>) -> String {
 }
 
 /// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.
-fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
+pub(super) fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
     match world.agree(outcome) {
         Ok(value) => value,
         Err((message, true)) => world.fail(&message),
@@ -243,7 +246,13 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
         .map_err(|error| error.to_string())
 }
 
-fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
+/// `claim`: name of the run, and whether checkpoints of another configuration may go.
+fn train(
+    session: &Session<'_>,
+    folder: &Path,
+    claim: (&str, bool),
+    phases: &mut Phases,
+) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -270,7 +279,13 @@ fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<()
     phases.calibration = Some(calibrate::run(session)?);
     // Not before it is known that there is something to train on.
     let mut log = rank_log(session, folder)?;
-    let trained = train_phase::run(session, &standing, &mut log)?;
+    let plan = session.plan.checkpoint.as_ref();
+    let work = plan.map(|plan| SaveWork::new(session, plan));
+    let saves = match &work {
+        Some(work) => Some(Saves::new(work.saver(session, claim)?, &session.config.checkpoint)),
+        None => None,
+    };
+    let trained = train_phase::run(session, &standing, &mut log, saves)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;
     phases.trained = Some(trained);

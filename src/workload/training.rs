@@ -14,6 +14,7 @@ use crate::metrics::Histogram;
 use crate::report::dlio::BlockLog;
 use crate::report::official::{self, EpochSums, EpochValue, Rules, RunFigures, Variant};
 use crate::world::interrupted;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time histograms of a step loop.
@@ -46,10 +47,11 @@ pub struct StepLoop<'a> {
 }
 
 impl StepLoop<'_> {
-    /// Runs one block; the lists of `log` are filled in place. True: the run was interrupted.
+    /// Runs the steps `part` of an epoch as one block; the lists of `log` are filled in place. The
+    /// I/O threads begin with the first part and end with the last. True: the run was interrupted.
     pub fn block(
         &self,
-        task: &EpochTask,
+        (task, part): (&EpochTask, Range<u64>),
         compute: &mut Draws,
         pacer: &mut Pacer,
         times: &mut StepTimes,
@@ -59,15 +61,17 @@ impl StepLoop<'_> {
         log.clear();
         for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
             // Before the clock starts, so that the lists do not grow inside the window.
-            list.reserve(task.steps as usize);
+            list.reserve((part.end - part.start) as usize);
         }
-        log.samples.reserve(task.steps as usize);
+        log.samples.reserve((part.end - part.start) as usize);
         world.barrier();
         log.start_unix_ns = unix_ns();
         let block_start = now_ns();
-        control.begin(*task);
+        if part.start == 0 {
+            control.begin(*task);
+        }
         let mut stopped = false;
-        for step in 0..task.steps {
+        for step in part.clone() {
             let start = now_ns();
             if !control.wait_batch(step)? {
                 // Interrupted while waiting: the others meet us at this step's barrier and learn of
@@ -103,7 +107,9 @@ impl StepLoop<'_> {
         }
         log.duration_s = (now_ns() - block_start) as f64 / 1e9;
         log.end_unix_ns = unix_ns();
-        control.end(stopped)?;
+        if stopped || part.end == task.steps {
+            control.end(stopped)?;
+        }
         let mut flag = [u64::from(stopped)];
         world.max(&mut flag);
         Ok(flag[0] != 0)
@@ -138,6 +144,26 @@ pub struct EpochFigures {
     pub v1: EpochValue,
     /// Nothing excluded.
     pub whole: EpochValue,
+}
+
+impl EpochFigures {
+    /// An epoch of several blocks, each weighted by its steps.
+    pub fn of_blocks(blocks: &[EpochFigures]) -> EpochFigures {
+        if let [only] = blocks {
+            // As it is: weighting and dividing again may change the last digit.
+            return *only;
+        }
+        let by = |figure: fn(&EpochFigures) -> EpochValue| {
+            let values: Vec<EpochValue> = blocks.iter().map(figure).collect();
+            official::epoch_value(&values)
+        };
+        EpochFigures {
+            official: by(|block| block.official),
+            v2: by(|block| block.v2),
+            v1: by(|block| block.v1),
+            whole: by(|block| block.whole),
+        }
+    }
 }
 
 /// Figures of a block by all formulas.

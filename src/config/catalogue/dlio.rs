@@ -24,6 +24,7 @@ const FORMATS: &[&str] = &[
     "synthetic",
     "parquet",
 ];
+const CODECS: &[&str] = &["none", "gzip", "snappy", "zstd", "lz4"];
 const ELEMENTS: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool",
@@ -101,6 +102,8 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.keep_files", BOOL),
     typed("dataset.skip_listing", BOOL),
     typed("dataset.listing_validation_interval", COUNT),
+    typed("dataset.compression", Kind::Choice(CODECS)),
+    typed("dataset.compression_level", Kind::Optional(&Kind::Count { min: 0, max: 22 })),
     typed("dataset.enable_chunking", BOOL),
     typed("dataset.chunk_size", BYTES),
     typed("dataset.hdf5.chunk_dims", COUNTS),
@@ -115,8 +118,6 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.num_files_generated", Kind::Optional(&POSITIVE)),
     ignored("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }, NO_TENSOR),
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
-    ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
-    ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
     ignored(
         "dataset.generation_buffer_size",
         BYTES,
@@ -126,6 +127,7 @@ pub(super) const DATASET: &[Key] = &[
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
     typed("dataset.parquet.columns", Kind::Records(COLUMN)),
     typed("dataset.parquet.row_group_size", POSITIVE),
+    typed("dataset.parquet.encoding", Kind::Choice(&["plain", "dictionary"])),
     typed("dataset.parquet.coalesce_gap", BYTES),
     ignored("dataset.parquet.read_mode", WORD, NO_READER),
     ignored("dataset.parquet.partition_by", WORD, "no partition column is named"),

@@ -448,6 +448,12 @@ pub const CATALOG: &[Section] = &[
                 "How far the compute sleep of a step missed the configured time.",
             ),
             metric(
+                "phases[].metrics.decode_ns",
+                "ns",
+                Merge::Histogram,
+                "Time to decode what was read for one row group (io.decode).",
+            ),
+            metric(
                 "phases[].metrics.compute_measured_over_configured",
                 "ratio",
                 Merge::Sum,
@@ -495,6 +501,12 @@ pub const CATALOG: &[Section] = &[
                 "number",
                 Merge::Rank0,
                 "Number of the epoch.",
+            ),
+            metric(
+                "phases[].metrics.blocks[].blocks",
+                "blocks",
+                Merge::Rank0,
+                "Blocks that checkpoints cut this epoch into.",
             ),
             metric(
                 "phases[].metrics.blocks[].window_s",
