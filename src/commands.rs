@@ -5,10 +5,10 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, CheckpointLayout, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::result::Status;
-use crate::workload::{self, Finished, Request};
+use crate::workload::{self, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,15 +94,34 @@ fn print(text: &str) -> ExitCode {
 
 /// `rankio datagen`.
 pub fn datagen(args: &DatagenArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, true)
+    execute(&args.workload, &args.io, args.overwrite, Task::Datagen)
 }
 
 /// `rankio run`.
 pub fn run(args: &RunArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, false)
+    let task = match (args.repeat, args.find_max_accelerators) {
+        (Some(runs), _) => Task::Repeat([args.warmup_runs, runs]),
+        (_, true) => Task::Capacity(Search {
+            max_accelerators: args.max_accelerators,
+            runs_per_point: args.runs_per_point,
+        }),
+        _ => Task::Once,
+    };
+    execute(&args.workload, &args.io, args.overwrite, task)
 }
 
-fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
+/// What a job does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Datagen,
+    Once,
+    /// Warm-up and measured runs.
+    Repeat([u64; 2]),
+    Capacity(Search),
+}
+
+fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, task: Task) -> ExitCode {
+    let datagen_only = task == Task::Datagen;
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
         lay_over(config, io, &files.overrides)?;
@@ -113,6 +132,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     })
     .and_then(|loaded| {
         check_request(&loaded.config, io)?;
+        check_task(&loaded.config, task)?;
         Ok(loaded)
     });
     let world = match World::start() {
@@ -130,7 +150,7 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         if !datagen_only {
             plan.check_runnable().map_err(|error| error.to_string())?;
         }
-        check_world(&loaded.config, &plan, world.ranks_on_host())?;
+        check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
         workload::devices::check(&loaded.config)?;
         let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
@@ -155,8 +175,16 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
+        brief: false,
+        shape,
+        ranks_on_fullest_host: fullest_host(&world),
     };
-    match workload::execute(&world, &loaded, &plan, &request) {
+    let outcome = match task {
+        Task::Datagen | Task::Once => workload::execute(&world, &loaded, &plan, &request),
+        Task::Repeat(runs) => workload::repeat(&world, &loaded, &plan, &request, runs),
+        Task::Capacity(search) => workload::find(&world, &loaded, &plan, &request, search),
+    };
+    match outcome {
         Ok(finished) => exit_code(finished, io.strict),
         Err(message) => world.fail(&message),
     }
@@ -205,6 +233,11 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     check_root("--data-dir", &config.dataset.data_folder)?;
     if config.workflow.checkpoint {
         check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+        if config.checkpoint.layout == CheckpointLayout::Safetensors {
+            return Err("checkpoint.layout: safetensors can be planned in this version, not \
+                        written; set it to raw"
+                .into());
+        }
     }
     let workflow = &config.workflow;
     if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
@@ -238,7 +271,7 @@ fn check_root(option: &str, root: &str) -> Result<(), String> {
 }
 
 /// What cannot be done with this many ranks on these hosts.
-fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64) -> Result<(), String> {
+fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64, task: Task) -> Result<(), String> {
     let ranks = plan.world.ranks;
     let delayed = config.io.delay.iter().filter_map(|delay| delay.rank);
     let faulty = config.io.fault.iter().filter_map(|fault| fault.rank);
@@ -248,17 +281,37 @@ fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64) -> Result<(), S
             ranks - 1
         ));
     }
-    let need = plan.memory().bytes_per_rank().saturating_mul(ranks_on_host);
-    let have = plan.world.memory_per_host_bytes;
-    if have > 0 && need > have {
+    if let Task::Capacity(Search { max_accelerators: Some(most), .. }) = task
+        && most < ranks
+    {
         return Err(format!(
-            "the buffers of {ranks_on_host} rank(s) on a host need {}, and it has {}; lower \
-             io.block_size, io.queue_depth or reader.read_threads",
-            config::units::format_bytes_iec(need),
-            config::units::format_bytes_iec(have)
+            "--max-accelerators {most}: each of the {ranks} ranks is one; give at least {ranks}"
         ));
     }
+    workload::memory_shortage(plan, ranks_on_host).map_or(Ok(()), Err)
+}
+
+/// What a series of runs cannot do.
+fn check_task(config: &Config, task: Task) -> Result<(), String> {
+    let option = match task {
+        Task::Datagen | Task::Once => return Ok(()),
+        Task::Repeat(_) => "--repeat",
+        Task::Capacity(_) => "--find-max-accelerators",
+    };
+    if !config.workflow.train {
+        return Err(format!("{option} needs a training: set workflow.train to True"));
+    }
+    if matches!(task, Task::Capacity(_)) && config.train.accelerators_per_rank > 1 {
+        return Err(format!("{option} chooses train.accelerators_per_rank itself; leave it out"));
+    }
     Ok(())
+}
+
+/// Ranks of the host that has most of them.
+fn fullest_host(world: &World) -> u64 {
+    let mut ranks = [world.ranks_on_host()];
+    world.max(&mut ranks);
+    ranks[0]
 }
 
 /// All ranks must plan with the same figure, so the smallest host counts.

@@ -75,6 +75,7 @@ impl Default for Train {
         Train {
             epochs: 1,
             computation_time: Distribution::default(),
+            accelerators_per_rank: 1,
             total_training_steps: None,
             seed: 123,
             seed_change_epoch: true,

@@ -272,9 +272,9 @@ pub enum ReadType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reader {
-    /// Samples of a step and rank.
+    /// Samples of a step and accelerator.
     pub batch_size: u64,
-    /// Samples of an evaluation step and rank.
+    /// Samples of an evaluation step and accelerator.
     pub batch_size_eval: u64,
     /// I/O threads of a rank.
     pub read_threads: u64,
@@ -300,6 +300,8 @@ pub struct Train {
     pub epochs: u64,
     /// Emulated accelerator time of a step, seconds.
     pub computation_time: Distribution,
+    /// Accelerators that a rank stands for, in lock-step (ours).
+    pub accelerators_per_rank: u64,
     /// Cap on the steps of each epoch; None: no cap.
     pub total_training_steps: Option<u64>,
     /// Shuffle seed.

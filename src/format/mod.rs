@@ -19,6 +19,7 @@ mod npz;
 mod parquet;
 mod png;
 mod raw;
+pub mod safetensors;
 mod sums;
 mod synthetic;
 mod table;

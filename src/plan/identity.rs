@@ -118,6 +118,9 @@ pub fn execution(plan: &Plan) -> Value {
         "eval_after_epoch": evaluation.eval_after_epoch,
         "epochs_between_evals": evaluation.epochs_between_evals,
     });
+    if train.accelerators_per_rank != 1 {
+        identity["accelerators_per_rank"] = json!(train.accelerators_per_rank);
+    }
     if plan.train.files() != plan.generated.files() {
         identity["num_files_used"] = json!(plan.train.files());
     }

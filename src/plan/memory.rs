@@ -89,10 +89,11 @@ impl Memory {
         let sets = if config.workflow.evaluation { 2 } else { 1 };
         let thread = thread_bytes(io, u128::from(io.queue_depth));
         let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
-        let batch = reader.batch_size.max(reader.batch_size_eval);
+        let batch = u128::from(reader.batch_size.max(reader.batch_size_eval))
+            * u128::from(config.train.accelerators_per_rank);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
-            (batches * u128::from(batch)).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
+            batches.saturating_mul(batch).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(

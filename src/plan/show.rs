@@ -3,7 +3,7 @@
 
 use super::sizes::nominal_sample_bytes;
 use super::{FileSet, Plan, checkpoint};
-use crate::config::{IoMode, Shuffle};
+use crate::config::{IoMode, ReadType, Shuffle};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -107,6 +107,10 @@ fn training(plan: &Plan) -> Value {
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
     });
+    if plan.accelerators_per_rank() > 1 {
+        section["accelerators_per_rank"] = json!(plan.accelerators_per_rank());
+        section["accelerators"] = json!(plan.accelerators());
+    }
     if let Some(files) = part(plan) {
         section["files"] = json!(files);
     }
@@ -133,7 +137,7 @@ fn amplification(plan: &Plan) -> Option<String> {
     let group = plan.train.format().group_samples(&plan.train.shape(0));
     let apart = match config.io.mode {
         IoMode::Native => config.reader.sample_shuffle != Shuffle::Off,
-        IoMode::Reference => true,
+        IoMode::Reference => config.reader.read_type != ReadType::Memory,
     };
     (config.workflow.train && group > 1 && apart).then(|| {
         format!(
@@ -276,13 +280,19 @@ fn files_line(files: &FileSet) -> String {
 fn training_rows(plan: &Plan, table: &mut Table) {
     let config = &plan.config;
     table.row("training", "epochs", grouped(config.train.epochs));
+    let each = plan.accelerators_per_rank();
+    if each > 1 {
+        let all = grouped(plan.accelerators());
+        table.row("", "accelerators", format!("{all}, {} for each rank", grouped(each)));
+    }
+    let who = if each > 1 { "accelerator" } else { "rank" };
     if let Some(files) = part(plan) {
         let of = grouped(plan.generated.files());
         table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
     }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
-    table.row("", "steps", format!("{steps} for each epoch and rank"));
+    table.row("", "steps", format!("{steps} for each epoch and {who}"));
     let read = plan.samples_per_epoch();
     let left = plan.train.samples() - read;
     table.row(

@@ -93,6 +93,7 @@ mod tests {
                 end_unix_ns: 0,
                 hosts: &result.environment,
                 accelerators: 24,
+                accelerators_per_rank: 1,
                 files_train: 1,
                 files_eval: 0,
                 samples_per_file: 1,

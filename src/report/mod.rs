@@ -3,6 +3,7 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod capacity;
 pub mod checkpoint;
 pub mod csv;
 pub mod dlio;
@@ -12,6 +13,7 @@ pub mod hlog;
 pub mod json;
 pub mod official;
 pub mod progress;
+pub mod repeat;
 pub mod result;
 pub mod run_log;
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub struct Run {
     pub ranks: u64,
     pub hosts: u64,
     pub ranks_per_host: u64,
+    /// Emulated by the ranks, all together.
+    pub accelerators: u64,
     /// Seed of `random` shuffles.
     pub seed: u64,
     /// Hash of the plan that was executed.

@@ -211,6 +211,7 @@ pub(crate) fn result() -> RunResult {
             ranks: 24,
             hosts: 3,
             ranks_per_host: 8,
+            accelerators: 24,
             seed: 42,
             plan_hash: "00112233445566ff".into(),
             partial: false,

@@ -4,7 +4,7 @@
 //! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
 
 use super::checkpoint::CheckpointMetrics;
-use super::result::{DatagenMetrics, DirectProof, Phase, RunResult, TrainingMetrics};
+use super::result::{DatagenMetrics, DirectProof, Phase, Run, RunResult, TrainingMetrics};
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
 use crate::metrics::Summary;
@@ -66,9 +66,17 @@ fn head(result: &RunResult) -> String {
         ("command", run.command.clone()),
         ("started", run.started.clone()),
         ("ended", run.ended.clone()),
-        ("ranks", format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host)),
+        ("ranks", ranks(run)),
         ("plan", format!("{}, shuffle seed {}", run.plan_hash, run.seed)),
     ])
+}
+
+fn ranks(run: &Run) -> String {
+    let text = format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host);
+    match run.accelerators / run.ranks.max(1) {
+        0 | 1 => text,
+        each => format!("{text}; {} accelerators, {each} for each rank", run.accelerators),
+    }
 }
 
 /// Kinds of hosts that are listed.

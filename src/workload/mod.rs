@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+mod capacity;
 pub mod checkpoint;
 mod claim;
 pub mod clean;
@@ -26,6 +27,7 @@ pub mod reader;
 mod results;
 mod run;
 mod run_folder;
+mod series;
 pub mod session;
 mod sheet;
 mod small;
@@ -34,4 +36,6 @@ mod train_phase;
 mod training;
 mod write_thread;
 
-pub use run::{Finished, Request, execute};
+pub use capacity::{Search, find};
+pub use run::{Finished, Request, execute, memory_shortage};
+pub use series::repeat;

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 /// Consecutive samples of one file, read from a few extents.
 #[derive(Default)]
 struct Run {
-    /// Place of the first sample among the rank's.
+    /// Place of the first sample among those of its accelerator.
     first: u64,
     /// The first sample in its file.
     sample: u64,
@@ -61,9 +61,10 @@ struct Request {
     len: usize,
 }
 
-/// The part of the rank's samples that this thread is cutting into runs.
+/// The part of an accelerator's samples that this thread is cutting into runs.
 #[derive(Clone, Copy)]
 struct Unit {
+    accelerator: u64,
     position: u64,
     end: u64,
 }
@@ -225,19 +226,21 @@ impl<'a> Worker<'a> {
                 self.begin_run(task, unit)?;
                 continue;
             }
-            match self.control.claim(task, self.job.rank, self.job.group) {
+            match self.control.claim(task, self.job.group) {
                 Claim::Finished => return Ok(Next::Finished),
                 Claim::WindowFull { batch } => return Ok(Next::WindowFull { batch }),
-                Claim::Unit { position, end } => self.unit = Some(Unit { position, end }),
+                Claim::Unit { accelerator, position, end } => {
+                    self.unit = Some(Unit { accelerator, position, end });
+                }
             }
         }
     }
 
     /// Takes the next run off the unit and opens its file.
     fn begin_run(&mut self, task: &EpochTask, unit: Unit) -> Result<(), String> {
-        let rank = self.job.rank;
-        let first: SampleId = task.order.at(rank, unit.position);
-        let samples = task.order.run_at(rank, unit.position).min(unit.end - unit.position);
+        let accelerator = unit.accelerator;
+        let first: SampleId = task.order.at(accelerator, unit.position);
+        let samples = task.order.run_at(accelerator, unit.position).min(unit.end - unit.position);
         let position = unit.position + samples;
         self.unit = (position < unit.end).then_some(Unit { position, ..unit });
         if self.in_flight > 0 && !self.files.is_open(first.file) {

@@ -15,9 +15,11 @@ use crate::report::files::{Attachments, write_all};
 use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
+use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Phase, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
+use crate::world::World;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,22 +61,27 @@ pub(super) fn write_results(
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
     let devices = devices::collect(session);
-    let mut outcome = Ok(Status::Valid);
+    let mut outcome = Ok((Status::Valid, None));
     if session.world.is_root() {
         let series = Curves { ranks: &series, devices: &devices };
         outcome = write_on_root(session, collected, hosts, &phases, series, &official);
     }
-    let code = match &outcome {
-        Ok(status) => *status as u8,
-        Err(message) => session.world.fail(message),
+    let (status, record) = match outcome {
+        Ok(found) => found,
+        Err(message) => session.world.fail(&message),
     };
-    let status = match session.world.broadcast(vec![code])[0] {
+    let status = told_by_root(session.world, status);
+    Ok(Finished { status, partial: phases.partial, record: record.map(Box::new) })
+}
+
+/// The status that rank 0 found. Collective.
+pub(super) fn told_by_root(world: &World, own: Status) -> Status {
+    match world.broadcast(vec![own as u8])[0] {
         code if code == Status::Valid as u8 => Status::Valid,
         code if code == Status::Cached as u8 => Status::Cached,
         code if code == Status::ClientBound as u8 => Status::ClientBound,
         _ => Status::Invalid,
-    };
-    Ok(Finished { status, partial: phases.partial })
+    }
 }
 
 /// Adds the series of all ranks bin by bin, after all have the same bin width. Collective.
@@ -99,7 +106,7 @@ fn write_on_root(
     phases: &Phases,
     curves: Curves<'_>,
     official: &Official,
-) -> Result<Status, String> {
+) -> Result<(Status, Option<RunRecord>), String> {
     let ended_unix_ns = super::compute::unix_ns();
     let result = result_of(session, collected, hosts, phases, ended_unix_ns);
     let window_ns = |name: &str| {
@@ -125,13 +132,16 @@ fn write_on_root(
     let verdict = serde_json::to_string(&result.verdict).unwrap_or_default();
     session.log_line(&format!("verdict: {verdict}"));
     // First of all: what was measured must not be lost to a full results folder.
-    let printed = screen::print(text::summary(&result).trim_end());
+    let brief = collected.request.brief;
+    let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    let place = format!("results: {}", collected.folder.display());
+    let folder = collected.folder.display().to_string();
+    let place = format!("results: {folder}");
     printed
-        .and_then(|()| screen::print(&place))
+        .and_then(|()| if brief { Ok(()) } else { screen::print(&place) })
         .map_err(|message| format!("{message} ({place})"))?;
-    Ok(result.verdict.status)
+    let unix_ns = [collected.started_unix_ns, ended_unix_ns];
+    Ok((result.verdict.status, RunRecord::of(&result, &folder, unix_ns)))
 }
 
 fn result_of(
@@ -171,6 +181,7 @@ fn result_of(
             ranks: world.size(),
             hosts: world.hosts(),
             ranks_per_host: world.size().div_ceil(world.hosts()),
+            accelerators: session.plan.accelerators(),
             seed: session.run_seed,
             plan_hash: session.plan.hash(),
             partial: phases.partial,
@@ -279,7 +290,8 @@ fn run_facts<'a>(
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
         hosts,
-        accelerators: session.world.size(),
+        accelerators: session.plan.accelerators(),
+        accelerators_per_rank: session.plan.accelerators_per_rank(),
         files_train: config.dataset.num_files_train,
         files_eval: config.dataset.num_files_eval,
         samples_per_file: config.dataset.num_samples_per_file,

@@ -9,11 +9,13 @@ use super::session::Session;
 use super::small::connect_small;
 use super::train_phase::{self, Trained};
 use super::{calibrate, checkpoint, datagen, listing, readback};
+use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{CheckpointPlan, Plan};
+use crate::plan::{CheckpointPlan, Plan, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
+use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
 use crate::report::run_log::RunLog;
 use crate::world::World;
@@ -36,15 +38,23 @@ pub struct Request {
     pub run_id: Option<String>,
     /// The command as typed.
     pub command: String,
+    /// One line instead of the whole summary is printed, by the caller: this is one run of several.
+    pub brief: bool,
+    /// The world that plans are made for.
+    pub shape: WorldShape,
+    /// Ranks of the host that has most of them.
+    pub ranks_on_fullest_host: u64,
 }
 
 /// How a run ended, the same on every rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     /// Verdict.
     pub status: Status,
     /// It was interrupted.
     pub partial: bool,
+    /// Figures of the run if it trained; on rank 0 only.
+    pub record: Option<Box<RunRecord>>,
 }
 
 /// Phases that ran, in order; filled on rank 0.
@@ -69,6 +79,7 @@ pub fn execute(
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;
+    claimed.make_log_folder()?;
     let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
     let mut session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
     session.log = run_log(world, loaded, &folder)?;
@@ -222,8 +233,8 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
     let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
     host.ranks = world.ranks_on_host();
     let data_gib = data_gib_per_host(
-        &host,
-        world.size(),
+        world.ranks_on_host() * session.plan.accelerators_per_rank(),
+        session.plan.accelerators(),
         config.num_files_train,
         config.num_samples_per_file,
         crate::plan::nominal_sample_bytes(config),
@@ -298,4 +309,26 @@ fn remove_dataset(session: &Session<'_>, foreign: bool) -> Result<(), String> {
     let cleaned = super::clean::run(&session.root, false)?;
     session.note(&format!("removed {} files (dataset.keep_files is False)", cleaned.files));
     Ok(())
+}
+
+/// The end of a series whose `dataset.keep_files` is False. Collective.
+pub(super) fn remove_after(world: &World, loaded: &Loaded, plan: &Plan) -> Result<(), String> {
+    let session = Session::new(world, &loaded.config, plan, 0, false);
+    let foreign = agree_on_dataset(&session)? == Standing::Foreign;
+    remove_dataset(&session, foreign)
+}
+
+/// Why the buffers of this many ranks do not fit into a host; None if they do, or where its memory
+/// is not known.
+pub fn memory_shortage(plan: &Plan, ranks_on_host: u64) -> Option<String> {
+    let need = plan.memory().bytes_per_rank().saturating_mul(ranks_on_host);
+    let have = plan.world.memory_per_host_bytes;
+    (have > 0 && need > have).then(|| {
+        format!(
+            "the buffers of {ranks_on_host} rank(s) on a host need {}, and it has {}; lower \
+             io.block_size, io.queue_depth or reader.read_threads",
+            format_bytes_iec(need),
+            format_bytes_iec(have)
+        )
+    })
 }

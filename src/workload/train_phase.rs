@@ -1,6 +1,6 @@
 //! The training phase: epochs with their evaluations, and the reduction to results.
 
-use super::compute::{Draw, Pacer, unix_ns};
+use super::compute::{Draws, Pacer, unix_ns};
 use super::dataset::Standing;
 use super::devices;
 use super::foreign_files::first_row_group;
@@ -11,7 +11,7 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{FormatKind, IoMode, ReadType, VerifyMode};
+use crate::config::{Distribution, FormatKind, IoMode, ReadType, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, EpochLog, RankLog};
@@ -41,7 +41,7 @@ pub struct Trained {
 struct Tally<'a> {
     kind: &'static str,
     batch: u64,
-    compute: Draw,
+    compute: Draws,
     times: StepTimes,
     window_ns: u64,
     samples: u64,
@@ -56,7 +56,7 @@ struct Tally<'a> {
 impl<'a> Tally<'a> {
     fn train(session: &'a Session<'_>) -> Result<Tally<'a>, String> {
         let config = session.config;
-        let compute = Draw::new(&config.train.computation_time, draw_seed(session, 0))
+        let compute = draws(session, &config.train.computation_time, 0)
             .map_err(|what| format!("train.computation_time: {what}"))?;
         let clock = PhaseClock::new(session, Direction::Read, &session.plan.train);
         Ok(Self::new("training", config.reader.batch_size, compute, clock))
@@ -64,13 +64,13 @@ impl<'a> Tally<'a> {
 
     fn eval(session: &'a Session<'_>, files: &'a FileSet) -> Result<Tally<'a>, String> {
         let config = session.config;
-        let compute = Draw::new(&config.evaluation.eval_time, draw_seed(session, 1))
+        let compute = draws(session, &config.evaluation.eval_time, 1)
             .map_err(|what| format!("evaluation.eval_time: {what}"))?;
         let clock = PhaseClock::new(session, Direction::Read, files);
         Ok(Self::new("evaluation", config.reader.batch_size_eval, compute, clock))
     }
 
-    fn new(kind: &'static str, batch: u64, compute: Draw, clock: PhaseClock<'a>) -> Tally<'a> {
+    fn new(kind: &'static str, batch: u64, compute: Draws, clock: PhaseClock<'a>) -> Tally<'a> {
         Tally {
             kind,
             batch,
@@ -150,9 +150,14 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Ranks draw different compute times, the same ones in every run.
-fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
-    session.config.train.seed ^ session.world.rank().rotate_left(32) ^ stream.rotate_left(60)
+/// Accelerators draw different compute times, the same ones in every run and on whatever rank.
+fn draws(session: &Session<'_>, time: &Distribution, stream: u64) -> Result<Draws, String> {
+    let each = session.plan.accelerators_per_rank();
+    let first = session.world.rank() * each;
+    let seed = |accelerator: u64| {
+        session.config.train.seed ^ accelerator.rotate_left(32) ^ stream.rotate_left(60)
+    };
+    Draws::new(time, (first..first + each).map(seed))
 }
 
 /// Samples that are read together. The Python tool reads a file once for each of its samples. A
@@ -196,6 +201,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         verify,
         verify_fraction: config.verify.sample_fraction,
         rank: session.world.rank(),
+        accelerators: session.plan.accelerators_per_rank(),
         store: session.read_store(),
         block_bytes: config.io.block_size,
         threads: threads as usize,

@@ -3,15 +3,17 @@
     readers.py FOLDER [--samples N] [--dtype uint8] [--chunks 1,64,64] [--same-as FOLDER]
                       [--compression SNAPPY]
 
-numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet; TFRecord files
-are taken apart here, with google-crc32c for the checksums and protobuf for the examples, and indexed
-binary by its two indexes. The kind of a file is its suffix. With --same-as the parquet and csv files
-must hold the values of the files of the same name in another folder.
+numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet, safetensors the
+files of checkpoints; TFRecord files are taken apart here, with google-crc32c for the checksums and
+protobuf for the examples, and indexed binary by its two indexes. The kind of a file is its suffix.
+With --same-as the parquet and csv files must hold the values of the files of the same name in another
+folder.
 One line for each kind; exit code 1 names the first file that a reader refuses.
 """
 
 import argparse
 import collections
+import json
 import pathlib
 import struct
 import sys
@@ -24,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
+from safetensors import safe_open
 
 # The sizes here are ours; a large picture is not an attack.
 Image.MAX_IMAGE_PIXELS = None
@@ -341,12 +344,34 @@ def read_indexed(path, options):
     return end
 
 
+def read_safetensors(path, _options):
+    """Tensors by their names; values against the bytes in the file, where the header says they are."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    base, payload = 8 + length, 0
+    require(base % 4096 == 0, f"tensors begin at {base}")
+    with safe_open(path, framework="numpy") as file:
+        require(set(file.keys()) == set(header) - {"__metadata__"}, "names")
+        for name in file.keys():
+            known = name.startswith(("model.", "lm_head.", "optimizer."))
+            require(known, f"a tensor called {name}")
+            array = file.get_tensor(name)
+            place = base + header[name]["data_offsets"][0]
+            raw = np.fromfile(path, np.uint8, array.nbytes, offset=place)
+            require(raw.tobytes() == array.tobytes(), f"values of {name}")
+            payload += array.nbytes
+    require(base + payload == path.stat().st_size, f"{payload} bytes of tensors")
+    return payload
+
+
 def sides(text):
     """Sides of a chunk, separated by commas; `none` for contiguous datasets."""
     return () if text == "none" else tuple(int(side) for side in text.split(","))
 
 
 READERS = {
+    ".safetensors": read_safetensors,
     ".npz": read_npz,
     ".npy": read_npy,
     ".tfrecord": read_tfrecord,

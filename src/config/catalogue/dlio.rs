@@ -177,6 +177,7 @@ pub(super) const TIMES: &[Key] = &[
     typed("train.epochs", POSITIVE),
     typed("train.computation_time", Kind::Distribution),
     folded("train.computation_time_stdev", SECONDS, "train.computation_time"),
+    typed("train.accelerators_per_rank", Kind::Count { min: 1, max: 1 << 16 }),
     typed("train.total_training_steps", Kind::Cap),
     typed("train.seed", SEED),
     typed("train.seed_change_epoch", BOOL),

@@ -22,18 +22,38 @@ const RUN: Sentences = &[
 
 const MODEL: Sentences = &[
     ("model.name", "Name of the model in reports"),
-    ("model.type", "Family of the model (`transformer`), which decides how it is cut into shards"),
+    (
+        "model.type",
+        "`transformer`: sizes follow from `model.transformer`; another word: from \
+         `model_size_bytes`",
+    ),
     ("model.model_size", "Older name of `model_size_bytes`"),
-    ("model.model_size_bytes", "Bytes of the weights of a model without layers"),
+    (
+        "model.model_size_bytes",
+        "Bytes that each writing rank has of a model that is no transformer",
+    ),
     ("model.model_datatype", "Number type of the weights in a checkpoint"),
     ("model.optimizer_datatype", "Number type of the optimizer state in a checkpoint"),
-    ("model.num_layers", "Layers of the model"),
-    ("model.optimization_groups", "Parameters of each group of the optimizer state"),
-    ("model.layer_parameters", "Parameters of each tensor of a layer"),
+    ("model.num_layers", "Blocks of the model"),
+    (
+        "model.optimization_groups",
+        "Elements of each group of a rank's optimizer, instead of those that follow from the \
+         parameters",
+    ),
+    (
+        "model.layer_parameters",
+        "Elements of each tensor of a layer, instead of those of a transformer",
+    ),
     ("model.parallelism.tensor", "Ranks that share each layer"),
     ("model.parallelism.pipeline", "Stages that share the layers"),
-    ("model.parallelism.data", "Copies of the model; -1: what the ranks give"),
-    ("model.parallelism.zero_stage", "What ZeRO shards over the copies"),
+    (
+        "model.parallelism.data",
+        "Copies of the model in the whole job, with `checkpoint.mode: subset` only",
+    ),
+    (
+        "model.parallelism.zero_stage",
+        "What is shared among the copies: 0 nothing, 1 and 2 the optimizer, 3 the weights too",
+    ),
     ("model.transformer.vocab_size", "Tokens of the vocabulary"),
     ("model.transformer.hidden_size", "Width of a layer"),
     ("model.transformer.ffn_hidden_size", "Width of a layer's feed-forward part"),
@@ -129,6 +149,7 @@ const TIMES: Sentences = &[
     ("train.epochs", "Epochs"),
     ("train.computation_time", "Emulated accelerator time of a step"),
     ("train.computation_time_stdev", "Its standard deviation"),
+    ("train.accelerators_per_rank", "Accelerators that a rank stands for, in lock-step"),
     ("train.total_training_steps", "Cap on the steps of each epoch"),
     ("train.seed", "Seed of shuffles and of drawn step times"),
     ("train.seed_change_epoch", "Each epoch has an order of its own"),
@@ -140,33 +161,54 @@ const TIMES: Sentences = &[
 ];
 
 const CHECKPOINT: Sentences = &[
-    ("checkpoint.checkpoint_folder", "Folder of the checkpoints"),
+    ("checkpoint.checkpoint_folder", "Folder that holds one folder for each checkpoint"),
     ("checkpoint.checkpoint_after_epoch", "First epoch that ends with a checkpoint"),
     ("checkpoint.epochs_between_checkpoints", "Epochs from one checkpoint to the next"),
-    ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next"),
+    ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next; 0: by epochs"),
     ("checkpoint.type", "Which ranks write"),
-    ("checkpoint.mode", "Whole model, or the part of some of its ranks"),
-    ("checkpoint.fsync", "Files are synced before a checkpoint counts as written"),
-    ("checkpoint.time_between_checkpoints", "Seconds from one checkpoint to the next"),
-    ("checkpoint.num_checkpoints_write", "Checkpoints that are written"),
-    ("checkpoint.num_checkpoints_read", "Checkpoints that are read; -1: as many as are written"),
-    ("checkpoint.rank_sync", "Barrier after each checkpoint"),
-    ("checkpoint.recovery_rank_shift", "Ranks read what ranks so much further on wrote"),
+    (
+        "checkpoint.mode",
+        "`default`: all ranks of the model's grid; `subset`: the first ranks of a larger job",
+    ),
+    ("checkpoint.fsync", "True: `durability: fsync`"),
+    (
+        "checkpoint.time_between_checkpoints",
+        "Seconds before each checkpoint, in place of computation; below 0: none",
+    ),
+    ("checkpoint.num_checkpoints_write", "Checkpoints that are written without training"),
+    ("checkpoint.num_checkpoints_read", "Checkpoints that are then read"),
+    ("checkpoint.rank_sync", "Wait for all ranks inside the time of a checkpoint"),
+    (
+        "checkpoint.recovery_rank_shift",
+        "True: `restore: ring` (the reference reads the key and does nothing)",
+    ),
     ("checkpoint.randomize_tensor", "Random content instead of constant"),
-    ("checkpoint.layout", "Raw bytes, or safetensors with the model's tensor names"),
-    ("checkpoint.durability", "What makes a file durable before the commit"),
-    ("checkpoint.files_in_flight", "Files that a rank writes or reads at a time"),
-    ("checkpoint.order", "`reference`: one file after the other"),
-    ("checkpoint.keep_last", "Checkpoints that are kept; older ones are removed"),
-    ("checkpoint.restore", "Whose files a rank reads"),
-    ("checkpoint.restore_seed", "Seed of `restore: random`"),
-    ("checkpoint.reshard.tensor", "Ranks that share a layer in the job that reads"),
-    ("checkpoint.reshard.pipeline", "Stages of the job that reads"),
-    ("checkpoint.reshard.written_ranks", "Ranks that wrote what is read"),
-    ("checkpoint.weights_only", "Read the model's files alone"),
-    ("checkpoint.async", "Snapshot to memory, write in the background"),
     ("checkpoint.ksm", "Merging of equal memory pages in the reference"),
     ("checkpoint.checkpoint_mechanism_classname", "Python class that writes checkpoints"),
+    (
+        "checkpoint.layout",
+        "`raw`: tensors back to back; `safetensors`: files that the package opens, tensors named \
+         as in Llama checkpoints",
+    ),
+    (
+        "checkpoint.durability",
+        "What is done before a checkpoint counts as written: sync of each file (`fsync`: and of \
+         its folder), or `O_DSYNC`",
+    ),
+    ("checkpoint.files_in_flight", "Files that a rank writes at a time"),
+    ("checkpoint.order", "`reference`: a rank's files one after the other, model before optimizer"),
+    ("checkpoint.keep_last", "Checkpoints that stay while others are written; 0: all"),
+    (
+        "checkpoint.restore",
+        "Whose files a rank reads: its own, those of the next host, of a drawn rank, its part on \
+         another grid, or its own and the rest by MPI",
+    ),
+    ("checkpoint.restore_seed", "Seed of `restore: random`"),
+    ("checkpoint.reshard.tensor", "Ranks that share each layer when reading; 0: as written"),
+    ("checkpoint.reshard.pipeline", "Stages that share the layers when reading; 0: as written"),
+    ("checkpoint.reshard.written_ranks", "Ranks that wrote the checkpoints; 0: as many as read"),
+    ("checkpoint.weights_only", "Read the model files only"),
+    ("checkpoint.async", "Write in the background while the job goes on"),
 ];
 
 const STORAGE: Sentences = &[

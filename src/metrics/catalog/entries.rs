@@ -50,6 +50,12 @@ pub const CATALOG: &[Section] = &[
             ),
             metric("run.hosts", "hosts", Merge::Rank0, "Hosts."),
             metric("run.ranks_per_host", "ranks", Merge::Max, "Ranks of the fullest host."),
+            metric(
+                "run.accelerators",
+                "accelerators",
+                Merge::Sum,
+                "Accelerators that the ranks stand for.",
+            ),
             metric("run.seed", "", Merge::Rank0, "Seed of random shuffles; repeats the run."),
             metric(
                 "run.plan_hash",

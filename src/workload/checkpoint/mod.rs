@@ -14,6 +14,7 @@ pub use folder::MARKER;
 use restore::Restorer;
 pub use save::{Saver, write_threads};
 
+use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
@@ -152,13 +153,16 @@ fn save_all(
     let mut saver = Saver::new(session, plan, target, &live, run)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
     let line = progress(session, "checkpoint_save", files);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+    let mut body = || {
         for checkpoint in 1..=writes {
             pause(session);
             let Some(log) = saver.save(checkpoint)? else { return Ok(true) };
             logs.push((format!("save_ckpt{checkpoint}"), log));
         }
         Ok::<bool, String>(false)
+    };
+    let (outcome, series) = devices::recording(session, "checkpoint_save", || {
+        with_ticker(&live, &AtomicU64::new(0), line, &mut body)
     });
     done.partial = outcome?;
     done.saved = saver.finish();
@@ -179,13 +183,16 @@ fn restore_all(
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
+    let body = || {
         for (number, whole) in found.into_iter().enumerate() {
             pause(session);
             let Some(log) = restorer.restore(whole)? else { return Ok(true) };
             logs.push((format!("load_ckpt{}", number + 1), log));
         }
         Ok::<bool, String>(false)
+    };
+    let (outcome, series) = devices::recording(session, "checkpoint_restore", || {
+        with_ticker(&live, &AtomicU64::new(0), line, body)
     });
     done.partial = outcome?;
     done.restored = restorer.finish();
@@ -195,7 +202,9 @@ fn restore_all(
 
 fn progress(session: &Session<'_>, phase: &str, files: u64) -> Option<(Progress, Unit)> {
     let root = session.world.is_root();
-    root.then(|| (Progress::new(phase, files, session.quiet), Unit::Samples))
+    root.then(|| {
+        (Progress::new(&session.progress_label(phase), files, session.quiet), Unit::Samples)
+    })
 }
 
 /// `checkpoint.time_between_checkpoints`: stands for the computation between two checkpoints, and
