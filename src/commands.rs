@@ -146,15 +146,7 @@ fn execute(
     };
     let shape = shape_of(&world);
     let prepared = take_row_groups(&world, prepared, datagen_only);
-    let planned = prepared.and_then(|loaded| {
-        let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
-        if !datagen_only {
-            plan.check_runnable().map_err(|error| error.to_string())?;
-        }
-        check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
-        workload::devices::check(&loaded.config)?;
-        Ok((loaded, plan))
-    });
+    let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, shape, task));
     let (loaded, plan) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
@@ -187,6 +179,22 @@ fn execute(
         Ok(finished) => exit_code(finished, io.strict),
         Err(message) => world.fail(&message),
     }
+}
+
+/// The plan of `loaded`, if this world can carry it out.
+fn checked_plan(
+    loaded: Loaded,
+    world: &World,
+    shape: WorldShape,
+    task: Task,
+) -> Result<(Loaded, Plan), String> {
+    let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
+    if task != Task::Datagen {
+        plan.check_runnable().map_err(|error| error.to_string())?;
+    }
+    check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
+    workload::devices::check(&loaded.config)?;
+    Ok((loaded, plan))
 }
 
 /// A run reads the row groups of a dataset as they are. Rank 0 looks and tells the others.

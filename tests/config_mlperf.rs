@@ -165,7 +165,8 @@ fn run_files_have_their_figures() {
 fn effective_files_load_again_to_the_same() {
     let Some(folder) = workloads() else { return };
     let scratch = tempfile::tempdir().expect("a temporary folder");
-    for path in yaml_files(&folder.join("training")) {
+    let kinds = ["training", "checkpointing"].map(|kind| yaml_files(&folder.join(kind)));
+    for path in kinds.concat() {
         let first = load(std::slice::from_ref(&path), &[]).expect("loads");
         let written = scratch.path().join("effective.yaml");
         std::fs::write(&written, &first.effective_yaml).expect("written");
