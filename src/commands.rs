@@ -144,11 +144,7 @@ fn execute(
         Ok(world) => world,
         Err(message) => return fail(&message),
     };
-    let shape = WorldShape {
-        ranks: world.size(),
-        hosts: world.hosts(),
-        memory_per_host_bytes: smallest_memory(&world),
-    };
+    let shape = shape_of(&world);
     let prepared = take_row_groups(&world, prepared, datagen_only);
     let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, shape, task));
     let (loaded, plan) = match world.agree(planned) {
@@ -342,11 +338,12 @@ fn fullest_host(world: &World) -> u64 {
     ranks[0]
 }
 
-/// All ranks must plan with the same figure, so the smallest host counts.
-fn smallest_memory(world: &World) -> u64 {
+/// All ranks must plan with the same figure, so the smallest host's memory counts. Collective.
+fn shape_of(world: &World) -> WorldShape {
     let mut memory = [crate::host::gather(None, "").memory_bytes];
     world.min(&mut memory);
-    memory[0]
+    let (ranks, hosts, [memory_per_host_bytes]) = (world.size(), world.hosts(), memory);
+    WorldShape { ranks, hosts, memory_per_host_bytes }
 }
 
 fn exit_code(finished: Finished, strict: bool) -> ExitCode {

@@ -560,6 +560,20 @@ fn a_training_writes_checkpoints_after_epochs() {
     assert_eq!(names(&lab.path("C"))[1..2], ["global_epoch2_step3"]);
     assert_eq!(epoch_keys(&lab, "r", "1"), ["start", "block1", "end", "duration"]);
     assert_eq!(epoch_keys(&lab, "r", "2"), ["start", "block1", "save_ckpt1", "end", "duration"]);
+    // Rank 0 alone by default; each rank its own where asked for.
+    assert_eq!(lab.phase("r", "checkpoint_save")["metrics"]["bytes"], 300_001);
+    let folder = lab.arg("all");
+    let sets = [
+        "workflow.checkpoint=True",
+        "model.type=cnn",
+        "model.model_size_bytes=300001",
+        "checkpoint.type=all_ranks",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let words: Vec<&str> = sets.chain(["--checkpoint-dir", &folder]).collect();
+    lab.job(2, "run", "all", &words).succeed();
+    assert_eq!(lab.phase("all", "checkpoint_save")["metrics"]["bytes"], 600_002);
+    assert_eq!(lab.phase("all", "checkpoint_save")["metrics"]["files"], 2);
 }
 
 #[test]

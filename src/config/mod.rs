@@ -33,7 +33,8 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use checkpoint::{
-    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, CheckpointType, Durability,
+    Reshard, Restore,
 };
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;

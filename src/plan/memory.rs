@@ -3,7 +3,7 @@
 
 use super::PlanError;
 use super::show::binary;
-use crate::config::{Config, Io};
+use crate::config::{CheckpointOrder, Config, Io};
 
 /// Room that direct I/O may need around a request: its ends are moved out to the device's block
 /// borders, which are at most 4096 bytes away on either side.
@@ -37,6 +37,21 @@ pub fn write_buffers_bytes(io: &Io) -> u128 {
     thread_bytes(io, u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA))
 }
 
+/// Buffers that a rank uses for a checkpoint of any size, bytes at most.
+pub const CHECKPOINT_BUFFERS_MAX: u64 = 256 << 20;
+
+/// I/O threads of a rank for checkpoints: `checkpoint.files_in_flight`, or as many as the buffers
+/// allow; at least one.
+pub fn checkpoint_threads(config: &Config) -> u64 {
+    let (checkpoint, io) = (&config.checkpoint, &config.io);
+    if checkpoint.order == CheckpointOrder::Reference {
+        return 1;
+    }
+    let cap = u128::from(CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes));
+    let fit = cap / write_buffers_bytes(io).max(1);
+    checkpoint.files_in_flight.min(u64::try_from(fit).unwrap_or(u64::MAX)).max(1)
+}
+
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
 fn check_writers(config: &Config) -> Result<(), PlanError> {
     let (threads, io) = (config.reader.write_threads, &config.io);
@@ -61,7 +76,8 @@ fn check_writers(config: &Config) -> Result<(), PlanError> {
 pub struct Memory {
     /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack, in whole huge
     /// pages for each thread; twice that with evaluations, whose threads come while those of the
-    /// training keep theirs.
+    /// training keep theirs. Checkpoints have their own beside them: [`checkpoint_threads`] times
+    /// the buffers of a writing thread.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
@@ -94,6 +110,15 @@ impl Memory {
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
             batches.saturating_mul(batch).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
+        let (buffers, bookkeeping) = match config.workflow.uses_dataset() {
+            true => (buffers, bookkeeping),
+            false => (0, 0),
+        };
+        let checkpoint = match config.workflow.checkpoint {
+            true => u128::from(checkpoint_threads(config)) * write_buffers_bytes(io),
+            false => 0,
+        };
+        let buffers = buffers.saturating_add(checkpoint);
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(
@@ -105,7 +130,11 @@ impl Memory {
                 reader.read_threads,
                 io.queue_depth,
                 binary(buffer as f64),
-                if sets == 2 { ", for training and evaluation" } else { "" },
+                match (sets, checkpoint) {
+                    (2, _) => ", for training and evaluation",
+                    (_, 0) => "",
+                    _ => ", and those of checkpoints",
+                },
                 binary(bookkeeping as f64),
                 binary(io.max_buffer_bytes as f64),
             )));
@@ -149,6 +178,27 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_of_any_model_needs_at_most_256_mib() {
+        let mut config = Config::default();
+        (config.workflow.checkpoint, config.workflow.train) = (true, false);
+        let each = write_buffers_bytes(&config.io) as u64;
+        let memory = |config: &Config| Memory::new(config).unwrap();
+        assert_eq!(memory(&config).bytes_per_rank(), 4 * each);
+        config.model.num_layers = 1000;
+        assert_eq!(memory(&config).bytes_per_rank(), 4 * each);
+        config.checkpoint.files_in_flight = 4096;
+        assert_eq!(checkpoint_threads(&config), CHECKPOINT_BUFFERS_MAX / each);
+        assert!(memory(&config).bytes_per_rank() <= CHECKPOINT_BUFFERS_MAX);
+        config.checkpoint.order = CheckpointOrder::Reference;
+        assert_eq!(memory(&config).bytes_per_rank(), each);
+        // A training has its own beside them.
+        config.workflow.train = true;
+        let training = Config::default();
+        let own = memory(&training).bytes_per_rank();
+        assert_eq!(memory(&config).bytes_per_rank(), own + each);
+    }
 
     #[test]
     fn need_follows_from_the_settings() {

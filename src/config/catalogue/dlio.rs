@@ -45,7 +45,6 @@ const COLUMN: &[Field] = &[
 
 const DATATYPES: &[&str] = &["int8", "uint8", "fp16", "bf16", "fp32", "fp64"];
 
-const BY_STAGE: &str = "model.parallelism.zero_stage decides which ranks write";
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
@@ -201,7 +200,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
     typed("checkpoint.rank_sync", BOOL),
     folded("checkpoint.fsync", BOOL, "checkpoint.durability"),
     folded("checkpoint.recovery_rank_shift", BOOL, "checkpoint.restore"),
-    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), BY_STAGE),
+    typed("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"])),
     ignored("checkpoint.randomize_tensor", BOOL, "content is always that of the generator"),
     ignored("checkpoint.ksm", Kind::Any, "no rank holds its shard in memory"),
     ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),

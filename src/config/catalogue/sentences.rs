@@ -165,7 +165,7 @@ const CHECKPOINT: Sentences = &[
     ("checkpoint.checkpoint_after_epoch", "First epoch that ends with a checkpoint"),
     ("checkpoint.epochs_between_checkpoints", "Epochs from one checkpoint to the next"),
     ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next; 0: by epochs"),
-    ("checkpoint.type", "Which ranks write"),
+    ("checkpoint.type", "Which ranks write a model of given size; others go by ZeRO"),
     (
         "checkpoint.mode",
         "`default`: all ranks of the model's grid; `subset`: the first ranks of a larger job",

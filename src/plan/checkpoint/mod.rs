@@ -20,7 +20,7 @@ pub use restore::{RestoreMap, RestorePiece};
 pub use tensors::LayerTensor;
 
 use super::PlanError;
-use crate::config::{CheckpointLayout, Config, Datatype, Framework, Restore};
+use crate::config::{CheckpointLayout, CheckpointType, Config, Datatype, Framework, Restore};
 use crate::format::{Layout, safetensors};
 use serde::Serialize;
 use std::ops::Range;
@@ -81,6 +81,8 @@ pub struct CheckpointPlan {
     model: ModelFigures,
     grid: Grid,
     layout: CheckpointLayout,
+    /// A model of given size is written by every rank.
+    by_all: bool,
     suffix: &'static str,
 }
 
@@ -141,7 +143,8 @@ impl CheckpointPlan {
             (CheckpointLayout::Raw, Framework::Pytorch) => "pt",
             (CheckpointLayout::Raw, Framework::Tensorflow) => "pb",
         };
-        let plan = CheckpointPlan { model, grid, layout, suffix };
+        let by_all = config.checkpoint.kind == CheckpointType::AllRanks;
+        let plan = CheckpointPlan { model, grid, layout, by_all, suffix };
         let total = plan.sum(|class| class.bytes);
         if total > BYTES_MAX {
             return Err(PlanError(format!(
@@ -274,12 +277,13 @@ impl CheckpointPlan {
         let mut push =
             |name, contents, object_id| files.push(Planned { name, contents, object_id });
         // Without ZeRO all copies are equal and the first is written alone.
-        if rank >= grid.ranks || grid.zero_stage == 0 && data > 0 {
-            return files;
-        }
-        if self.model.state_bytes > 0 {
+        let silent = rank >= grid.ranks || grid.zero_stage == 0 && data > 0;
+        if self.model.state_bytes > 0 && (!silent || self.by_all && rank < grid.ranks) {
             let id = object_id(Family::State, 0, rank);
             push(format!("model_states-{rank}"), Contents::State, id);
+        }
+        if silent {
+            return files;
         }
         let layers = self.model.stage_layers(place.pipeline, grid.pipeline);
         match grid.zero_stage {

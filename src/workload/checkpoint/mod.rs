@@ -27,7 +27,7 @@ use crate::config::{Config, Engine};
 use crate::data::{Content, Generator};
 use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
-use crate::plan::{self, CheckpointPlan, ShardFile, write_buffers_bytes};
+use crate::plan::{self, CheckpointPlan, ShardFile};
 use crate::report::dlio::{CheckpointLog, RankLog};
 use crate::report::progress::Progress;
 use crate::world::interrupted;
@@ -36,8 +36,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-/// Bytes of buffers that a rank uses for a checkpoint of any size, at most.
-pub const BUFFER_BYTES_MAX: u64 = 256 << 20;
 /// Ids of datasets' files and of checkpoints' never meet: one seed fills both.
 const OBJECT_DOMAIN: u64 = 0x636B_7074_0000_0000;
 /// How often a pause between two checkpoints looks whether the run was interrupted.
@@ -111,14 +109,6 @@ fn shards_of(plan: &CheckpointPlan, rank: u64) -> Vec<Shard> {
 /// The bytes of a file of a checkpoint with this version.
 fn content_of<'a>(generator: &'a Generator, file: &ShardFile, version: u32) -> Content<'a> {
     generator.object(file.object_id ^ OBJECT_DOMAIN, version, file.bytes)
-}
-
-/// As many of `wanted` I/O threads as the buffers of a rank allow; at least one.
-fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
-    let io = &session.config.io;
-    let cap = u128::from(BUFFER_BYTES_MAX.min(io.max_buffer_bytes));
-    let fit = cap / write_buffers_bytes(io).max(1);
-    wanted.min(usize::try_from(fit).unwrap_or(wanted)).max(1)
 }
 
 /// What writing checkpoints needs for as long as it lasts.

@@ -3,10 +3,10 @@
 use super::folder::{Folder, Purpose, Whole};
 use super::read_shards::{self, ReadReport, ReadShards, Source};
 use super::tally::{Interval, Share, Tally, look_at, measure};
-use super::{Target, fitting_threads, marker_place, shards_of};
+use super::{Target, marker_place, shards_of};
 use crate::config::CheckpointOrder;
 use crate::metrics::LiveCounters;
-use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece};
+use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::connect;
@@ -30,13 +30,7 @@ pub struct Restorer<'a> {
 
 /// I/O threads of this rank for reading; several may share a file.
 pub fn read_threads(session: &Session<'_>) -> usize {
-    let checkpoint = &session.config.checkpoint;
-    match checkpoint.order {
-        CheckpointOrder::Reference => 1,
-        CheckpointOrder::Parallel => {
-            fitting_threads(session, checkpoint.files_in_flight.max(1) as usize)
-        }
-    }
+    checkpoint_threads(session.config) as usize
 }
 
 /// The first `wanted` whole checkpoints at `target`, oldest first, as rank 0 finds them. On the

@@ -8,7 +8,7 @@ use super::write_shards::{self, WriteReport, WriteShards};
 use super::{Shard, Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Durability};
 use crate::metrics::{LiveCounters, Recorder};
-use crate::plan::CheckpointPlan;
+use crate::plan::{CheckpointPlan, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::SyncKind;
@@ -38,12 +38,8 @@ pub struct Saver<'a> {
 
 /// I/O threads of this rank for writing: one for each file in flight.
 pub fn write_threads(session: &Session<'_>, plan: &CheckpointPlan) -> usize {
-    let checkpoint = &session.config.checkpoint;
-    if checkpoint.order == CheckpointOrder::Reference {
-        return 1;
-    }
     let files = plan.files_of(session.world.rank()).len();
-    super::fitting_threads(session, checkpoint.files_in_flight as usize).min(files.max(1))
+    (checkpoint_threads(session.config) as usize).min(files.max(1))
 }
 
 /// What `checkpoint.durability` asks of a file.
