@@ -22,7 +22,13 @@ optimizer), all in flight at once. In each round, every other round in the rever
 GB/s: all bytes over the time of the slowest rank or job. CPU: user and system time of the whole
 process tree less that of a run of a few MiB (start-up, MPI, calibration), median of three. What
 rankio's generator costs is measured by the same checkpoint on the null store, and what is left without
-it is shown too: fio's content costs nothing. Kernel threads (writeback) are in nobody's CPU.
+it is shown too: fio's content costs nothing. Kernel threads (writeback) are in nobody's CPU. Start-up
+varies by a tenth of a second, so the CPU of the clocked time alone is shown beside it: rankio's by its
+result (all threads of the ranks), fio's by its jobs (without the kernel's workers).
+
+Pages of the buffers matter on a disk that takes few segments. Both sides use reserved huge pages where
+there are enough (`sysctl vm.nr_hugepages=64`), else 4 KiB pages; --own-pages lets rankio use
+what it takes by default, transparent huge pages, which fio cannot.
 With fewer rounds than were asked for, since --budget-s ran out, the last line says so.
 """
 import argparse
@@ -98,7 +104,8 @@ def huge_pages_free():
 
 
 class Bench:
-    """All sides on one folder. Each gives (bytes, seconds, CPU seconds of the tree)."""
+    """All sides on one folder. Each gives (bytes, seconds, CPU seconds of the tree, those of
+    the clocked time or None)."""
 
     def __init__(self, args, work, results):
         self.args, self.work, self.results, self.count = args, work, results, 0
@@ -109,6 +116,7 @@ class Bench:
         self.files = args.ranks * 2
         wanted = self.files * (args.depth + EXTRA_BUFFERS) * args.block_mib << 20
         self.huge = huge_pages_free() * HUGE_PAGE_BYTES >= 2 * wanted
+        self.pages = None
         # Of the files of each rank, as the first save has made them: (weights, optimizer).
         self.sizes = {}
         self.content_s = []
@@ -131,7 +139,7 @@ framework: pytorch
 workflow: {{generate_data: False, train: False, checkpoint: True}}
 checkpoint: {{time_between_checkpoints: 0, durability: fdatasync, files_in_flight: 2}}
 io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
-     huge_pages: {self.huge}}}
+     huge_pages: {self.huge or self.args.own_pages}}}
 """)
         return path
 
@@ -150,11 +158,13 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
             self.check_fair(phase["storage"])
             if save:
                 self.content_s.append(metrics["content_s"] / (operation["bytes"] / GIB))
-        return operation["bytes"], operation["strict_s"], cpu
+        return operation["bytes"], operation["strict_s"], cpu, phase["client"]["cpu_s"]
 
     def check_fair(self, facts):
-        pages = "2MiB-hugetlb" if self.huge else "4KiB"
-        if not facts["direct"] or not facts["registered_buffers"] or facts["page_size"] != pages:
+        wanted = "2MiB-hugetlb" if self.huge else "4KiB"
+        self.pages = facts["page_size"]
+        alike = self.pages == wanted or self.args.own_pages
+        if not (facts["direct"] and facts["registered_buffers"] and alike):
             sys.exit(f"not a fair pair: {facts}")
 
     def save(self, gib):
@@ -195,7 +205,9 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
         moved = sum(job[direction]["io_bytes"] for job in jobs_done)
         if moved != sum(size for _, size in jobs):
             sys.exit(f"fio moved {moved} bytes, not the {sum(size for _, size in jobs)} asked for")
-        return moved, max(job["job_runtime"] for job in jobs_done) / 1000, cpu
+        clocked = sum((job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1000
+                      for job in jobs_done)
+        return moved, max(job["job_runtime"] for job in jobs_done) / 1000, cpu, clocked
 
     def fresh(self, name):
         folder = self.work / name
@@ -234,7 +246,7 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
                  for rank, sizes in enumerate(self.sizes[gib])]
         try:
             text, cpu = run([sys.executable, __file__, "--python-writer", json.dumps(ranks)])
-            return sum(size for _, sizes in ranks for size in sizes), float(text), cpu
+            return sum(size for _, sizes in ranks for size in sizes), float(text), cpu, None
         finally:
             shutil.rmtree(folder)
 
@@ -243,17 +255,19 @@ class Figures:
     """What the rounds gave, side by side."""
 
     def __init__(self, bench, sides):
-        self.rate, self.cpu, self.start_up = {}, {}, {}
+        self.rate, self.cpu, self.clocked, self.start_up = {}, {}, {}, {}
         for name, side in sides:
             self.start_up[name] = statistics.median(side(SMALL_GIB)[2] for _ in range(3))
-            self.rate[name], self.cpu[name] = [], []
+            self.rate[name], self.cpu[name], self.clocked[name] = [], [], []
         bench.content_s.clear()
         bench.clean()
 
     def add(self, name, measured):
-        moved, seconds, cpu = measured
+        moved, seconds, cpu, clocked = measured
         self.rate[name].append(moved / 1e9 / seconds)
         self.cpu[name].append((cpu - self.start_up[name]) / (moved / GIB))
+        if clocked is not None:
+            self.clocked[name].append(clocked / (moved / GIB))
 
 
 def show(name, values):
@@ -266,18 +280,23 @@ def ratio(ours, theirs):
 
 
 def report(figures, bench):
-    rate, cpu = figures.rate, figures.cpu
+    rate, cpu, clocked = figures.rate, figures.cpu, figures.clocked
     for name, values in rate.items():
         show(f"{name}: GB/s", values)
         show(f"{name}: CPU s/GiB", cpu[name])
+        if clocked[name]:
+            show(f"{name}: clocked CPU s/GiB", clocked[name])
     show("rankio save: time of its threads in content, s/GiB", bench.content_s)
-    for other in ("fio write", "fio write, scrambled", "Python write"):
-        show(f"rankio save / {other}: GB/s", ratio(rate["rankio save"], rate[other]))
-        show(f"rankio save / {other}: CPU", ratio(cpu["rankio save"], cpu[other]))
-    bare = [a - b for a, b in zip(cpu["rankio save"], cpu["rankio null"])]
-    show("rankio save less null / fio write: CPU", ratio(bare, cpu["fio write"]))
-    show("rankio restore / fio read: GB/s", ratio(rate["rankio restore"], rate["fio read"]))
-    show("rankio restore / fio read: CPU", ratio(cpu["rankio restore"], cpu["fio read"]))
+    pairs = [("rankio save", other) for other in ("fio write", "fio write, scrambled",
+                                                  "Python write")]
+    for ours, theirs in pairs + [("rankio restore", "fio read")]:
+        show(f"{ours} / {theirs}: GB/s", ratio(rate[ours], rate[theirs]))
+        show(f"{ours} / {theirs}: CPU", ratio(cpu[ours], cpu[theirs]))
+        if clocked[theirs]:
+            show(f"{ours} / {theirs}: clocked CPU", ratio(clocked[ours], clocked[theirs]))
+    for what, side in (("CPU", cpu), ("clocked CPU", clocked)):
+        bare = [a - b for a, b in zip(side["rankio save"], side["rankio null"])]
+        show(f"rankio save less null / fio write: {what}", ratio(bare, side["fio write"]))
 
 
 def measure(args, work, results):
@@ -288,9 +307,9 @@ def measure(args, work, results):
     reads = [("rankio restore", bench.restore), ("fio read", bench.fio_read)]
     start, longest, rounds = time.monotonic(), 0, 0
     figures = Figures(bench, writes + reads)
-    pages = "2 MiB" if bench.huge else "4 KiB"
+    pages = f"{bench.pages}, of fio {'2MiB-hugetlb' if bench.huge else '4KiB'}"
     print(f"{args.dir}: {args.gib:g} GiB in {bench.files} files of {args.ranks} ranks, blocks of "
-          f"{args.block_mib} MiB, queue depth {args.depth}, pages {pages}", flush=True)
+          f"{args.block_mib} MiB, queue depth {args.depth}, pages of rankio {pages}", flush=True)
     while rounds < args.rounds:
         begin = time.monotonic()
         if rounds and begin - start + longest > args.budget_s:
@@ -321,6 +340,7 @@ def main():
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--depth", type=int, default=8, help="io.queue_depth")
     parser.add_argument("--block-mib", type=int, default=1)
+    parser.add_argument("--own-pages", action="store_true", help="rankio's default pages")
     parser.add_argument("--budget-s", type=float, default=340, help="begin no round beyond this")
     args = parser.parse_args()
     args.rankio, args.dir = os.path.abspath(args.rankio), os.path.abspath(args.dir)
