@@ -11,8 +11,9 @@ optimizer), all in flight at once. In each round, every other round in the rever
 * rankio saves one: O_DIRECT, io_uring, registered buffers, fallocate, one fdatasync a file.
 * fio writes files of the same sizes (rounded up to blocks), one job a file, with the same block and
   as many writes in flight: two more than io.queue_depth, since a rankio writer has two buffers more.
-  Twice: with --scramble_buffers=0, which writes the same bytes all the time, and as fio does it
-  by default. end_fsync lies in its time, fallocate does not (rankio's lies in its own).
+  With --scramble_buffers=0, which writes the same bytes all the time; as fio does it by default, a
+  few words changed in each sector; and with --refill_buffers, new content as rankio's. end_fsync
+  lies in its time, fallocate does not (rankio's lies in its own).
 * Python writes as the reference does: one process a rank, one file after the other, os.write of
   32 MiB through the page cache from random bytes made before the clock, one fsync at close. Its
   files are in the same proportion, but of --python-gib in all, since it may take ten times as long.
@@ -20,14 +21,17 @@ optimizer), all in flight at once. In each round, every other round in the rever
   threads share long files and fio's jobs do not: fio's rate has a tail of the large files alone.
 
 GB/s: all bytes over the time of the slowest rank or job. CPU: user and system time of the whole
-process tree less that of a run of a few MiB (start-up, MPI, calibration), median of three. What
-rankio's generator costs is measured by the same checkpoint on the null store, and what is left without
-it is shown too: fio's content costs nothing. Kernel threads (writeback) are in nobody's CPU. Start-up
-varies by a tenth of a second, so the CPU of the clocked time alone is shown beside it: rankio's by its
-result (all threads of the ranks), fio's by its jobs (without the kernel's workers).
+process tree less that of a run of a few MiB (start-up, MPI, calibration), median of three. Start-up
+varies by a tenth of a second, so the CPU of the clocked time alone is shown beside it: rankio's by
+its result (all threads of the ranks), fio's by its jobs (without the kernel's workers). Kernel
+threads (writeback) are in nobody's CPU.
 
-Pages of the buffers matter on a disk that takes few segments. Both sides use reserved huge pages where
-there are enough (`sysctl vm.nr_hugepages=64`), else 4 KiB pages; --own-pages lets rankio use
+fio's content costs nothing with --scramble_buffers=0. What rankio's costs: the same checkpoint on the
+null store, whose buffers stay in the processor's cache, says too little; the threads' time in
+content says too much where they wait for a processor. "less null" is rankio's CPU without the former.
+
+Pages of the buffers matter on a disk that takes few segments. Both sides use reserved huge pages
+where there are enough (`sysctl vm.nr_hugepages=64`), else 4 KiB pages; --own-pages lets rankio use
 what it takes by default, transparent huge pages, which fio cannot.
 With fewer rounds than were asked for, since --budget-s ran out, the last line says so.
 """
@@ -232,6 +236,9 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
     def fio_scramble(self, gib):
         return self.fio_write(gib, [])
 
+    def fio_refill(self, gib):
+        return self.fio_write(gib, ["--refill_buffers"])
+
     def fio_read(self, _gib):
         block = self.args.block_mib << 20
         jobs = [(path, path.stat().st_size // block * block) for path in self.saved_files()]
@@ -288,7 +295,7 @@ def report(figures, bench):
             show(f"{name}: clocked CPU s/GiB", clocked[name])
     show("rankio save: time of its threads in content, s/GiB", bench.content_s)
     pairs = [("rankio save", other) for other in ("fio write", "fio write, scrambled",
-                                                  "Python write")]
+                                                  "fio write, refilled", "Python write")]
     for ours, theirs in pairs + [("rankio restore", "fio read")]:
         show(f"{ours} / {theirs}: GB/s", ratio(rate[ours], rate[theirs]))
         show(f"{ours} / {theirs}: CPU", ratio(cpu[ours], cpu[theirs]))
@@ -302,7 +309,8 @@ def report(figures, bench):
 def measure(args, work, results):
     bench = Bench(args, work, results)
     writes = [("rankio save", bench.save), ("fio write", bench.fio_plain),
-              ("fio write, scrambled", bench.fio_scramble), ("Python write", bench.python),
+              ("fio write, scrambled", bench.fio_scramble),
+              ("fio write, refilled", bench.fio_refill), ("Python write", bench.python),
               ("rankio null", bench.generator)]
     reads = [("rankio restore", bench.restore), ("fio read", bench.fio_read)]
     start, longest, rounds = time.monotonic(), 0, 0
