@@ -99,7 +99,14 @@ fn submit_and_reap_allocate_nothing() {
     ];
     for (i, (name, io)) in ways.into_iter().enumerate() {
         let root = dir.path().to_str().unwrap().to_string();
-        let spec = StoreSpec { root, io, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK };
+        let spec = StoreSpec {
+            root,
+            io,
+            object: Default::default(),
+            rank: 0,
+            buffers: DEPTH,
+            buffer_bytes: BLOCK,
+        };
         let mut s = connect(&spec).unwrap();
         let read = s.open("f", OpenMode::Read { expected_bytes: 1 << 20 }).unwrap().handle;
         let new = OpenMode::Create { final_bytes: 16 * BLOCK as u64 };

@@ -1,12 +1,15 @@
 //! One suite for every store: what the storage contract promises is checked on each engine and
 //! wrapper, on ext4 or whatever holds the target folder, on tmpfs, and on xfs where this process
-//! may mount one.
+//! may mount one; and on objects in a server of the test's own.
 
 mod mounts;
+mod s3;
 
-use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
+use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
 use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const BLOCK: usize = 64 << 10;
@@ -44,13 +47,74 @@ fn fault(op: FaultOp, kind: FaultKind, at: u64) -> FaultSpec {
 }
 
 fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
-    let root = dir.to_str().unwrap().to_string();
-    connect(&StoreSpec { root, io: io.clone(), rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
-        .unwrap()
+    Ground::Folder(dir.to_path_buf()).store(io)
 }
 
-/// Runs a check on every way in a fresh folder on every file system at hand.
-fn on_every_store(check: impl Fn(&mut dyn Storage, &Path)) {
+/// Where a store under test keeps its things.
+enum Ground {
+    Folder(PathBuf),
+    /// Prefix in the bucket of the test's server.
+    Objects(String),
+}
+
+impl Ground {
+    /// Its root, as messages name it.
+    fn root(&self) -> String {
+        match self {
+            Ground::Folder(path) => path.to_str().unwrap().into(),
+            Ground::Objects(prefix) => format!("s3://{}/{prefix}", s3::BUCKET),
+        }
+    }
+
+    fn is_objects(&self) -> bool {
+        matches!(self, Ground::Objects(_))
+    }
+
+    fn store(&self, io: &Io) -> Box<dyn Storage> {
+        let mut object = ObjectOptions::default();
+        if self.is_objects() {
+            object.endpoint_url = server().url();
+        }
+        let (root, io) = (self.root(), io.clone());
+        connect(&StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
+            .unwrap()
+    }
+
+    /// What really lies there, seen past the store.
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        match self {
+            Ground::Folder(path) => std::fs::read(path.join(name)).unwrap(),
+            Ground::Objects(prefix) => {
+                server().memory.get(&format!("{prefix}/{name}")).unwrap().to_vec()
+            }
+        }
+    }
+}
+
+/// The server of this program, with the keys in the environment.
+fn server() -> &'static s3::Server {
+    static SERVER: OnceLock<s3::Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = s3::Server::start(0);
+        for (name, value) in server.environment() {
+            // SAFETY: everything in this program that reads the environment does it through std,
+            // which locks it.
+            unsafe { std::env::set_var(name, value) };
+        }
+        server
+    })
+}
+
+/// Runs a check on every way in a fresh folder on every file system at hand, and on objects.
+fn on_every_store(check: impl Fn(&mut dyn Storage, &Ground)) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    for way in ways().into_iter().filter(|way| ["delay", "fault", "auto"].contains(&way.name)) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ground = Ground::Objects(format!("check {number}/a+b"));
+        eprintln!("{} on objects", way.name);
+        check(ground.store(&way.io).as_mut(), &ground);
+        assert_eq!(server().memory.open_uploads(), 0, "an upload was left");
+    }
     let shm = Path::new("/dev/shm");
     let xfs = mounts::Mount::xfs();
     let mut roots = vec![PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
@@ -62,7 +126,8 @@ fn on_every_store(check: impl Fn(&mut dyn Storage, &Path)) {
         for way in ways() {
             let dir = tempfile::tempdir_in(root).unwrap();
             eprintln!("{} on {}", way.name, root.display());
-            check(store(dir.path(), &way.io).as_mut(), dir.path());
+            let ground = Ground::Folder(dir.path().to_path_buf());
+            check(ground.store(&way.io).as_mut(), &ground);
         }
     }
 }
@@ -144,13 +209,13 @@ fn read_at(s: &mut dyn Storage, handle: Handle, offset: u64, len: usize) -> Vec<
 
 #[test]
 fn files_of_every_size_come_back() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let sizes = [0, 1, 511, 512, 4095, 4096, 4097, BLOCK, BLOCK + 1, 5 * BLOCK + 777];
         for (i, len) in sizes.into_iter().enumerate() {
             let name = format!("train/deep/f{i}");
             write_file(s, &name, len, i as u64);
             assert_eq!(s.stat(&name).unwrap().unwrap().size_bytes, len as u64);
-            let whole = std::fs::read(dir.join(&name)).unwrap();
+            let whole = ground.bytes(&name);
             assert!(whole == content(0, len, i as u64), "{len} bytes differ on disk");
             let o = s.open(&name, OpenMode::Read { expected_bytes: 1 }).unwrap();
             assert_eq!(o.size_bytes, len as u64);
@@ -224,7 +289,7 @@ fn deep_queues_over_two_files_lose_nothing() {
 
 #[test]
 fn a_sync_waits_for_the_writes_before_it() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let h = s.open("f", OpenMode::Create { final_bytes: 4 * BLOCK as u64 }).unwrap().handle;
         for i in 0..3u64 {
             let mut buffer = s.take_buffer().unwrap();
@@ -240,8 +305,8 @@ fn a_sync_waits_for_the_writes_before_it() {
         }
         let at = out.iter().position(|c| c.tag == 3).unwrap();
         assert_eq!(at, 3, "the sync is the last");
-        let len = std::fs::metadata(dir.join("f")).unwrap().len();
-        assert_eq!(len, 2 * BLOCK as u64 + 100, "padding and reserve are gone after a sync");
+        let len = ground.bytes("f").len();
+        assert_eq!(len, 2 * BLOCK + 100, "padding and reserve are gone after a sync");
         settle(s, &mut out);
         s.close(h).unwrap();
     });
@@ -249,10 +314,10 @@ fn a_sync_waits_for_the_writes_before_it() {
 
 #[test]
 fn names_are_made_replaced_removed_and_missed() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let missing = s.open("no/such", OpenMode::Read { expected_bytes: 1 }).unwrap_err();
         assert_eq!(missing.errno, libc::ENOENT);
-        assert!(missing.to_string().contains(&format!("{}/no/such", dir.display())), "{missing}");
+        assert!(missing.to_string().contains(&format!("{}/no/such", ground.root())), "{missing}");
         assert!(missing.to_string().contains("rankio datagen"), "{missing}");
         write_file(s, "a/x.tmp", 5000, 1);
         write_file(s, "b/x", 10, 2);
@@ -266,7 +331,32 @@ fn names_are_made_replaced_removed_and_missed() {
         assert_eq!(s.stat("b/x").unwrap(), None);
         assert_eq!(s.remove("b/x").unwrap_err().errno, libc::ENOENT);
         assert!(s.open("../out", OpenMode::Create { final_bytes: 1 }).is_err());
-        assert_eq!(s.open("b", OpenMode::Read { expected_bytes: 0 }).unwrap_err().errno, 21);
+        write_file(s, "b/y", 10, 3);
+        let folder = s.open("b", OpenMode::Read { expected_bytes: 0 }).unwrap_err().errno;
+        // Objects have no folders.
+        let none = if ground.is_objects() { libc::ENOENT } else { libc::EISDIR };
+        assert_eq!(folder, none);
+    });
+}
+
+#[test]
+fn a_folder_lists_its_names_and_folders() {
+    on_every_store(|s, _| {
+        for name in ["d/one", "d/two", "d/deep/three", "other"] {
+            write_file(s, name, 10, 1);
+        }
+        let mut seen = Vec::new();
+        s.list("d", &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        seen.sort();
+        let named = |name: &str, folder| (name.to_string(), folder);
+        assert_eq!(seen, [named("deep", true), named("one", false), named("two", false)]);
+        let mut none = 0;
+        s.list("absent", &mut |_, _| none += 1).unwrap();
+        assert_eq!(none, 0);
+        seen.clear();
+        s.list("", &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        seen.sort();
+        assert_eq!(seen, [named("d", true), named("other", false)]);
     });
 }
 
@@ -305,7 +395,7 @@ fn closing_with_operations_in_flight_is_refused() {
         let buffer = s.take_buffer().unwrap();
         s.submit(h, Op::Read { offset: 0, len: BLOCK, buffer }, 1).unwrap();
         // An engine that works within `submit` has nothing in flight any more.
-        let asynchronous = s.facts().engine.contains("uring");
+        let asynchronous = ["uring", "s3"].iter().any(|name| s.facts().engine.contains(name));
         if asynchronous {
             let e = s.close(h).unwrap_err();
             assert!(e.to_string().contains("in flight"), "{e}");
@@ -319,10 +409,10 @@ fn closing_with_operations_in_flight_is_refused() {
 
 #[test]
 fn a_store_dropped_with_reads_in_flight_lets_go() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         write_file(s, "f", 8 * BLOCK, 1);
         let io = Io { huge_pages: false, ..Io::default() };
-        let mut other = store(dir, &io);
+        let mut other = ground.store(&io);
         let h = other.open("f", OpenMode::Read { expected_bytes: 0 }).unwrap().handle;
         for i in 0..DEPTH as u64 {
             let buffer = other.take_buffer().unwrap();
@@ -335,10 +425,10 @@ fn a_store_dropped_with_reads_in_flight_lets_go() {
 
 #[test]
 fn a_store_made_on_one_thread_works_on_another() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         write_file(s, "f", 3 * BLOCK, 4);
         let io = Io { huge_pages: false, engine: Engine::Uring, ..Io::default() };
-        let mut moved = store(dir, &io);
+        let mut moved = ground.store(&io);
         let h = moved.open("f", OpenMode::Read { expected_bytes: 0 }).unwrap().handle;
         let worker = std::thread::spawn(move || {
             assert!(read_at(moved.as_mut(), h, 5, BLOCK) == content(5, BLOCK, 4));
@@ -460,7 +550,8 @@ fn faults_of_writes_opens_and_syncs() {
     }
     let bad = Io { fault: vec![fault(FaultOp::Sync, FaultKind::Flip, 1)], ..Io::default() };
     let root = dir.path().to_str().unwrap().to_string();
-    let spec = StoreSpec { root, io: bad, rank: 0, buffers: 1, buffer_bytes: 1 };
+    let object = ObjectOptions::default();
+    let spec = StoreSpec { root, io: bad, object, rank: 0, buffers: 1, buffer_bytes: 1 };
     assert!(connect(&spec).err().unwrap().to_string().contains("io.fault[0]"));
 }
 

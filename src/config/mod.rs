@@ -20,6 +20,7 @@ mod defaults;
 pub mod kind;
 mod locate;
 mod model;
+mod object;
 mod parquet;
 mod profiling;
 mod requests;
@@ -35,6 +36,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
 };
 pub use model::{Datatype, Model, Parallelism, Transformer};
+pub use object::{ObjectOptions, StorageSection, is_object_root};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

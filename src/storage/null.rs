@@ -37,7 +37,7 @@ impl Storage for NullStore {
     fn open(&mut self, _: &str, mode: OpenMode) -> Result<Opened, StorageError> {
         let size_bytes = match mode {
             OpenMode::Read { expected_bytes } => expected_bytes,
-            OpenMode::Create { .. } => 0,
+            OpenMode::Create { .. } | OpenMode::Replace { .. } => 0,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.sizes.push(None);
@@ -111,6 +111,10 @@ impl Storage for NullStore {
 
     fn stat(&mut self, _: &str) -> Result<Option<Stat>, StorageError> {
         Ok(None)
+    }
+
+    fn puts_are_atomic(&self) -> bool {
+        false
     }
 
     fn set_sync(&mut self, _: SyncKind) {}
