@@ -37,7 +37,7 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this host can do: MPI, direct I/O, io_uring, memory limits, generator speed.
     Doctor(DoctorArgs),
-    /// Remove a dataset that rankio generated, and nothing else.
+    /// Remove a dataset that rankio generated or checkpoints that it wrote, and nothing else.
     Clean(CleanArgs),
     /// Print a shell completion script.
     Completions(CompletionsArgs),
@@ -161,6 +161,34 @@ pub struct RunArgs {
     /// configuration that stand in the way.
     #[arg(long)]
     pub overwrite: bool,
+
+    /// Shell command that the first rank of each host runs after checkpoints were written and
+    /// before they are read, for example to empty caches.
+    #[arg(long, value_name = "COMMAND")]
+    pub between: Option<String>,
+
+    /// So many measured runs in this job, each with a results folder and a shuffle seed of its own.
+    #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub repeat: Option<u64>,
+
+    /// Runs before those, which count for nothing.
+    #[arg(long, value_name = "RUNS", default_value_t = 0, requires = "repeat",
+          value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub warmup_runs: u64,
+
+    /// Raise the accelerators of each rank until AU falls below metric.au, and report the curve.
+    #[arg(long, conflicts_with = "repeat")]
+    pub find_max_accelerators: bool,
+
+    /// No more accelerators than these, all ranks together.
+    #[arg(long, value_name = "NUMBER", requires = "find_max_accelerators",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_accelerators: Option<u64>,
+
+    /// Runs for each number of accelerators.
+    #[arg(long, value_name = "RUNS", default_value_t = 3, requires = "find_max_accelerators",
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub runs_per_point: u64,
 }
 
 /// `rankio doctor`.
@@ -178,7 +206,7 @@ pub struct DoctorArgs {
 /// `rankio clean`.
 #[derive(Debug, Clone, Args)]
 pub struct CleanArgs {
-    /// Dataset root, as given to --data-dir.
+    /// Root of a dataset or of checkpoints, as given to --data-dir or --checkpoint-dir.
     pub data_dir: String,
 
     /// Only say what would be removed.

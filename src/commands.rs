@@ -5,10 +5,10 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
-use crate::plan::{CheckpointPlan, Plan, WorldShape};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, Restore, VerifyMode};
+use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
-use crate::workload::{self, Finished, Request};
+use crate::workload::{self, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,15 +94,39 @@ fn print(text: &str) -> ExitCode {
 
 /// `rankio datagen`.
 pub fn datagen(args: &DatagenArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, true)
+    execute(&args.workload, &args.io, (args.overwrite, None), Task::Datagen)
 }
 
 /// `rankio run`.
 pub fn run(args: &RunArgs) -> ExitCode {
-    execute(&args.workload, &args.io, args.overwrite, false)
+    let task = match (args.repeat, args.find_max_accelerators) {
+        (Some(runs), _) => Task::Repeat([args.warmup_runs, runs]),
+        (_, true) => Task::Capacity(Search {
+            max_accelerators: args.max_accelerators,
+            runs_per_point: args.runs_per_point,
+        }),
+        _ => Task::Once,
+    };
+    execute(&args.workload, &args.io, (args.overwrite, args.between.clone()), task)
 }
 
-fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: bool) -> ExitCode {
+/// What a job does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Datagen,
+    Once,
+    /// Warm-up and measured runs.
+    Repeat([u64; 2]),
+    Capacity(Search),
+}
+
+fn execute(
+    files: &WorkloadArgs,
+    io: &IoArgs,
+    (overwrite, between): (bool, Option<String>),
+    task: Task,
+) -> ExitCode {
+    let datagen_only = task == Task::Datagen;
     // Before MPI starts, so that a slow or missing file cannot hold up a collective.
     let prepared = load(files, |config| {
         lay_over(config, io, &files.overrides)?;
@@ -113,29 +137,17 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     })
     .and_then(|loaded| {
         check_request(&loaded.config, io)?;
+        check_task(&loaded.config, task)?;
         Ok(loaded)
     });
     let world = match World::start() {
         Ok(world) => world,
         Err(message) => return fail(&message),
     };
-    let shape = WorldShape {
-        ranks: world.size(),
-        hosts: world.hosts(),
-        memory_per_host_bytes: smallest_memory(&world),
-    };
+    let shape = shape_of(&world);
     let prepared = take_row_groups(&world, prepared, datagen_only);
-    let planned = prepared.and_then(|loaded| {
-        let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
-        if !datagen_only {
-            plan.check_runnable().map_err(|error| error.to_string())?;
-        }
-        check_world(&loaded.config, &plan, world.ranks_on_host())?;
-        let checkpoint = CheckpointPlan::new(&loaded.config, world.size());
-        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
-        Ok((loaded, plan, checkpoint.filter(|_| !datagen_only)))
-    });
-    let (loaded, plan, checkpoint) = match world.agree(planned) {
+    let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, shape, task));
+    let (loaded, plan) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
             if speaks {
@@ -149,16 +161,40 @@ fn execute(files: &WorkloadArgs, io: &IoArgs, overwrite: bool, datagen_only: boo
     let request = Request {
         datagen_only,
         overwrite,
-        checkpoint,
+        between,
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
+        brief: false,
+        shape,
+        ranks_on_fullest_host: fullest_host(&world),
     };
-    match workload::execute(&world, &loaded, &plan, &request) {
+    let outcome = match task {
+        Task::Datagen | Task::Once => workload::execute(&world, &loaded, &plan, &request),
+        Task::Repeat(runs) => workload::repeat(&world, &loaded, &plan, &request, runs),
+        Task::Capacity(search) => workload::find(&world, &loaded, &plan, &request, search),
+    };
+    match outcome {
         Ok(finished) => exit_code(finished, io.strict),
         Err(message) => world.fail(&message),
     }
+}
+
+/// The plan of `loaded`, if this world can carry it out.
+fn checked_plan(
+    loaded: Loaded,
+    world: &World,
+    shape: WorldShape,
+    task: Task,
+) -> Result<(Loaded, Plan), String> {
+    let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
+    if task != Task::Datagen {
+        plan.check_runnable().map_err(|error| error.to_string())?;
+    }
+    check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
+    workload::devices::check(&loaded.config)?;
+    Ok((loaded, plan))
 }
 
 /// A run reads the row groups of a dataset as they are. Rank 0 looks and tells the others.
@@ -198,6 +234,9 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     {
         return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
     }
+    if let Some((key, text)) = config::contradiction(config) {
+        return Err(format!("{key}: {text}"));
+    }
     let root = &config.dataset.data_folder;
     match config::is_object_root(root) && config.workflow.uses_dataset() {
         true if config.io.engine == Engine::Null => {}
@@ -205,7 +244,7 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         false => check_root("--data-dir", root)?,
     }
     if config.workflow.checkpoint {
-        check_root("--checkpoint-dir", &config.checkpoint.checkpoint_folder)?;
+        check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
     if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
@@ -216,6 +255,28 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
         return Err("verify: the null store has no content to check; use --verify none or a real \
                     --data-dir"
+            .into());
+    }
+    Ok(())
+}
+
+/// What cannot be done about checkpoints.
+fn check_checkpoints(config: &Config) -> Result<(), String> {
+    let checkpoint = &config.checkpoint;
+    check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    let absent = |key: &str, instead: &str| {
+        Err(format!("checkpoint.{key} is not available in this version; set it to {instead}"))
+    };
+    if checkpoint.is_async {
+        return absent("async: True", "False");
+    }
+    if checkpoint.restore == Restore::Broadcast {
+        return absent("restore: broadcast", "same");
+    }
+    let null = checkpoint.checkpoint_folder.starts_with("null://");
+    if null && config.verify.mode != VerifyMode::None {
+        return Err("verify: the null store has no content to check; use --verify none or a real \
+                    --checkpoint-dir"
             .into());
     }
     Ok(())
@@ -247,7 +308,7 @@ fn check_root(option: &str, root: &str) -> Result<(), String> {
 }
 
 /// What cannot be done with this many ranks on these hosts.
-fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64) -> Result<(), String> {
+fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64, task: Task) -> Result<(), String> {
     let ranks = plan.world.ranks;
     let delayed = config.io.delay.iter().filter_map(|delay| delay.rank);
     let faulty = config.io.fault.iter().filter_map(|fault| fault.rank);
@@ -257,24 +318,45 @@ fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64) -> Result<(), S
             ranks - 1
         ));
     }
-    let need = plan.memory().bytes_per_rank().saturating_mul(ranks_on_host);
-    let have = plan.world.memory_per_host_bytes;
-    if have > 0 && need > have {
+    if let Task::Capacity(Search { max_accelerators: Some(most), .. }) = task
+        && most < ranks
+    {
         return Err(format!(
-            "the buffers of {ranks_on_host} rank(s) on a host need {}, and it has {}; lower \
-             io.block_size, io.queue_depth or reader.read_threads",
-            config::units::format_bytes_iec(need),
-            config::units::format_bytes_iec(have)
+            "--max-accelerators {most}: each of the {ranks} ranks is one; give at least {ranks}"
         ));
+    }
+    workload::memory_shortage(plan, ranks_on_host).map_or(Ok(()), Err)
+}
+
+/// What a series of runs cannot do.
+fn check_task(config: &Config, task: Task) -> Result<(), String> {
+    let option = match task {
+        Task::Datagen | Task::Once => return Ok(()),
+        Task::Repeat(_) => "--repeat",
+        Task::Capacity(_) => "--find-max-accelerators",
+    };
+    if !config.workflow.train {
+        return Err(format!("{option} needs a training: set workflow.train to True"));
+    }
+    if matches!(task, Task::Capacity(_)) && config.train.accelerators_per_rank > 1 {
+        return Err(format!("{option} chooses train.accelerators_per_rank itself; leave it out"));
     }
     Ok(())
 }
 
-/// All ranks must plan with the same figure, so the smallest host counts.
-fn smallest_memory(world: &World) -> u64 {
+/// Ranks of the host that has most of them.
+fn fullest_host(world: &World) -> u64 {
+    let mut ranks = [world.ranks_on_host()];
+    world.max(&mut ranks);
+    ranks[0]
+}
+
+/// All ranks must plan with the same figure, so the smallest host's memory counts. Collective.
+fn shape_of(world: &World) -> WorldShape {
     let mut memory = [crate::host::gather(None, "").memory_bytes];
     world.min(&mut memory);
-    memory[0]
+    let (ranks, hosts, [memory_per_host_bytes]) = (world.size(), world.hosts(), memory);
+    WorldShape { ranks, hosts, memory_per_host_bytes }
 }
 
 fn exit_code(finished: Finished, strict: bool) -> ExitCode {
@@ -303,10 +385,8 @@ fn load(
     if let Some(root) = &files.checkpoint_dir {
         config.checkpoint.checkpoint_folder = root.clone();
     }
-    if config::is_object_root(&config.dataset.data_folder) {
-        let options = &config.storage.storage_options;
-        crate::storage::check_object_uri(&config.dataset.data_folder, options)?;
-    }
+    let object = &config.storage.storage_options;
+    crate::storage::check_object_uri(&config.dataset.data_folder, object)?;
     options(config)?;
     take_scheme(config)?;
     loaded.effective_yaml =

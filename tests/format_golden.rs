@@ -110,7 +110,9 @@ fn outline(layout: &dyn Layout) -> String {
             Bytes::Content => format!("[{}]", segment.len),
             Bytes::Fixed(bytes) => hex(bytes),
             Bytes::Sum { .. } => "sum".to_string(),
-            Bytes::Numbers | Bytes::Words { .. } => format!("({})", segment.len),
+            Bytes::Numbers | Bytes::Text { .. } | Bytes::Words { .. } => {
+                format!("({})", segment.len)
+            }
         });
         offset += segment.len;
     }

@@ -40,8 +40,12 @@ fn a_missing_file_is_named() {
     let Some(lab) = generated() else { return };
     std::fs::remove_file(victim(&lab)).unwrap();
     for ranks in [2, 4] {
-        let ended = train_all(&lab, ranks, &["--verify", "none"]).fail_with(1);
+        let unseen = ["dataset.skip_listing=True", "dataset.listing_validation_interval=0"];
+        let extra = [&set(&unseen)[..], &["--verify", "none"]].concat();
+        let ended = train_all(&lab, ranks, &extra).fail_with(1);
         ended.error_of_a_rank(&["img_07_of_13.npz", "No such file", "rankio datagen"]);
+        let ended = train_all(&lab, ranks, &["--verify", "none"]).fail_with(1);
+        ended.error_of_a_rank(&["img_07_of_13.npz", "not found", "rankio datagen"]);
     }
 }
 

@@ -133,6 +133,45 @@ fn faults_of_the_server_are_counted_or_end_the_run() {
 }
 
 #[test]
+fn ranks_are_dealt_to_the_endpoints_and_a_dead_one_does_not_end_the_run() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let door = server.door();
+    let environment = server.environment();
+    let uris = format!("storage.storage_options.endpoint_uris=[{}, {}]", server.url(), door.url());
+    let equal = "dataset.record_length_bytes_stdev=0";
+    let files = "dataset.num_files_train=16";
+    let settings = ["--set", &uris, "--set", equal, "--set", files, "--verify", "full"];
+    job(&lab, 4, "datagen", "g", &settings).with(&environment).succeed();
+    job(&lab, 4, "run", "t", &settings).with(&environment).succeed();
+    for (id, kind, key) in [("g", "datagen", "bytes_written"), ("t", "training", "bytes_read")] {
+        let endpoints = lab.phase(id, kind)["storage"]["endpoints"].clone();
+        let moved: Vec<u64> = (0..2).map(|n| endpoints[n][key].as_u64().unwrap()).collect();
+        assert!(moved[0].abs_diff(moved[1]) <= 300_600 && moved[0] > 0, "{endpoints:#}");
+        assert_eq!(endpoints[0]["errors"], 0, "{endpoints:#}");
+    }
+    // One of them dies in the middle of a run.
+    let before = server.memory.requests("get");
+    let mut words = settings.to_vec();
+    words.extend(["--set", "train.epochs=6", "--set", "train.computation_time=0.05"]);
+    let mut running = job(&lab, 4, "run", "dead", &words).with(&environment).start();
+    running.wait_until("a few reads", || server.memory.requests("get") > before + 20);
+    let url = door.url();
+    drop(door);
+    let ended = running.end();
+    assert!(ended.status.success(), "{ended}");
+    let phase = lab.phase("dead", "training");
+    let endpoints = phase["storage"]["endpoints"].as_array().unwrap();
+    let dead = endpoints.iter().find(|endpoint| endpoint["url"] == url.as_str()).unwrap();
+    assert!(dead["errors"].as_u64() > Some(0), "{phase:#}");
+    assert!(phase["ops"]["retries"].as_u64() > Some(0), "{phase:#}");
+    // 16 samples of 300000 bytes in each of 6 epochs, all read and compared.
+    assert!(phase["verify"]["bytes_checked"].as_u64() > Some(6 * 16 * 299_000), "{phase:#}");
+}
+
+#[test]
 fn nobody_elses_objects_are_touched() {
     if !mpirun_is_there() {
         return;

@@ -199,6 +199,10 @@ fn files_of_another_writer_are_read_by_their_footers() {
         assert_eq!(phase["metrics"]["samples"], 2 * 2800, "{id}");
         assert_eq!(number(&phase["bytes"]["requested"]), 2.0 * wanted, "{id}");
     }
+    lab.job(2, "run", "decoded", &["--set", "io.decode=True"]).succeed();
+    let phase = lab.phase("decoded", "training");
+    assert_eq!(number(&phase["bytes"]["requested"]), 2.0 * wanted);
+    assert!(number(&phase["metrics"]["decode_ns"]["count"]) >= 2.0 * 4.0 * 3.0);
     // A group for each stretch of samples, and still every sample.
     let reference = ["--set", "io.mode=reference"];
     lab.job(2, "run", "reference", &reference).succeed();

@@ -195,7 +195,7 @@ fn dlio_2_0_0_used_the_whole_block_for_throughput() {
     let mib = figures.mib_per_s(4096.0);
     close(mib.mean, metric["train_io_mean_MB_per_second"].as_f64().unwrap(), 1e-9);
     let host = HostFacts { ranks: 2, ..Default::default() };
-    let data_gib = data_gib_per_host(&host, 2, 4, 3, 4096.0);
+    let data_gib = data_gib_per_host(host.ranks, 2, 4, 3, 4096.0);
     close(data_gib, summary["data_size_per_host_GB"].as_f64().unwrap(), 1e-12);
 }
 
@@ -276,6 +276,7 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
             end_unix_ns: eval.0.end_unix_ns,
             train_duration_s: 0.2,
             blocks: &blocks,
+            checkpoints: &[],
             eval: Some(&eval),
             meminfo: &host.meminfo,
         })
@@ -290,6 +291,7 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
         end_unix_ns: 1_700_000_001_123_456_789,
         hosts: &hosts,
         accelerators: 2,
+        accelerators_per_rank: 1,
         files_train: 4,
         files_eval: 2,
         samples_per_file: 3,
@@ -298,6 +300,9 @@ fn our_mlperf_files_have_the_keys_and_types_of_dlio() {
         required_au: 0.9,
         train: Some(&figures),
         eval: Some(&figures),
+        save: None,
+        load: None,
+        checkpoint_bytes: None,
     };
     write_summary(dir.path(), &facts).unwrap();
     let ours = |name: &str| read(&dir.path().join(name));

@@ -2,135 +2,13 @@
 //! wrapper, on ext4 or whatever holds the target folder, on tmpfs, and on xfs where this process
 //! may mount one; and on objects in a server of the test's own.
 
-mod mounts;
-mod s3;
+mod ground;
 
+use ground::{BLOCK, DEPTH, fault, on_every_folder, on_every_store, store};
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
-use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, SyncKind, connect};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-const BLOCK: usize = 64 << 10;
-const DEPTH: usize = 8;
-
-/// A way to reach a folder.
-struct Way {
-    name: &'static str,
-    io: Io,
-}
-
-/// Every engine and wrapper that really stores bytes.
-fn ways() -> Vec<Way> {
-    let base = || Io { huge_pages: false, ..Io::default() };
-    let way = |name, io| Way { name, io };
-    let delay = DelaySpec { latency: 1e-4, bandwidth: 4_000_000_000, rank: None };
-    let never = FaultSpec { rank: Some(99), ..fault(FaultOp::Read, FaultKind::Eio, 1) };
-    vec![
-        way("uring", Io { engine: Engine::Uring, ..base() }),
-        way("uring batch", Io { engine: Engine::Uring, submit_batch: 4, ..base() }),
-        way("uring plain", Io { engine: Engine::Uring, registered: false, ..base() }),
-        way("uring buffered", Io { engine: Engine::Uring, direct: false, ..base() }),
-        way("uring unreserved", Io { engine: Engine::Uring, fallocate: false, ..base() }),
-        way("sync", Io { engine: Engine::Sync, ..base() }),
-        way("sync buffered", Io { engine: Engine::Sync, direct: false, ..base() }),
-        way("mmap", Io { engine: Engine::Mmap, ..base() }),
-        way("delay", Io { engine: Engine::Uring, delay: Some(delay), ..base() }),
-        way("fault", Io { engine: Engine::Uring, fault: vec![never], ..base() }),
-        way("auto", base()),
-    ]
-}
-
-fn fault(op: FaultOp, kind: FaultKind, at: u64) -> FaultSpec {
-    FaultSpec { op, kind, at, every: 0, name_contains: String::new(), rank: None }
-}
-
-fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
-    Ground::Folder(dir.to_path_buf()).store(io)
-}
-
-/// Where a store under test keeps its things.
-enum Ground {
-    Folder(PathBuf),
-    /// Prefix in the bucket of the test's server.
-    Objects(String),
-}
-
-impl Ground {
-    /// Its root, as messages name it.
-    fn root(&self) -> String {
-        match self {
-            Ground::Folder(path) => path.to_str().unwrap().into(),
-            Ground::Objects(prefix) => format!("s3://{}/{prefix}", s3::BUCKET),
-        }
-    }
-
-    fn is_objects(&self) -> bool {
-        matches!(self, Ground::Objects(_))
-    }
-
-    fn store(&self, io: &Io) -> Box<dyn Storage> {
-        let mut object = ObjectOptions::default();
-        if self.is_objects() {
-            object.endpoint_url = server().url();
-        }
-        let (root, io) = (self.root(), io.clone());
-        connect(&StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
-            .unwrap()
-    }
-
-    /// What really lies there, seen past the store.
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        match self {
-            Ground::Folder(path) => std::fs::read(path.join(name)).unwrap(),
-            Ground::Objects(prefix) => {
-                server().memory.get(&format!("{prefix}/{name}")).unwrap().to_vec()
-            }
-        }
-    }
-}
-
-/// The server of this program, with the keys in the environment.
-fn server() -> &'static s3::Server {
-    static SERVER: OnceLock<s3::Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let server = s3::Server::start(0);
-        for (name, value) in server.environment() {
-            // SAFETY: everything in this program that reads the environment does it through std,
-            // which locks it.
-            unsafe { std::env::set_var(name, value) };
-        }
-        server
-    })
-}
-
-/// Runs a check on every way in a fresh folder on every file system at hand, and on objects.
-fn on_every_store(check: impl Fn(&mut dyn Storage, &Ground)) {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    for way in ways().into_iter().filter(|way| ["delay", "fault", "auto"].contains(&way.name)) {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let ground = Ground::Objects(format!("check {number}/a+b"));
-        eprintln!("{} on objects", way.name);
-        check(ground.store(&way.io).as_mut(), &ground);
-        assert_eq!(server().memory.open_uploads(), 0, "an upload was left");
-    }
-    let shm = Path::new("/dev/shm");
-    let xfs = mounts::Mount::xfs();
-    let mut roots = vec![PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
-    match &xfs {
-        Some(mount) => roots.push(mount.path().to_path_buf()),
-        None => eprintln!("xfs skipped: it needs root and mkfs.xfs"),
-    }
-    for root in roots.iter().filter(|root| root.is_dir()) {
-        for way in ways() {
-            let dir = tempfile::tempdir_in(root).unwrap();
-            eprintln!("{} on {}", way.name, root.display());
-            let ground = Ground::Folder(dir.path().to_path_buf());
-            check(ground.store(&way.io).as_mut(), &ground);
-        }
-    }
-}
 
 /// Bytes that tell their own position.
 fn content(offset: u64, len: usize, seed: u64) -> Vec<u8> {
@@ -358,6 +236,58 @@ fn a_folder_lists_its_names_and_folders() {
         seen.sort();
         assert_eq!(seen, [named("d", true), named("other", false)]);
     });
+}
+
+#[test]
+fn folders_are_made_listed_swapped_and_removed() {
+    // Objects have none.
+    on_every_folder(|s, ground| {
+        let list = |s: &mut dyn Storage, folder: &str| {
+            let mut names = Vec::new();
+            s.list(folder, &mut |name, is_folder| names.push((name.to_string(), is_folder)))
+                .unwrap();
+            names.sort();
+            names
+        };
+        let pair = |name: &str, is_folder| (name.to_string(), is_folder);
+        assert_eq!(list(s, "none"), []);
+        s.make_folder("a/b").unwrap();
+        s.make_folder("a/b").unwrap();
+        write_file(s, "a/x", 5000, 1);
+        write_file(s, "a/b/y", 10, 2);
+        assert_eq!(list(s, ""), [pair("a", true)]);
+        assert_eq!(list(s, "a"), [pair("b", true), pair("x", false)]);
+        // A folder moves with what is in it, and only to a name that is free.
+        s.rename("a", "c").unwrap();
+        assert_eq!(s.stat("c/b/y").unwrap().unwrap().size_bytes, 10);
+        write_file(s, "a/z", 7, 3);
+        assert!(s.rename("a", "c").is_err());
+        if s.exchange("a", "c").unwrap() {
+            assert_eq!(list(s, "a"), [pair("b", true), pair("x", false)]);
+            assert_eq!(list(s, "c"), [pair("z", false)]);
+        } else {
+            eprintln!("no exchange of names on {}", ground.root());
+        }
+        assert!(s.exchange("a", "missing").is_err());
+        let full = s.remove_folder("a").unwrap_err();
+        assert!(full.to_string().contains("remove folder"), "{full}");
+        s.make_folder("empty").unwrap();
+        s.remove_folder("empty").unwrap();
+        assert!(!Path::new(&ground.root()).join("empty").exists());
+        assert!(s.make_folder("../out").is_err() && s.remove_folder("/tmp").is_err());
+    });
+}
+
+#[test]
+fn files_of_every_manner_of_sync_come_back() {
+    for kind in [SyncKind::Full, SyncKind::Data, SyncKind::EachWrite] {
+        on_every_store(|s, ground| {
+            s.set_sync(kind);
+            write_file(s, "f", 3 * BLOCK + 100, 5);
+            let found = ground.bytes("f");
+            assert_eq!(found, content(0, 3 * BLOCK + 100, 5), "{kind:?}");
+        });
+    }
 }
 
 #[test]

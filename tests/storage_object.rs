@@ -3,7 +3,7 @@
 
 mod s3;
 
-use rankio::config::{Io, ObjectOptions};
+use rankio::config::{Balance, Io, ObjectOptions};
 use rankio::storage::{Completion, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
 use s3::{Fault, Kind, Server};
 
@@ -218,6 +218,49 @@ fn connections_are_kept_and_one_that_the_server_closed_is_replaced() {
     }
     let connections = server.memory.connections.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(connections, 1, "40 requests, one after the other");
+}
+
+#[test]
+fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
+    let first = server(0);
+    let second = first.door();
+    first.memory.put("data/x", bytes(5000));
+    for strategy in [Balance::RoundRobin, Balance::LeastOutstanding, Balance::ByRank] {
+        let object = ObjectOptions {
+            endpoint_uris: vec![first.url(), second.url()],
+            load_balance_strategy: Some(strategy),
+            ..ObjectOptions::default()
+        };
+        let mut s = open_store("s3://bench/data", object).unwrap();
+        for _ in 0..20 {
+            let completion = get(s.as_mut(), "x", 0, 5000);
+            s.give_buffer(completion.buffer.unwrap());
+        }
+        let facts = s.facts();
+        let operations: Vec<u64> = facts.endpoints.iter().map(|e| e.operations).collect();
+        let want = if strategy == Balance::ByRank { [40, 0] } else { [20, 20] };
+        assert_eq!(operations, want, "{strategy:?}");
+        let bytes_read: u64 = facts.endpoints.iter().map(|e| e.bytes_read).sum();
+        assert_eq!((bytes_read, facts.retried_operations), (100_000, 0));
+    }
+    // The door of this rank closes.
+    let object = ObjectOptions {
+        endpoint_uris: vec![second.url(), first.url()],
+        ..ObjectOptions::default()
+    };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    assert_eq!(get(s.as_mut(), "x", 0, 5000).bytes, 5000);
+    drop(second);
+    for _ in 0..20 {
+        let completion = get(s.as_mut(), "x", 0, 5000);
+        assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+        assert_eq!(completion.buffer.as_ref().unwrap().as_slice()[..5000], bytes(5000));
+        s.give_buffer(completion.buffer.unwrap());
+    }
+    let endpoints = s.facts().endpoints;
+    assert!(endpoints[0].errors > 0 && endpoints[0].set_aside == 1, "{endpoints:?}");
+    assert!(endpoints[1].operations >= 40 && endpoints[1].errors == 0, "{endpoints:?}");
+    assert!(s.facts().retried_operations > 0);
 }
 
 #[test]

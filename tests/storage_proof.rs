@@ -114,8 +114,13 @@ fn judged(dir: &Path) -> (Status, Vec<String>) {
         "verify": rankio::report::result::VerifyOutcome::default(), "metrics": {},
     }))
     .unwrap();
-    let verdict =
-        judge(&Evidence { phases: &[phase], calibration: None, ranks: 1, partial: false });
+    let verdict = judge(&Evidence {
+        phases: &[phase],
+        calibration: None,
+        ranks: 1,
+        partial: false,
+        foreign: None,
+    });
     (verdict.status, verdict.reasons)
 }
 

@@ -2,9 +2,10 @@
 //! say.
 
 use rankio::config::{
-    Config, Distribution, FormatKind, Framework, Shuffle, VerifyMode, accelerators, load, load_for,
+    Config, Distribution, Durability, FormatKind, Framework, Shuffle, VerifyMode, accelerators,
+    load, load_for,
 };
-use rankio::plan::nominal_sample_bytes;
+use rankio::plan::{CheckpointPlan, nominal_sample_bytes};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -239,7 +240,36 @@ fn no_file_is_left_unchecked() {
         let kinds = runs.chain(["datagen"]);
         expected.extend(kinds.map(|kind| format!("{}_{kind}.yaml", model.name)));
     }
+    expected.extend(CHECKPOINTS.map(|(name, ..)| format!("llama3_{name}.yaml")));
     assert_eq!(shipped(), expected);
+}
+
+/// Model, ranks of the benchmark's closed division, parameters, bytes and files of a checkpoint.
+const CHECKPOINTS: [(&str, u64, u64, u64, u64); 4] = [
+    ("8b", 8, 8_030_261_248, 112_425_623_552, 16),
+    ("70b", 64, 69_882_617_856, 978_406_572_032, 128),
+    ("405b", 512, 405_853_388_800, 5_682_508_791_808, 1544),
+    ("1t", 1024, 1_183_035_102_480, 16_564_174_094_592, 2072),
+];
+
+#[test]
+fn checkpoints_have_the_figures_of_their_model() {
+    for (name, ranks, parameters, bytes, files) in CHECKPOINTS {
+        let file = format!("llama3_{name}.yaml");
+        let config = config(&file);
+        assert_eq!(config.model.name, format!("llama3-{name}"));
+        assert!(config.workflow.checkpoint && !config.workflow.uses_dataset(), "{file}");
+        let checkpoint = &config.checkpoint;
+        assert_eq!((checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read), (10, 10));
+        assert_eq!((checkpoint.durability, checkpoint.pause_s()), (Durability::Fsync, 5.0));
+        let plan = CheckpointPlan::new(&config, ranks).unwrap().expect("writes checkpoints");
+        assert_eq!((plan.parameters(), plan.total_bytes()), (parameters, bytes), "{file}");
+        assert_eq!(plan.total_files(), files, "{file}");
+        let text = std::fs::read_to_string(path(&file)).unwrap();
+        let gib = bytes as f64 / f64::from(1 << 30);
+        let said = format!("# {ranks} ranks: {gib:.1} GiB in {files} files.");
+        assert!(text.lines().any(|line| line == said), "{file} does not say: {said}");
+    }
 }
 
 #[test]

@@ -95,17 +95,11 @@ fn given(sources: &Sources, path: &str) -> bool {
 
 fn check_parquet(sources: &Sources, dataset: &Dataset) -> Result<(), ConfigError> {
     let refuse = |path: &str, text: &str| Err(sources.error_about(path, text));
-    if given(sources, "dataset.compression") {
-        return refuse(
-            "dataset.compression",
-            "compressed parquet files have no size that can be planned; give none, which is also \
-             what the reference writes whatever stands here",
-        );
-    }
     if given(sources, "dataset.parquet.partition_by") {
         return refuse(
             "dataset.parquet.partition_by",
-            "is not available in this version; remove it and give dataset.num_subfolders_train",
+            "would divide each file by the values of a column, and made values are all different; \
+             remove it and give dataset.num_subfolders_train",
         );
     }
     let columns = &dataset.parquet.columns;

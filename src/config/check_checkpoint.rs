@@ -2,7 +2,7 @@
 //! depends on the number of ranks is the plan's to refuse.
 
 use super::source::Sources;
-use super::{Checkpoint, CheckpointMode, Config, ConfigError, Model};
+use super::{Checkpoint, CheckpointMode, Config, ConfigError, Model, Restore};
 
 type Refusal = Option<(&'static str, String)>;
 
@@ -11,7 +11,8 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
     let model = &config.model;
     let refusal = grid(model, config.checkpoint.mode)
         .or_else(|| sizes(model))
-        .or_else(|| counts(&config.checkpoint, config.workflow.train));
+        .or_else(|| counts(&config.checkpoint, config.workflow.train))
+        .or_else(|| restores(&config.checkpoint, model));
     match refusal {
         Some((path, text)) => Err(sources.error_about(path, &text)),
         None => Ok(()),
@@ -93,6 +94,31 @@ fn counts(checkpoint: &Checkpoint, trains: bool) -> Refusal {
             "`{kept}` checkpoints stay, but checkpoint.num_checkpoints_read is {read}; keep as many"
         );
         return Some(("checkpoint.keep_last", text));
+    }
+    None
+}
+
+fn restores(checkpoint: &Checkpoint, model: &Model) -> Refusal {
+    let reshard = &checkpoint.reshard;
+    let reshards = checkpoint.restore == Restore::Reshard;
+    for (path, given) in [
+        ("checkpoint.reshard.tensor", reshard.tensor),
+        ("checkpoint.reshard.pipeline", reshard.pipeline),
+        ("checkpoint.reshard.written_ranks", reshard.written_ranks),
+    ] {
+        if given > 0 && !reshards {
+            return Some((path, "goes with checkpoint.restore: reshard; set that as well".into()));
+        }
+    }
+    if reshard.written_ranks > 0 && checkpoint.num_checkpoints_write > 0 {
+        let text = "goes with checkpoints of an earlier run; set checkpoint.num_checkpoints_write \
+                    to 0";
+        return Some(("checkpoint.reshard.written_ranks", text.into()));
+    }
+    if checkpoint.restore == Restore::Broadcast && model.parallelism.zero_stage >= 3 {
+        let text = "`broadcast` needs copies that have the same weights, and with \
+                    model.parallelism.zero_stage 3 each has its own; give same";
+        return Some(("checkpoint.restore", text.into()));
     }
     None
 }

@@ -16,6 +16,9 @@ pub struct Checkpoint {
     pub epochs_between_checkpoints: u64,
     /// Steps between two checkpoints (training); 0: by epochs.
     pub steps_between_checkpoints: u64,
+    /// Which ranks write a model of given size.
+    #[serde(rename = "type")]
+    pub kind: CheckpointType,
     /// Which ranks there are.
     pub mode: CheckpointMode,
     /// Seconds before each checkpoint, standing for the computation between two; below 0: none.
@@ -56,6 +59,7 @@ impl Default for Checkpoint {
             checkpoint_after_epoch: 1,
             epochs_between_checkpoints: 1,
             steps_between_checkpoints: 0,
+            kind: CheckpointType::RankZero,
             mode: CheckpointMode::Default,
             time_between_checkpoints: -1.0,
             num_checkpoints_write: 0,
@@ -80,6 +84,17 @@ impl Checkpoint {
     pub fn pause_s(&self) -> f64 {
         self.time_between_checkpoints.max(0.0)
     }
+}
+
+/// `checkpoint.type`. A transformer is written as its ZeRO stage says, whatever this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointType {
+    /// Those of the first copy, which is rank 0 alone without parallelism.
+    #[default]
+    RankZero,
+    /// Each its own.
+    AllRanks,
 }
 
 /// `checkpoint.mode`.

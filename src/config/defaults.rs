@@ -4,6 +4,7 @@
 //! the same here and there; `io` and `verify` are ours.
 
 use super::cache::CacheMode;
+use super::compression::Compression;
 use super::parquet::Parquet;
 use super::types::*;
 
@@ -32,6 +33,8 @@ impl Default for Dataset {
             keep_files: true,
             skip_listing: false,
             listing_validation_interval: 1000,
+            compression: Compression::None,
+            compression_level: None,
             enable_chunking: false,
             chunk_size: 0,
             hdf5: Hdf5::default(),
@@ -72,6 +75,7 @@ impl Default for Train {
         Train {
             epochs: 1,
             computation_time: Distribution::default(),
+            accelerators_per_rank: 1,
             total_training_steps: None,
             seed: 123,
             seed_change_epoch: true,
@@ -116,6 +120,7 @@ impl Default for Io {
             max_buffer_bytes: 1 << 30,
             fallocate: true,
             drop_last: true,
+            decode: false,
             delay: None,
             fault: Vec::new(),
         }

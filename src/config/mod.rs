@@ -15,6 +15,7 @@ mod check;
 mod check_checkpoint;
 mod checkpoint;
 mod coerce;
+mod compression;
 mod containers;
 mod defaults;
 pub mod kind;
@@ -33,10 +34,13 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use checkpoint::{
-    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, Durability, Reshard, Restore,
+    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, CheckpointType, Durability,
+    Reshard, Restore,
 };
+pub use compression::{Compression, ParquetEncoding};
+pub use containers::contradiction;
 pub use model::{Datatype, Model, Parallelism, Transformer};
-pub use object::{ObjectOptions, StorageSection, is_object_root};
+pub use object::{Balance, ObjectOptions, StorageSection, is_object_root};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

@@ -18,6 +18,10 @@ pub struct StorageSection {
 pub struct ObjectOptions {
     /// `http://HOST:PORT` or `https://HOST`; empty: AWS_ENDPOINT_URL, else Amazon's.
     pub endpoint_url: String,
+    /// Several of these, or templates of them (`http://store{1...8}:9000`), all doors of one store.
+    pub endpoint_uris: Vec<String>,
+    /// How requests are dealt to several endpoints. None: S3_LOAD_BALANCE_STRATEGY, else by rank.
+    pub load_balance_strategy: Option<Balance>,
     /// Region that requests are signed for; empty: AWS_REGION, else `us-east-1`.
     pub region: String,
     /// The bucket is a part of the path and not of the host's name. None: yes, but for Amazon's own
@@ -37,6 +41,8 @@ impl Default for ObjectOptions {
     fn default() -> Self {
         ObjectOptions {
             endpoint_url: String::new(),
+            endpoint_uris: Vec::new(),
+            load_balance_strategy: None,
             region: String::new(),
             s3_force_path_style: None,
             s3_max_attempts: 5,
@@ -45,6 +51,19 @@ impl Default for ObjectOptions {
             timeout: 60.0,
         }
     }
+}
+
+/// How requests are dealt to the endpoints of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// A rank has one endpoint, its number modulo theirs.
+    ByRank,
+    /// Every request the next one.
+    RoundRobin,
+    /// The one with the fewest requests of this I/O thread.
+    #[serde(alias = "least_connections")]
+    LeastOutstanding,
 }
 
 /// Whether a root is that of an object store.

@@ -3,6 +3,7 @@
 //! Names and defaults are DLIO's; `coalesce_gap` is ours. Which columns are read is a property of
 //! the reader, not of the files, so neither `read` nor the gap decides what a file holds.
 
+use super::compression::ParquetEncoding;
 use serde::{Deserialize, Serialize};
 
 /// `dataset.parquet`.
@@ -13,6 +14,8 @@ pub struct Parquet {
     pub columns: Vec<ParquetColumn>,
     /// Rows of each row group but the last of a file.
     pub row_group_size: u64,
+    /// How values lie in pages (ours).
+    pub encoding: ParquetEncoding,
     /// Selected column chunks with at most this many bytes between them are read as one range
     /// (ours).
     pub coalesce_gap: u64,
@@ -24,7 +27,12 @@ const COALESCE_GAP_BYTES: u64 = 32 << 10;
 
 impl Default for Parquet {
     fn default() -> Self {
-        Parquet { columns: Vec::new(), row_group_size: 1024, coalesce_gap: COALESCE_GAP_BYTES }
+        Parquet {
+            columns: Vec::new(),
+            row_group_size: 1024,
+            encoding: ParquetEncoding::Plain,
+            coalesce_gap: COALESCE_GAP_BYTES,
+        }
     }
 }
 
@@ -101,7 +109,7 @@ pub enum ColumnType {
     Bool,
     /// A list of float32 whatever its size.
     List,
-    /// Refused: content is not text.
+    /// Text of fixed length.
     String,
     /// Bytes of fixed length.
     Binary,

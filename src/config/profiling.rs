@@ -45,7 +45,6 @@ pub(super) fn check(
     config: &Config,
     notes: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let given = |path| sources.get(path).is_some();
     let on = config.workflow.profiling;
     let profiler = config.profiling.profiler;
     let refused = match profiler {
@@ -71,16 +70,19 @@ pub(super) fn check(
             format!("`{name}` is no name of a block device; give one such as sda or nvme0n1");
         return Err(sources.error_about("profiling.iostat_devices", &text));
     }
-    if on && profiler == Profiler::None && given("workflow.profiling") {
-        notes.push("workflow.profiling: no effect: profiling.profiler is none".into());
-    }
-    for path in ["profiling.profiler", "profiling.iostat_devices"] {
-        if !on && given(path) {
+    let named = !devices.is_empty();
+    // The effective configuration of a run writes out what nobody asked for.
+    let other = profiler != Profiler::default();
+    for (path, said) in [("profiling.profiler", other), ("profiling.iostat_devices", named)] {
+        if !on && said {
             notes.push(format!("{path}: no effect: workflow.profiling is False"));
         }
     }
-    if on && profiler == Profiler::None && given("profiling.iostat_devices") {
-        notes.push("profiling.iostat_devices: no effect: profiling.profiler is none".into());
+    if on && profiler == Profiler::None {
+        let keys = [("workflow.profiling", true), ("profiling.iostat_devices", named)];
+        let said = keys.into_iter().filter(|(_, said)| *said);
+        notes
+            .extend(said.map(|(path, _)| format!("{path}: no effect: profiling.profiler is none")));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use super::kind::{BLOCK_BYTES_MAX, PAGE_BYTES};
 use super::resolve::converted;
 use super::source::Sources;
-use super::{Config, ConfigError, IoMode, ReadType, Shuffle};
+use super::{Config, ConfigError, Dataset, IoMode, ReadType, Shuffle};
 
 /// The reference's read buffer is our largest request, where that is not given itself.
 pub(super) fn fold(
@@ -30,7 +30,9 @@ pub(super) fn fold(
         }
     }
     let dataset = &config.dataset;
-    if !dataset.skip_listing && sources.get("dataset.listing_validation_interval").is_some() {
+    // The effective configuration of a run writes out what nobody asked for.
+    let usual = Dataset::default().listing_validation_interval;
+    if !dataset.skip_listing && dataset.listing_validation_interval != usual {
         notes.push(
             "dataset.listing_validation_interval: no effect: dataset.skip_listing is False, so \
              files are looked for anyway"

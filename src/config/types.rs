@@ -2,6 +2,7 @@
 
 use super::cache::CacheMode;
 use super::checkpoint::Checkpoint;
+use super::compression::Compression;
 use super::model::Model;
 use super::object::StorageSection;
 use super::parquet::Parquet;
@@ -191,6 +192,10 @@ pub struct Dataset {
     pub skip_listing: bool,
     /// That N; 0: none.
     pub listing_validation_interval: u64,
+    /// Codec of parquet pages and of csv files.
+    pub compression: Compression,
+    /// Its level; None: the codec's default.
+    pub compression_level: Option<u64>,
     /// HDF5: divide datasets into chunks of about `chunk_size` bytes, unless `hdf5.chunk_dims` is
     /// given.
     pub enable_chunking: bool,
@@ -270,9 +275,9 @@ pub enum ReadType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reader {
-    /// Samples of a step and rank.
+    /// Samples of a step and accelerator.
     pub batch_size: u64,
-    /// Samples of an evaluation step and rank.
+    /// Samples of an evaluation step and accelerator.
     pub batch_size_eval: u64,
     /// I/O threads of a rank.
     pub read_threads: u64,
@@ -298,6 +303,8 @@ pub struct Train {
     pub epochs: u64,
     /// Emulated accelerator time of a step, seconds.
     pub computation_time: Distribution,
+    /// Accelerators that a rank stands for, in lock-step (ours).
+    pub accelerators_per_rank: u64,
     /// Cap on the steps of each epoch; None: no cap.
     pub total_training_steps: Option<u64>,
     /// Shuffle seed.
@@ -420,6 +427,8 @@ pub struct Io {
     pub fallocate: bool,
     /// The last incomplete batch of an epoch is left out, as the reference does.
     pub drop_last: bool,
+    /// Decode what was read, on the I/O thread and outside of read latency.
+    pub decode: bool,
     /// Delay added to every operation.
     pub delay: Option<DelaySpec>,
     /// Faults injected on a schedule.

@@ -7,6 +7,10 @@ use crate::data::Mismatch;
 
 /// Bytes of a number: three digits and what separates it from the next.
 pub const NUMBER_BYTES: u64 = 4;
+/// Bytes of the length in front of a text.
+pub const TEXT_HEAD_BYTES: u64 = 4;
+/// The characters of texts: those of base 64 for URLs (RFC 4648, section 5).
+pub static TEXT: [u8; 64] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// Bytes of a word.
 pub const WORD_BYTES: u64 = 8;
 /// Checked at a time, on the stack.
@@ -34,8 +38,9 @@ const fn numbers() -> [[u8; NUMBER_BYTES as usize]; 256] {
 pub fn lay<S: Source>(source: &S, segment: &Segment<'_>, skip: u64, out: &mut [u8]) {
     match segment.bytes {
         Bytes::Numbers => lay_numbers(source, segment, skip, out),
+        Bytes::Text { characters } => lay_text(characters, skip, out),
         Bytes::Words { first, step } => lay_words(first, step, skip, out),
-        _ => unreachable!("only numbers and words are computed"),
+        _ => unreachable!("only numbers, texts and words are computed"),
     }
 }
 
@@ -62,6 +67,24 @@ fn lay_numbers<S: Source>(source: &S, segment: &Segment<'_>, skip: u64, out: &mu
         && let Some(last) = out.last_mut()
     {
         *last = b'\n';
+    }
+}
+
+fn lay_text(characters: u64, skip: u64, out: &mut [u8]) {
+    let head = (characters as u32).to_le_bytes();
+    let mut within = skip % (TEXT_HEAD_BYTES + characters);
+    let mut rest = out;
+    while !rest.is_empty() {
+        let end = if within < TEXT_HEAD_BYTES { 0 } else { characters } + TEXT_HEAD_BYTES;
+        let len = (end - within).min(rest.len() as u64) as usize;
+        let (now, after) = rest.split_at_mut(len);
+        if within < TEXT_HEAD_BYTES {
+            now.copy_from_slice(&head[within as usize..][..len]);
+        } else {
+            now.iter_mut().for_each(|byte| *byte = TEXT[usize::from(*byte & 63)]);
+        }
+        within = (within + len as u64) % (TEXT_HEAD_BYTES + characters);
+        rest = after;
     }
 }
 
@@ -93,7 +116,7 @@ pub fn check<S: Source>(
     for piece in found.chunks(SCRATCH_BYTES) {
         let expected = &mut scratch[..piece.len()];
         let offset = segment.start + skip;
-        if segment.bytes == Bytes::Numbers {
+        if !matches!(segment.bytes, Bytes::Words { .. }) {
             source.fill(offset, expected);
         }
         lay(source, segment, skip, expected);
@@ -141,6 +164,22 @@ mod tests {
                 assert_eq!(check(&Offsets, &row, from as u64, &part), Ok(()));
             }
         }
+    }
+
+    #[test]
+    fn texts_have_their_lengths_and_64_characters() {
+        let text = segment(64, 14, Bytes::Text { characters: 3 });
+        assert_eq!(made(&text, 0, 14), b"\x03\0\0\0EFG\x03\0\0\0LMN");
+        for from in 0..14 {
+            for to in from..=14 {
+                let part = made(&text, from as u64, to - from);
+                assert_eq!(part, b"\x03\0\0\0EFG\x03\0\0\0LMN"[from..to]);
+                assert_eq!(check(&Offsets, &text, from as u64, &part), Ok(()));
+            }
+        }
+        let mut wrong = made(&text, 3, 11);
+        wrong[6] ^= 1;
+        assert_eq!(check(&Offsets, &text, 3, &wrong).unwrap_err().offset, 73);
     }
 
     #[test]

@@ -27,6 +27,16 @@ impl Source for Content<'_> {
     }
 }
 
+impl<S: Source + ?Sized> Source for &S {
+    fn fill(&self, offset: u64, out: &mut [u8]) {
+        (**self).fill(offset, out);
+    }
+
+    fn verify(&self, offset: u64, found: &[u8]) -> Result<(), Mismatch> {
+        (**self).verify(offset, found)
+    }
+}
+
 /// No content at all: zeros, for files that are structure only.
 #[derive(Debug, Clone, Copy)]
 pub struct NoContent;
@@ -125,7 +135,7 @@ impl<'a, S: Source> Filler<'a, S> {
             match segment.bytes {
                 Bytes::Content => {}
                 Bytes::Fixed(bytes) => run.copy_from_slice(&bytes[skip as usize..][..len]),
-                Bytes::Numbers | Bytes::Words { .. } => {
+                Bytes::Numbers | Bytes::Text { .. } | Bytes::Words { .. } => {
                     computed::lay(&self.source, &segment, skip, run);
                 }
                 Bytes::Sum { register, before } => {
@@ -226,7 +236,7 @@ impl<'a, S: Source> Checker<'a, S> {
             match segment.bytes {
                 Bytes::Content => self.source.verify(self.position, run)?,
                 Bytes::Fixed(bytes) => compare(self.position, &bytes[from..][..len], run)?,
-                Bytes::Numbers | Bytes::Words { .. } => {
+                Bytes::Numbers | Bytes::Text { .. } | Bytes::Words { .. } => {
                     computed::check(&self.source, &segment, skip, run)?;
                 }
                 Bytes::Sum { register, before: true } => match self.registers.value(register) {

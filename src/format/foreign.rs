@@ -6,10 +6,12 @@
 //! not looked up: the whole file is read, as the reference does.
 
 use super::FileShape;
+pub use super::parquet::decode::{Decoder, ReadRanges};
 use super::parquet::foreign::RowGroups;
 use super::tfrecord;
 use crate::config::{FormatKind, Parquet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes of a TFRecord file that [`ForeignExtents::detect`] wants to see.
 pub const HEAD_BYTES: u64 = 12;
@@ -72,7 +74,42 @@ impl ForeignExtents {
     /// `settings` selects. How long `tail` has to be, [`parquet_tail_bytes`] knows. The error is a
     /// sentence about this file, without its name.
     pub fn parquet(tail: &[u8], file_bytes: u64, settings: &Parquet) -> Result<Self, String> {
-        RowGroups::from_tail(tail, file_bytes, settings).map(ForeignExtents::RowGroups)
+        RowGroups::from_tail(tail, file_bytes, settings, false).map(ForeignExtents::RowGroups)
+    }
+
+    /// [`ForeignExtents::parquet`] of a file whose row groups shall be decoded.
+    pub fn decodable_parquet(
+        tail: &[u8],
+        file_bytes: u64,
+        settings: &Parquet,
+    ) -> Result<Self, String> {
+        RowGroups::from_tail(tail, file_bytes, settings, true).map(ForeignExtents::RowGroups)
+    }
+
+    /// Decodes the row groups that samples `first .. first + count` touch, out of the bytes that
+    /// [`ForeignExtents::append`] names for them, one range after the other. Returns the number of
+    /// values. The error is a sentence about the file, without its name.
+    pub fn decode(
+        &self,
+        first: u64,
+        count: u64,
+        read: &Arc<ReadRanges>,
+        decoder: &mut Decoder,
+    ) -> Result<u64, String> {
+        let ForeignExtents::RowGroups(groups) = self else {
+            return Err("it is no parquet file".into());
+        };
+        let (mut sample, mut values) = (first, 0);
+        while sample < first + count {
+            let (Some((samples, _)), Some((file, chunks, rows))) =
+                (groups.group(sample), groups.chunks(sample))
+            else {
+                return Err(format!("it has no sample {sample} to decode"));
+            };
+            values += decoder.group(file, chunks, rows, read)?;
+            sample = samples.end;
+        }
+        Ok(values)
     }
 
     /// The row group of `sample`: its samples and the ranges to read for all of them, in file

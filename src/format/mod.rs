@@ -8,7 +8,9 @@
 mod computed;
 pub mod content;
 mod csv;
+mod encoder;
 pub mod foreign;
+mod gzip;
 mod hdf5;
 mod indexed;
 mod jpeg;
@@ -17,6 +19,7 @@ mod npz;
 mod parquet;
 mod png;
 mod raw;
+pub mod safetensors;
 mod sums;
 mod synthetic;
 mod table;
@@ -26,11 +29,12 @@ mod tfrecord;
 mod whole;
 
 pub use content::{Checker, Filler, NoContent, Source, check_range};
+pub use encoder::{Encoder, Sink};
 pub use foreign::{ForeignExtents, SizeIndex};
 pub use indexed::{OFFSETS_SUFFIX, SIZES_SUFFIX};
 pub use whole::WholeFiles;
 
-use crate::config::{Dataset, ElementType, FormatKind, ImageContent};
+use crate::config::{Compression, Dataset, ElementType, FormatKind, ImageContent};
 use std::ops::Range;
 
 /// The shape of one file: everything a format needs to know. Rows, columns and samples are at
@@ -93,6 +97,13 @@ pub enum Bytes<'a> {
     /// Decimal numbers: each four bytes are the content byte under the first of them as three
     /// digits, and a comma; the segment's last comma is a newline. A multiple of four bytes.
     Numbers,
+    /// Texts of so many characters, each behind its length as 32 bits, little endian. A character
+    /// is [`computed::TEXT`] at six bits of the content byte under it. A multiple of a text with
+    /// its length.
+    Text {
+        /// Characters of a text.
+        characters: u64,
+    },
     /// Words of 64 bits, little endian: `first`, `first + step`, ... A multiple of eight bytes.
     Words {
         /// The first word.
@@ -142,7 +153,13 @@ pub trait Layout: Send + Sync {
 pub trait Format: Send + Sync {
     /// Suffix of data files, without the dot.
     fn suffix(&self) -> &'static str;
-    /// Exact length of a file of this shape. Allocates nothing.
+    /// What makes the files where their lengths are known only once they are made; the lengths,
+    /// extents and layouts of the other methods are then those of the same content uncompressed.
+    /// None: the layout is the file.
+    fn encoder(&self) -> Option<&dyn Encoder> {
+        None
+    }
+    /// Length of a file of this shape, exact without an [`Format::encoder`]. Allocates nothing.
     fn file_bytes(&self, shape: &FileShape) -> u64;
     /// Bytes that must be read for one sample. Allocates nothing.
     fn extent(&self, shape: &FileShape, sample: u64) -> Range<u64>;
@@ -199,6 +216,10 @@ pub fn for_dataset(dataset: &Dataset) -> Result<Box<dyn Format>, String> {
         FormatKind::Synthetic => Ok(Box::new(synthetic::Synthetic)),
         FormatKind::Hdf5 => Ok(Box::new(hdf5::Hdf5::new(dataset, "hdf5")?)),
         FormatKind::Hdf5Opt => Ok(Box::new(hdf5::Hdf5::new(dataset, "hdf5_opt")?)),
+        FormatKind::Csv if dataset.compression == Compression::Gzip => {
+            let level = dataset.compression_level_used().unwrap_or_default();
+            Ok(Box::new(gzip::Gzip::new(Box::new(csv::Csv::new(dataset)?), "csv.gz", level)))
+        }
         FormatKind::Csv => Ok(Box::new(csv::Csv::new(dataset)?)),
         FormatKind::IndexedBinary => Ok(Box::new(indexed::Indexed { suffix: "indexed_binary" })),
         FormatKind::MmapIndexedBinary => {

@@ -116,6 +116,9 @@ pub(super) fn assert_tiles(name: &str, layout: &dyn Layout) {
                 assert!(layout.registers()[usize::from(register)].is_some(), "{name}");
             }
             Bytes::Numbers => assert_eq!((segment.start % 4, segment.len % 4), (0, 0), "{name}"),
+            Bytes::Text { characters } => {
+                assert_eq!(segment.len % (4 + characters), 0, "{name}");
+            }
             Bytes::Words { .. } => assert_eq!(segment.len % 8, 0, "{name}"),
             Bytes::Content => {}
         }

@@ -98,13 +98,18 @@ impl Series {
     /// Counts something that happened evenly between two times since the start of the phase. No
     /// count is lost: the shares add up exactly.
     pub fn spread(&mut self, from_ns: u64, to_ns: u64, counts: &BinCounts) {
+        self.spread_words(from_ns, to_ns, &counts.to_words());
+    }
+
+    /// The same of other counters than [`BinCounts`], one for each column.
+    pub fn spread_words(&mut self, from_ns: u64, to_ns: u64, total: &[u64; COLUMNS]) {
         if to_ns <= from_ns {
-            return self.record(to_ns, counts);
+            let bin = self.bin_of(to_ns);
+            return self.add_to_bin(bin, total);
         }
         let last = self.bin_of(to_ns - 1);
         let first = self.bin_of(from_ns);
         let length_ns = u128::from(to_ns - from_ns);
-        let total = counts.to_words();
         let mut given = [0u64; COLUMNS];
         for bin in first..=last {
             let end_ns = (bin as u64 + 1).saturating_mul(self.width_ns).min(to_ns);
@@ -153,9 +158,14 @@ impl Series {
         self.words.fill(0);
     }
 
+    /// Bins up to the last one in use.
+    pub fn used_bins(&self) -> usize {
+        self.words.iter().rposition(|&word| word > 0).map_or(0, |at| at / COLUMNS + 1)
+    }
+
     /// The bins of a phase of `window_ns`, idle ones included, at least up to the last one in use.
     pub fn rows(&self, window_ns: u64) -> impl Iterator<Item = SeriesRow> + '_ {
-        let used = self.words.iter().rposition(|&word| word > 0).map_or(0, |at| at / COLUMNS + 1);
+        let used = self.used_bins();
         let in_window = window_ns.div_ceil(self.width_ns).min(BINS as u64) as usize;
         let width_s = self.width_ns as f64 / 1e9;
         let bins = self.words.chunks_exact(COLUMNS).take(used.max(in_window)).enumerate();

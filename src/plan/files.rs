@@ -136,7 +136,24 @@ impl FileSet {
         self.sizes.level(self.place(index)).shape
     }
 
-    /// Length of file `index` in bytes. Constant time, allocates nothing.
+    /// Most bytes that are read of samples which can only be read together.
+    pub fn group_bytes(&self) -> u64 {
+        let of_level = |index: u64| {
+            let mut ranges = Vec::new();
+            self.format.extents(&self.shape(index), 0, 1, &mut ranges);
+            ranges.iter().map(|range| range.end - range.start).sum()
+        };
+        (0..self.files.min(self.sizes.level_count() as u64)).map(of_level).max().unwrap_or(0)
+    }
+
+    /// Whether lengths, extents and layouts are those of the files. Else they are those of the same
+    /// files uncompressed, and files have to be asked.
+    pub fn is_exact(&self) -> bool {
+        self.format.encoder().is_none()
+    }
+
+    /// Length of file `index` in bytes, see [`FileSet::is_exact`]. Constant time, allocates
+    /// nothing.
     pub fn file_bytes(&self, index: u64) -> u64 {
         self.sizes.level(self.place(index)).file_bytes
     }
@@ -147,7 +164,8 @@ impl FileSet {
         (self.split as u64 + 1) << 56 | self.place(index)
     }
 
-    /// Exact bytes of all files of the split, in at most 2048 additions. At most `u64::MAX`.
+    /// Bytes of all files of the split, see [`FileSet::is_exact`], in at most 2048 additions. At
+    /// most `u64::MAX`.
     pub fn total_bytes(&self) -> u128 {
         self.sizes.total_bytes()
     }

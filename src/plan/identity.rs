@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::sizes::nominal_sample_bytes;
-use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ReadType};
+use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ParquetEncoding, ReadType};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -41,6 +41,10 @@ pub fn dataset(config: &Config) -> Value {
     if dataset.format == FormatKind::Parquet {
         add_parquet(dataset, &mut identity);
     }
+    if !dataset.has_exact_sizes() {
+        identity["compression"] = json!(dataset.compression);
+        identity["compression_level"] = json!(dataset.compression_level_used());
+    }
     if let (Some(shape), Some(settings)) = (hdf5_shape(dataset), identity.as_object_mut()) {
         settings.insert("hdf5".into(), shape);
     }
@@ -54,6 +58,9 @@ fn add_parquet(dataset: &Dataset, identity: &mut Value) {
     identity["parquet_columns"] = parquet.columns.iter().map(column).collect();
     identity["parquet_row_group_size"] =
         json!(parquet.row_group_size.min(dataset.num_samples_per_file));
+    if parquet.encoding != ParquetEncoding::Plain {
+        identity["parquet_encoding"] = json!(parquet.encoding);
+    }
     if !parquet.columns.is_empty() {
         identity["record_dims"] = json!([]);
         identity["record_element_type"] = Value::Null;
@@ -111,6 +118,9 @@ pub fn execution(plan: &Plan) -> Value {
         "eval_after_epoch": evaluation.eval_after_epoch,
         "epochs_between_evals": evaluation.epochs_between_evals,
     });
+    if train.accelerators_per_rank != 1 {
+        identity["accelerators_per_rank"] = json!(train.accelerators_per_rank);
+    }
     if plan.train.files() != plan.generated.files() {
         identity["num_files_used"] = json!(plan.train.files());
     }

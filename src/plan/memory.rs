@@ -3,7 +3,7 @@
 
 use super::PlanError;
 use super::show::binary;
-use crate::config::{Config, Io};
+use crate::config::{CheckpointOrder, Config, Io};
 
 /// Room that direct I/O may need around a request: its ends are moved out to the device's block
 /// borders, which are at most 4096 bytes away on either side.
@@ -19,11 +19,37 @@ const BYTES_PER_SAMPLE: u64 = 64;
 /// next one is being made.
 pub const WRITE_BUFFERS_EXTRA: u64 = 2;
 
+/// One buffer: a block and its slack, bytes.
+fn buffer_bytes(io: &Io) -> u128 {
+    (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
+        .next_multiple_of(u128::from(PAGE_BYTES))
+}
+
+/// So many buffers of one thread, in whole pages, bytes.
+fn thread_bytes(io: &Io, buffers: u128) -> u128 {
+    let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
+    let bytes = buffers.saturating_mul(buffer_bytes(io));
+    bytes.checked_next_multiple_of(pages).unwrap_or(u128::MAX)
+}
+
 /// Buffers of one writing thread, bytes.
 pub fn write_buffers_bytes(io: &Io) -> u128 {
-    let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-        .next_multiple_of(u128::from(PAGE_BYTES));
-    (u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA)).saturating_mul(buffer)
+    thread_bytes(io, u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA))
+}
+
+/// Buffers that a rank uses for a checkpoint of any size, bytes at most.
+pub const CHECKPOINT_BUFFERS_MAX: u64 = 256 << 20;
+
+/// I/O threads of a rank for checkpoints: `checkpoint.files_in_flight`, or as many as the buffers
+/// allow; at least one.
+pub fn checkpoint_threads(config: &Config) -> u64 {
+    let (checkpoint, io) = (&config.checkpoint, &config.io);
+    if checkpoint.order == CheckpointOrder::Reference {
+        return 1;
+    }
+    let cap = u128::from(CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes));
+    let fit = cap / write_buffers_bytes(io).max(1);
+    checkpoint.files_in_flight.min(u64::try_from(fit).unwrap_or(u64::MAX)).max(1)
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -51,10 +77,14 @@ fn check_writers(config: &Config) -> Result<(), PlanError> {
 pub struct Memory {
     /// I/O buffers in bytes: `read_threads * queue_depth` of a block and its slack, in whole huge
     /// pages for each thread; twice that with evaluations, whose threads come while those of the
-    /// training keep theirs.
+    /// training keep theirs. Checkpoints have their own beside them: [`checkpoint_threads`] times
+    /// the buffers of a writing thread.
     pub buffers_bytes: u64,
     /// Bookkeeping of the batches read ahead and of the one in use, bytes.
     pub bookkeeping_bytes: u64,
+    /// What is held to be decoded, and its values: for each thread twice what is read of a row
+    /// group, as planned; 0 without `io.decode`.
+    pub decode_bytes: u64,
 }
 
 impl Memory {
@@ -72,17 +102,24 @@ impl Memory {
                 return Err(PlanError(format!("{key} is 0; give at least 1")));
             }
         }
-        let buffer = (u128::from(io.block_size) + u128::from(ALIGNMENT_SLACK_BYTES))
-            .next_multiple_of(u128::from(PAGE_BYTES));
+        let buffer = buffer_bytes(io);
         let sets = if config.workflow.evaluation { 2 } else { 1 };
-        let pages = u128::from(if io.huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES });
-        let thread = u128::from(io.queue_depth).saturating_mul(buffer);
-        let thread = thread.checked_next_multiple_of(pages).unwrap_or(u128::MAX);
+        let thread = thread_bytes(io, u128::from(io.queue_depth));
         let buffers = u128::from(reader.read_threads).saturating_mul(thread).saturating_mul(sets);
-        let batch = reader.batch_size.max(reader.batch_size_eval);
+        let batch = u128::from(reader.batch_size.max(reader.batch_size_eval))
+            * u128::from(config.train.accelerators_per_rank);
         let batches = u128::from(reader.prefetch_size) + 1;
         let bookkeeping =
-            (batches * u128::from(batch)).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
+            batches.saturating_mul(batch).saturating_mul(sets * u128::from(BYTES_PER_SAMPLE));
+        let (buffers, bookkeeping) = match config.workflow.uses_dataset() {
+            true => (buffers, bookkeeping),
+            false => (0, 0),
+        };
+        let checkpoint = match config.workflow.checkpoint {
+            true => u128::from(checkpoint_threads(config)) * write_buffers_bytes(io),
+            false => 0,
+        };
+        let buffers = buffers.saturating_add(checkpoint);
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(
@@ -94,25 +131,75 @@ impl Memory {
                 reader.read_threads,
                 io.queue_depth,
                 binary(buffer as f64),
-                if sets == 2 { ", for training and evaluation" } else { "" },
+                match (sets, checkpoint) {
+                    (2, _) => ", for training and evaluation",
+                    (_, 0) => "",
+                    _ => ", and those of checkpoints",
+                },
                 binary(bookkeeping as f64),
                 binary(io.max_buffer_bytes as f64),
             )));
         }
         check_writers(config)?;
         // Both are below the cap, which has 64 bits.
-        Ok(Memory { buffers_bytes: buffers as u64, bookkeeping_bytes: bookkeeping as u64 })
+        let (buffers_bytes, bookkeeping_bytes) = (buffers as u64, bookkeeping as u64);
+        Ok(Memory { buffers_bytes, bookkeeping_bytes, decode_bytes: 0 })
+    }
+
+    /// The same with what decoding needs where `group_bytes` are read of a row group. Refuses a
+    /// need above `io.max_buffer_bytes`.
+    pub fn with_decoding(self, config: &Config, group_bytes: u64) -> Result<Memory, PlanError> {
+        if !config.io.decode {
+            return Ok(self);
+        }
+        let sets = if config.workflow.evaluation { 2 } else { 1 };
+        let threads = u128::from(config.reader.read_threads) * sets;
+        let decode = threads.saturating_mul(2 * u128::from(group_bytes));
+        let need = decode.saturating_add(u128::from(self.bytes_per_rank()));
+        let most = config.io.max_buffer_bytes;
+        if need > u128::from(most) {
+            return Err(PlanError(format!(
+                "a rank needs {} with io.decode, which holds a row group's columns ({}) and their \
+                 values for each of {threads} threads, but io.max_buffer_bytes is {}; lower \
+                 reader.read_threads, select fewer columns, or raise io.max_buffer_bytes",
+                binary(need as f64),
+                binary(group_bytes as f64),
+                binary(most as f64),
+            )));
+        }
+        Ok(Memory { decode_bytes: decode as u64, ..self })
     }
 
     /// All of it, bytes.
     pub fn bytes_per_rank(&self) -> u64 {
-        self.buffers_bytes + self.bookkeeping_bytes
+        self.buffers_bytes + self.bookkeeping_bytes + self.decode_bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_of_any_model_needs_at_most_256_mib() {
+        let mut config = Config::default();
+        (config.workflow.checkpoint, config.workflow.train) = (true, false);
+        let each = write_buffers_bytes(&config.io) as u64;
+        let memory = |config: &Config| Memory::new(config).unwrap();
+        assert_eq!(memory(&config).bytes_per_rank(), 4 * each);
+        config.model.num_layers = 1000;
+        assert_eq!(memory(&config).bytes_per_rank(), 4 * each);
+        config.checkpoint.files_in_flight = 4096;
+        assert_eq!(checkpoint_threads(&config), CHECKPOINT_BUFFERS_MAX / each);
+        assert!(memory(&config).bytes_per_rank() <= CHECKPOINT_BUFFERS_MAX);
+        config.checkpoint.order = CheckpointOrder::Reference;
+        assert_eq!(memory(&config).bytes_per_rank(), each);
+        // A training has its own beside them.
+        config.workflow.train = true;
+        let training = Config::default();
+        let own = memory(&training).bytes_per_rank();
+        assert_eq!(memory(&config).bytes_per_rank(), own + each);
+    }
 
     #[test]
     fn need_follows_from_the_settings() {
@@ -161,6 +248,21 @@ mod tests {
         assert!(Memory::new(&config).is_ok());
         (config.workflow.generate_data, config.reader.write_threads) = (true, 1);
         assert!(Memory::new(&config).is_ok());
+    }
+
+    #[test]
+    fn decoding_holds_a_row_group_twice_for_each_thread() {
+        let mut config = Config::default();
+        config.reader.read_threads = 3;
+        let plain = Memory::new(&config).unwrap();
+        assert_eq!(plain.with_decoding(&config, 1000), Ok(plain));
+        config.io.decode = true;
+        let decoding = plain.with_decoding(&config, 1000).unwrap();
+        assert_eq!(decoding.bytes_per_rank(), plain.bytes_per_rank() + 3 * 2 * 1000);
+        config.workflow.evaluation = true;
+        assert_eq!(plain.with_decoding(&config, 1000).unwrap().decode_bytes, 12_000);
+        let error = plain.with_decoding(&config, u64::MAX).unwrap_err().0;
+        assert!(error.contains("io.decode") && error.contains("io.max_buffer_bytes"), "{error}");
     }
 
     #[test]

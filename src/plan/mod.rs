@@ -23,13 +23,13 @@ mod testing;
 mod tests;
 
 pub use checkpoint::{
-    CheckpointPlan, Grid, HostBytes, LayerKind, ModelFigures, Place, Placement, RankClass,
-    ShardFile, ShardKind,
+    CheckpointPlan, Grid, HostBytes, LayerKind, LayerTensor, ModelFigures, Place, Placement,
+    RankClass, RestoreMap, RestorePiece, ShardFile, ShardKind,
 };
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
 pub use identity::{CONTENT_VERSION, digest};
-pub use memory::{Memory, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
+pub use memory::{Memory, WRITE_BUFFERS_EXTRA, checkpoint_threads, write_buffers_bytes};
 pub use order::EpochOrder;
 pub use permutation::Permutation;
 pub use rules::MinimumDataset;
@@ -46,7 +46,7 @@ use std::sync::Arc;
 /// The world a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct WorldShape {
-    /// MPI ranks (accelerators).
+    /// MPI ranks, each of one accelerator or of `train.accelerators_per_rank`.
     pub ranks: u64,
     /// Hosts; 0 where unknown, which counts as 1.
     pub hosts: u64,
@@ -158,9 +158,10 @@ impl Plan {
             0 => None,
             _ => Some(FileSet::new(config, Split::Valid, format)?),
         };
-        let memory = Memory::new(config)?;
-        let (train_dealing, train_shortage) = deal_training(config, &train, world.ranks)?;
-        let evaluation = valid.as_ref().map(|files| deal_evaluation(config, files, world.ranks));
+        let crowd = Crowd::new(config, world)?;
+        let memory = Memory::new(config)?.with_decoding(config, train.group_bytes())?;
+        let (train_dealing, train_shortage) = deal_training(config, &train, crowd)?;
+        let evaluation = valid.as_ref().map(|files| deal_evaluation(config, files, crowd));
         let (valid_dealing, valid_shortage) = evaluation.unzip();
         let shortage = train_shortage.or(valid_shortage.flatten());
         let input = RuleInput {
@@ -169,7 +170,7 @@ impl Plan {
             sample_bytes: nominal_sample_bytes(&config.dataset),
             batch: config.workflow.train.then_some(config.reader.batch_size),
         };
-        let minimum = MinimumDataset::new(input, world);
+        let minimum = MinimumDataset::new(input, world, crowd);
         let config = config.clone();
         Ok(Plan {
             generated: train.whole(),
@@ -223,7 +224,17 @@ impl Plan {
         self.shortage.clone().map_or(Ok(()), Err)
     }
 
-    /// Steps of a training epoch, equal on all ranks.
+    /// `train.accelerators_per_rank`. Rank r stands for the accelerators from r times this on.
+    pub fn accelerators_per_rank(&self) -> u64 {
+        self.config.train.accelerators_per_rank
+    }
+
+    /// Accelerators of all ranks together; orders deal samples to these.
+    pub fn accelerators(&self) -> u64 {
+        self.world.ranks * self.accelerators_per_rank()
+    }
+
+    /// Steps of a training epoch, equal on all accelerators.
     pub fn steps_per_epoch(&self) -> u64 {
         self.train_dealing.steps()
     }
@@ -254,7 +265,7 @@ impl Plan {
     /// What training asks of storage; None where a step takes no time.
     pub fn demand(&self) -> Option<Demand> {
         Demand::new(
-            self.config.reader.batch_size,
+            self.config.reader.batch_size.saturating_mul(self.accelerators_per_rank()),
             self.world.ranks,
             nominal_sample_bytes(&self.config.dataset),
             self.real_sample_bytes(),
@@ -327,14 +338,35 @@ fn check(config: &Config, world: WorldShape) -> Result<(), PlanError> {
     Ok(())
 }
 
+/// Who samples are dealt to.
+#[derive(Debug, Clone, Copy)]
+struct Crowd {
+    accelerators: u64,
+    /// How they are called: where each is a rank, a rank.
+    noun: &'static str,
+}
+
+impl Crowd {
+    fn new(config: &Config, world: WorldShape) -> Result<Crowd, PlanError> {
+        let each = config.train.accelerators_per_rank;
+        let accelerators =
+            world.ranks.checked_mul(each).filter(|all| *all > 0).ok_or_else(|| {
+                let text = "train.accelerators_per_rank times the ranks must be from 1 to 2^64 - 1";
+                PlanError(text.into())
+            })?;
+        Ok(Crowd { accelerators, noun: if each == 1 { "rank" } else { "accelerator" } })
+    }
+}
+
 /// The dealing and, where it has not one step, why.
 fn deal_training(
     config: &Config,
     files: &FileSet,
-    ranks: u64,
+    crowd: Crowd,
 ) -> Result<(Dealing, Option<PlanError>), PlanError> {
     let (count, samples, batch) =
         (files.files(), files.samples_per_file(), config.reader.batch_size);
+    let ranks = crowd.accelerators;
     let dealing = match config.io.mode {
         IoMode::Native => Dealing::native(count, samples, ranks, batch, config.io.drop_last),
         IoMode::Reference => Dealing::reference(count, samples, ranks, batch),
@@ -344,7 +376,7 @@ fn deal_training(
     }
     if dealing.steps() == 0 {
         let whole_files = config.io.mode == IoMode::Reference;
-        let shortage = too_few_samples(files, "batch_size", batch, ranks, whole_files);
+        let shortage = too_few_samples(files, "batch_size", batch, crowd, whole_files);
         return Ok((dealing, Some(shortage)));
     }
     // Like the reference, a cap of zero is none.
@@ -359,12 +391,13 @@ fn deal_training(
     }
 }
 
-fn deal_evaluation(config: &Config, files: &FileSet, ranks: u64) -> (Dealing, Option<PlanError>) {
+fn deal_evaluation(config: &Config, files: &FileSet, crowd: Crowd) -> (Dealing, Option<PlanError>) {
     let batch = config.reader.batch_size_eval;
-    let dealing =
-        Dealing::native(files.files(), files.samples_per_file(), ranks, batch, config.io.drop_last);
+    let (files_count, samples) = (files.files(), files.samples_per_file());
+    let drop_last = config.io.drop_last;
+    let dealing = Dealing::native(files_count, samples, crowd.accelerators, batch, drop_last);
     let is_short = config.workflow.evaluation && dealing.steps() == 0;
-    let shortage = is_short.then(|| too_few_samples(files, "batch_size_eval", batch, ranks, false));
+    let shortage = is_short.then(|| too_few_samples(files, "batch_size_eval", batch, crowd, false));
     (dealing, shortage)
 }
 
@@ -372,14 +405,15 @@ fn too_few_samples(
     files: &FileSet,
     key: &str,
     batch: u64,
-    ranks: u64,
+    crowd: Crowd,
     whole_files: bool,
 ) -> PlanError {
+    let Crowd { accelerators: ranks, noun } = crowd;
     let (count, samples) = (files.files(), files.samples_per_file());
-    let remedy = "generate more files or use fewer ranks";
+    let remedy = format!("generate more files or use fewer {noun}s");
     PlanError(if whole_files {
         format!(
-            "dataset has too few samples for one step: {count} files / {ranks} ranks = {} whole \
+            "dataset has too few samples for one step: {count} files / {ranks} {noun}s = {} whole \
              files x {samples} samples = {} < {key} = {batch}; {remedy}",
             count / ranks,
             count / ranks * samples,
@@ -387,7 +421,7 @@ fn too_few_samples(
     } else {
         format!(
             "dataset has too few samples for one step: {count} files x {samples} samples = {} < \
-             {key} {batch} x {ranks} ranks = {}; {remedy}",
+             {key} {batch} x {ranks} {noun}s = {}; {remedy}",
             files.samples(),
             u128::from(batch) * u128::from(ranks),
         )

@@ -5,8 +5,8 @@
 //! holds the set, and at least 500 steps for each accelerator in an epoch. Sizes are nominal
 //! (configured), as the rule's are.
 
-use super::WorldShape;
 use super::show::{binary, grouped};
+use super::{Crowd, WorldShape};
 
 /// Memory of all hosts that the dataset must exceed this many times.
 const MEMORY_FACTOR: u128 = 5;
@@ -38,16 +38,16 @@ pub struct RuleInput {
     pub samples_per_file: u64,
     /// Configured bytes of a sample.
     pub sample_bytes: f64,
-    /// Samples of a step and rank; None: the workload does not train.
+    /// Samples of a step and accelerator; None: the workload does not train.
     pub batch: Option<u64>,
 }
 
 impl MinimumDataset {
     /// Applies the rule to a dataset and a world.
-    pub fn new(input: RuleInput, world: WorldShape) -> MinimumDataset {
+    pub(super) fn new(input: RuleInput, world: WorldShape, crowd: Crowd) -> MinimumDataset {
         let mut reasons = Vec::new();
         let by_bytes = files_by_bytes(input, world, &mut reasons);
-        let by_steps = files_by_steps(input, world, &mut reasons);
+        let by_steps = files_by_steps(input, crowd, &mut reasons);
         let files = by_bytes.unwrap_or(0).max(by_steps.unwrap_or(0));
         let meets = input.files >= files && by_bytes.is_some();
         let have = grouped(input.files);
@@ -84,7 +84,7 @@ fn files_by_bytes(input: RuleInput, world: WorldShape, reasons: &mut Vec<String>
     Some(files)
 }
 
-fn files_by_steps(input: RuleInput, world: WorldShape, reasons: &mut Vec<String>) -> Option<u64> {
+fn files_by_steps(input: RuleInput, crowd: Crowd, reasons: &mut Vec<String>) -> Option<u64> {
     let Some(batch) = input.batch else {
         reasons.push(
             "steps: not checked, since this workload does not train; plan it with the file that \
@@ -93,12 +93,12 @@ fn files_by_steps(input: RuleInput, world: WorldShape, reasons: &mut Vec<String>
         );
         return None;
     };
-    let samples = LEAST_STEPS * u128::from(world.ranks) * u128::from(batch);
+    let samples = LEAST_STEPS * u128::from(crowd.accelerators) * u128::from(batch);
     let files = samples.div_ceil(u128::from(input.samples_per_file));
     let files = u64::try_from(files).unwrap_or(u64::MAX);
     reasons.push(format!(
         "steps: {LEAST_STEPS} steps x {} x batch {} / {} per file = at least {}",
-        counted(world.ranks, "rank"),
+        counted(crowd.accelerators, crowd.noun),
         grouped(batch),
         counted(input.samples_per_file, "sample"),
         counted(files, "file"),
@@ -119,7 +119,11 @@ mod tests {
     fn minimum(files: u64, samples_per_file: u64, sample_bytes: f64, batch: u64) -> MinimumDataset {
         let input = RuleInput { files, samples_per_file, sample_bytes, batch: Some(batch) };
         let world = WorldShape { ranks: 1, hosts: 1, memory_per_host_bytes: 256 * GIB };
-        MinimumDataset::new(input, world)
+        MinimumDataset::new(input, world, crowd(1))
+    }
+
+    fn crowd(accelerators: u64) -> Crowd {
+        Crowd { accelerators, noun: "rank" }
     }
 
     #[test]
@@ -153,7 +157,7 @@ mod tests {
         let input =
             RuleInput { files: 1_000_000, samples_per_file: 1, sample_bytes: 1e6, batch: Some(1) };
         let world = WorldShape { ranks: 8, hosts: 1, memory_per_host_bytes: 0 };
-        let rule = MinimumDataset::new(input, world);
+        let rule = MinimumDataset::new(input, world, crowd(world.ranks));
         assert_eq!((rule.by_bytes, rule.by_steps, rule.files), (None, Some(4000), 4000));
         assert!(!rule.meets);
         assert!(rule.reasons[2].ends_with("as far as could be checked"));
@@ -164,7 +168,7 @@ mod tests {
         let input =
             RuleInput { files: 10_000, samples_per_file: 1, sample_bytes: 1e9, batch: None };
         let world = WorldShape { ranks: 8, hosts: 2, memory_per_host_bytes: 256 * GIB };
-        let rule = MinimumDataset::new(input, world);
+        let rule = MinimumDataset::new(input, world, crowd(world.ranks));
         assert_eq!(rule.by_steps, None);
         assert_eq!(rule.files, 2749);
         assert!(rule.meets);

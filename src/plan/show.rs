@@ -3,7 +3,7 @@
 
 use super::sizes::nominal_sample_bytes;
 use super::{FileSet, Plan, checkpoint};
-use crate::config::{IoMode, Shuffle};
+use crate::config::{IoMode, ReadType, Shuffle};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -29,14 +29,15 @@ pub fn json(plan: &Plan) -> Value {
         sections.insert("checkpoint".into(), section);
     }
     let memory = plan.memory();
-    sections.insert(
-        "memory".into(),
-        json!({
-            "buffers_bytes_per_rank": memory.buffers_bytes,
-            "bytes_per_rank": memory.bytes_per_rank(),
-            "bytes_per_host": ranks_per_host(plan).saturating_mul(memory.bytes_per_rank()),
-        }),
-    );
+    let mut section = json!({
+        "buffers_bytes_per_rank": memory.buffers_bytes,
+        "bytes_per_rank": memory.bytes_per_rank(),
+        "bytes_per_host": ranks_per_host(plan).saturating_mul(memory.bytes_per_rank()),
+    });
+    if memory.decode_bytes > 0 {
+        section["decode_bytes_per_rank"] = json!(memory.decode_bytes);
+    }
+    sections.insert("memory".into(), section);
     sections.insert("world".into(), json!(plan.world));
     sections.insert("hash".into(), json!(plan.hash()));
     Value::Object(sections)
@@ -53,6 +54,9 @@ fn dataset(plan: &Plan) -> Value {
     section
         .insert("nominal_stdev_bytes_per_sample".into(), json!(dataset.record_length_bytes_stdev));
     append_files(&plan.generated, &mut section);
+    if !plan.train.is_exact() {
+        section.insert("bytes_are_estimated".into(), json!(true));
+    }
     let total = total_bytes(&plan.train);
     section.insert("bytes_per_rank".into(), json!(total.div_ceil(plan.world.ranks)));
     section.insert("bytes_per_host".into(), json!(total.div_ceil(plan.world.hosts)));
@@ -103,6 +107,10 @@ fn training(plan: &Plan) -> Value {
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
     });
+    if plan.accelerators_per_rank() > 1 {
+        section["accelerators_per_rank"] = json!(plan.accelerators_per_rank());
+        section["accelerators"] = json!(plan.accelerators());
+    }
     if let Some(files) = part(plan) {
         section["files"] = json!(files);
     }
@@ -129,7 +137,7 @@ fn amplification(plan: &Plan) -> Option<String> {
     let group = plan.train.format().group_samples(&plan.train.shape(0));
     let apart = match config.io.mode {
         IoMode::Native => config.reader.sample_shuffle != Shuffle::Off,
-        IoMode::Reference => true,
+        IoMode::Reference => config.reader.read_type != ReadType::Memory,
     };
     (config.workflow.train && group > 1 && apart).then(|| {
         format!(
@@ -148,6 +156,13 @@ fn notes(plan: &Plan) -> Vec<String> {
         notes.push(format!("cannot run: {shortage}"));
     }
     notes.extend(amplification(plan));
+    if !plan.train.is_exact() {
+        notes.push(
+            "bytes of files and reads are estimated: they are those of the same data neither \
+             compressed nor behind dictionaries; the files tell the real ones"
+                .into(),
+        );
+    }
     let configured = dataset.record_length_bytes_stdev;
     let (mean, real) = plan.train.sizes().sample_bytes();
     if (real - configured).abs() > 0.01 * configured {
@@ -226,7 +241,8 @@ fn dataset_rows(plan: &Plan, table: &mut Table) {
     let format = json!(plan.config.dataset.format);
     table.row("dataset", "format", format.as_str().unwrap_or_default().into());
     table.row("", "files", files_line(files));
-    table.row("", "bytes", format!("{} ({})", grouped(total), binary(total as f64)));
+    let about = if files.is_exact() { "" } else { "about " };
+    table.row("", "bytes", format!("{about}{} ({})", grouped(total), binary(total as f64)));
     let mean = binary(total as f64 / files.files() as f64);
     let size = if least == most {
         mean
@@ -264,13 +280,19 @@ fn files_line(files: &FileSet) -> String {
 fn training_rows(plan: &Plan, table: &mut Table) {
     let config = &plan.config;
     table.row("training", "epochs", grouped(config.train.epochs));
+    let each = plan.accelerators_per_rank();
+    if each > 1 {
+        let all = grouped(plan.accelerators());
+        table.row("", "accelerators", format!("{all}, {} for each rank", grouped(each)));
+    }
+    let who = if each > 1 { "accelerator" } else { "rank" };
     if let Some(files) = part(plan) {
         let of = grouped(plan.generated.files());
         table.row("", "files", format!("{} of the {of}, evenly spread", grouped(files)));
     }
     let batch = grouped(config.reader.batch_size);
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
-    table.row("", "steps", format!("{steps} for each epoch and rank"));
+    table.row("", "steps", format!("{steps} for each epoch and {who}"));
     let read = plan.samples_per_epoch();
     let left = plan.train.samples() - read;
     table.row(

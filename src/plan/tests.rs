@@ -97,9 +97,13 @@ fn a_file_in_memory_is_read_whole_and_once() {
     assert_eq!(files.format().group_samples(&files.shape(0)), 6);
     let mut ranges = Vec::new();
     files.format().extents(&files.shape(0), 2, 3, &mut ranges);
-    assert_eq!(ranges, [0..files.file_bytes(0)]);
+    assert_eq!(ranges, std::slice::from_ref(&(0..files.file_bytes(0))));
     assert_eq!(plan.real_sample_bytes(), files.file_bytes(0) as f64 / 6.0);
     assert_eq!(plan.dataset_hash(), with(&on_demand(&config)).dataset_hash());
+    // Not in the Python tool's order either is a file read for each of its samples.
+    config.io.mode = IoMode::Reference;
+    let note = "can only be read together, and each is read by itself";
+    assert!(!with(&config).to_text().contains(note), "{}", with(&config).to_text());
 }
 
 /// The same with samples read on demand.
@@ -317,6 +321,30 @@ fn the_hash_covers_what_ranks_must_agree_on() {
 }
 
 #[test]
+fn accelerators_per_rank_scale_demand_memory_and_what_is_said() {
+    let mut config = config();
+    config.dataset.num_files_train = 96;
+    config.workflow.train = true;
+    config.train.computation_time = Distribution::Constant { seconds: 0.5 };
+    let one = plan(&config, 2).unwrap();
+    config.train.accelerators_per_rank = 4;
+    let four = plan(&config, 2).unwrap();
+    let demand = |plan: &Plan| plan.demand().unwrap();
+    assert_eq!(demand(&four).total_gib_per_s, 4.0 * demand(&one).total_gib_per_s);
+    let bookkeeping = |plan: &Plan| plan.memory().bookkeeping_bytes;
+    assert_eq!(bookkeeping(&four), 4 * bookkeeping(&one));
+    assert_ne!(one.hash(), four.hash());
+    assert_eq!(one.dataset_hash(), four.dataset_hash());
+    assert!(four.to_text().contains("8, 4 for each rank"), "{}", four.to_text());
+    assert_eq!(four.to_json()["training"]["accelerators"], 8);
+    config.train.accelerators_per_rank = 49;
+    let error = plan(&config, 2).unwrap().check_runnable().unwrap_err().0;
+    assert!(error.contains("98 accelerators") && error.contains("fewer accelerators"), "{error}");
+    config.train.accelerators_per_rank = u64::MAX;
+    assert!(plan(&config, 2).unwrap_err().0.contains("train.accelerators_per_rank"));
+}
+
+#[test]
 fn unreachable_sizes_are_said() {
     let mut config = config();
     config.dataset.record_length_bytes = 3e6;
@@ -329,6 +357,42 @@ fn unreachable_sizes_are_said() {
 }
 
 proptest! {
+    #[test]
+    fn accelerators_of_ranks_read_what_as_many_ranks_would_in_every_step(
+        (files, samples, batch) in (1u64..40, 1u64..9, 1u64..5),
+        (ranks, each) in (1u64..5, 1u64..5),
+        (shuffle, reference, drop_last) in (0u8..3, any::<bool>(), any::<bool>()),
+    ) {
+        let mut config = config();
+        config.dataset.num_files_train = files;
+        config.dataset.num_samples_per_file = samples;
+        config.reader.batch_size = batch;
+        config.reader.file_shuffle = if shuffle == 1 { Shuffle::Seed } else { Shuffle::Off };
+        config.reader.sample_shuffle = if shuffle == 2 { Shuffle::Seed } else { Shuffle::Off };
+        config.io.mode = if reference { IoMode::Reference } else { IoMode::Native };
+        config.io.drop_last = drop_last || reference;
+        let many = plan(&config, ranks * each).unwrap();
+        config.train.accelerators_per_rank = each;
+        let few = plan(&config, ranks).unwrap();
+        prop_assert_eq!(few.accelerators(), ranks * each);
+        prop_assert_eq!(few.steps_per_epoch(), many.steps_per_epoch());
+        prop_assert_eq!(few.samples_per_epoch(), many.samples_per_epoch());
+        prop_assert_eq!(few.minimum().by_steps, many.minimum().by_steps);
+        let (few, many) = (few.train_order(2, 0), many.train_order(2, 0));
+        for step in 0..many.steps() {
+            let of = |order: &EpochOrder, who: std::ops::Range<u64>| -> HashSet<SampleId> {
+                let slots = |a| (0..order.batch_len(a, step)).map(move |slot| (a, slot));
+                who.flat_map(slots).map(|(a, slot)| order.sample(a, step, slot)).collect()
+            };
+            let all = of(&many, 0..ranks * each);
+            let mut seen = HashSet::new();
+            for rank in 0..ranks {
+                seen.extend(of(&few, rank * each..(rank + 1) * each));
+            }
+            prop_assert_eq!(seen, all);
+        }
+    }
+
     #[test]
     fn plans_read_each_sample_at_most_once(
         files in 1u64..40, spf in 1u64..6, ranks in 1u64..6, batch in 1u64..5,

@@ -57,6 +57,8 @@ pub struct CheckpointMetrics {
     pub commit_s: f64,
     /// Sum over operations of `sync_s`.
     pub sync_s: f64,
+    /// Seconds of all I/O threads that made (writing) or checked (reading) content.
+    pub content_s: f64,
     /// Share of the I/O threads' time that made (writing) or checked (reading) content.
     pub content_share: f64,
     /// Share that waited for reads and writes.
@@ -152,6 +154,7 @@ impl CheckpointMetrics {
             official_duration_s_stdev: official.duration_s.stdev,
             commit_s,
             sync_s: sum(|one| one.sync_s),
+            content_s: content_ns as f64 / 1e9,
             content_share: share(content_ns),
             transfer_share: share(total_ns.saturating_sub(others)),
             sync_share: share(sync_ns),

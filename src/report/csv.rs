@@ -51,7 +51,8 @@ pub struct RankRow {
 const RANKS_HEADER: &str = "rank,host,phase,window_s,nominal_bytes,requested_bytes,\
     transferred_bytes,operations,gib_per_s,samples_per_s,au_percent,load_mean_s,\
     compute_mean_s,barrier_mean_s,cpu_s,peak_rss_bytes";
-const SERIES_HEADER: &str = "phase,start_s,width_s,read_bytes,write_bytes,operations,samples,steps";
+const SERIES_HEADER: &str = "phase,start_s,width_s,read_bytes,write_bytes,operations,samples,\
+    steps,device,reads,writes,io_ms";
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl RankFigures {
@@ -134,11 +135,40 @@ pub struct PhaseSeries<'a> {
     pub series: &'a Series,
 }
 
-/// Writes `series.csv`.
+/// The counters of one block device over the time of one phase.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceSeries {
+    /// Name of the phase.
+    pub phase: String,
+    /// `vda@node7`.
+    pub device: String,
+    /// Width of a bin in nanoseconds.
+    pub width_ns: u64,
+    /// For each bin: bytes read, bytes written, reads, writes, milliseconds with requests.
+    pub bins: Vec<[u64; 5]>,
+}
+
+fn write_device(writer: &mut impl Write, series: &DeviceSeries) -> io::Result<()> {
+    let (phase, device) = (quoted(&series.phase), quoted(&series.device));
+    let width_s = series.width_ns as f64 / 1e9;
+    for (bin, [read_bytes, write_bytes, reads, writes, io_ms]) in series.bins.iter().enumerate() {
+        write!(writer, "{phase},{},{width_s},", bin as f64 * width_s)?;
+        write!(writer, "{read_bytes},{write_bytes},{},,,", reads + writes)?;
+        writeln!(writer, "{device},{reads},{writes},{io_ms}")?;
+    }
+    Ok(())
+}
+
+/// Writes `series.csv`: what the ranks did, then what devices counted. Those rows name the device
+/// in `device`, and have no samples and steps.
 ///
 /// # Errors
 /// If the file cannot be written; the message names it.
-pub fn write_series(path: &Path, phases: &[PhaseSeries]) -> io::Result<()> {
+pub fn write_series(
+    path: &Path,
+    phases: &[PhaseSeries],
+    devices: &[DeviceSeries],
+) -> io::Result<()> {
     write_atomic(path, |writer| {
         writeln!(writer, "{SERIES_HEADER}")?;
         for phase in phases {
@@ -146,10 +176,10 @@ pub fn write_series(path: &Path, phases: &[PhaseSeries]) -> io::Result<()> {
             for SeriesRow { start_s, width_s, counts } in phase.series.rows(phase.window_ns) {
                 write!(writer, "{name},{start_s},{width_s},{},", counts.read_bytes)?;
                 write!(writer, "{},{},", counts.write_bytes, counts.operations)?;
-                writeln!(writer, "{},{}", counts.samples, counts.steps)?;
+                writeln!(writer, "{},{},,,,", counts.samples, counts.steps)?;
             }
         }
-        Ok(())
+        devices.iter().try_for_each(|series| write_device(writer, series))
     })
 }
 
@@ -218,11 +248,26 @@ mod tests {
             BinCounts { read_bytes: 10, write_bytes: 2, operations: 3, samples: 4, steps: 5 };
         series.record(1_500_000_000, &counts);
         let phase = PhaseSeries { phase: "training", window_ns: 2_000_000_000, series: &series };
-        write_series(&path, &[phase]).unwrap();
+        let device = DeviceSeries {
+            phase: "training".into(),
+            device: "vda@node7".into(),
+            width_ns: 2_000_000_000,
+            bins: vec![[1, 2, 3, 4, 5], [0; 5]],
+        };
+        write_series(&path, &[phase], &[device]).unwrap();
         let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
         assert_eq!(
-            text,
-            format!("{SERIES_HEADER}\ntraining,0,1,0,0,0,0,0\ntraining,1,1,10,2,3,4,5\n")
+            lines,
+            [
+                SERIES_HEADER,
+                "training,0,1,0,0,0,0,0,,,,",
+                "training,1,1,10,2,3,4,5,,,,",
+                "training,0,2,1,2,7,,,vda@node7,3,4,5",
+                "training,2,2,0,0,0,,,vda@node7,0,0,0",
+            ]
         );
+        let columns = |line: &&str| line.split(',').count();
+        assert!(lines.iter().all(|line| columns(line) == 12));
     }
 }

@@ -1,6 +1,6 @@
 //! The result folder of a run, written by rank 0.
 
-use super::csv::{PhaseSeries, RankRow, write_ranks, write_series};
+use super::csv::{DeviceSeries, PhaseSeries, RankRow, write_ranks, write_series};
 use super::dlio::{RunFacts, write_summary};
 use super::hlog::{self, Interval};
 use super::result::RunResult;
@@ -18,6 +18,8 @@ pub struct Attachments<'a> {
     pub rank_rows: &'a mut dyn Iterator<Item = RankRow>,
     /// The time series of each phase.
     pub series: &'a [PhaseSeries<'a>],
+    /// Counters of block devices over time, if they were recorded.
+    pub devices: &'a [DeviceSeries],
     /// Merged histograms of each phase and operation.
     pub histograms: &'a [Interval<'a>],
     /// Facts of `mlperf/summary.json`; None where there was neither training nor
@@ -40,7 +42,7 @@ pub fn write_all(dir: &Path, result: &RunResult, attachments: Attachments) -> io
     };
     text_file("config.yaml", attachments.effective_yaml)?;
     write_ranks(&dir.join("ranks.csv"), attachments.rank_rows)?;
-    write_series(&dir.join("series.csv"), attachments.series)?;
+    write_series(&dir.join("series.csv"), attachments.series, attachments.devices)?;
     let (start, histograms) = (attachments.start_unix_ns, attachments.histograms);
     hlog::write(&dir.join("histograms.hlog"), start, histograms)?;
     if let Some(facts) = &attachments.mlperf {
@@ -78,6 +80,7 @@ mod tests {
             start_unix_ns: 0,
             rank_rows: &mut std::iter::empty(),
             series: &[PhaseSeries { phase: "training", window_ns: 1, series: &series }],
+            devices: &[],
             histograms: &[Interval {
                 phase: "training",
                 operation: "read",
@@ -90,6 +93,7 @@ mod tests {
                 end_unix_ns: 0,
                 hosts: &result.environment,
                 accelerators: 24,
+                accelerators_per_rank: 1,
                 files_train: 1,
                 files_eval: 0,
                 samples_per_file: 1,

@@ -3,15 +3,19 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod capacity;
 pub mod checkpoint;
 pub mod csv;
 pub mod dlio;
 pub mod files;
+pub mod foreign;
 pub mod hlog;
 pub mod json;
 pub mod official;
 pub mod progress;
+pub mod repeat;
 pub mod result;
+pub mod run_log;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod screen;

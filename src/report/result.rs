@@ -56,6 +56,8 @@ pub struct Run {
     pub ranks: u64,
     pub hosts: u64,
     pub ranks_per_host: u64,
+    /// Emulated by the ranks, all together.
+    pub accelerators: u64,
     /// Seed of `random` shuffles.
     pub seed: u64,
     /// Hash of the plan that was executed.
@@ -270,6 +272,10 @@ pub struct TrainingMetrics {
     pub barrier_ns: Summary,
     /// How far the compute sleep of a step missed the configured time.
     pub compute_error_ns: Summary,
+    /// Time to decode what was read for one run of samples, mostly a row group, on an I/O thread;
+    /// missing without `io.decode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_ns: Option<Summary>,
     /// Measured over configured compute time, all ranks together.
     pub compute_measured_over_configured: f64,
     /// `au_percent_mean` with the configured compute time in the numerator.
@@ -294,7 +300,9 @@ pub struct TrainingMetrics {
 pub struct EpochBlock {
     /// Number of the epoch, from 1.
     pub epoch: u64,
-    /// Longest block of a rank.
+    /// Blocks that checkpoints cut it into.
+    pub blocks: u64,
+    /// Longest block of a rank; of several blocks the sum.
     pub window_s: f64,
     /// Bytes asked for by all ranks.
     pub requested_bytes: u64,
@@ -308,6 +316,17 @@ pub struct EpochBlock {
     /// Seconds, outside the window, that dropping the page cache took on the slowest rank; null:
     /// nothing was dropped.
     pub cache_drop_s: Option<f64>,
+}
+
+impl EpochBlock {
+    /// Adds the next block of the same epoch.
+    pub fn join(&mut self, next: &EpochBlock) {
+        self.blocks += next.blocks;
+        self.window_s += next.window_s;
+        self.requested_bytes += next.requested_bytes;
+        let gib = self.requested_bytes as f64 / (1u64 << 30) as f64;
+        self.gib_per_s = if self.window_s > 0.0 { gib / self.window_s } else { 0.0 };
+    }
 }
 
 /// `metrics` of a phase of kind `datagen`.

@@ -6,8 +6,8 @@ use super::result::*;
 use crate::config::CacheMode;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, Histogram, OpCounts, Summary};
-use crate::storage::StoreFacts;
 use crate::storage::proof::AlignmentProbe;
+use crate::storage::{EndpointFacts, StoreFacts};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -49,6 +49,7 @@ fn training() -> TrainingMetrics {
         compute_ns: summary(9_600, 323 * MS, 10),
         barrier_ns: summary(9_600, 20_000, 1_500),
         compute_error_ns: summary(9_600, 10_000, 500),
+        decode_ns: Some(summary(1_200, 2 * MS, 40)),
         compute_measured_over_configured: 1.0001,
         au_percent_by_configured_compute: 93.9,
         prefetch_window_batches: 4,
@@ -58,6 +59,7 @@ fn training() -> TrainingMetrics {
         samples_per_s_mean_uncached: Some(1_600.0),
         blocks: vec![super::result::EpochBlock {
             epoch: 1,
+            blocks: 1,
             window_s: 10.0,
             requested_bytes: 1 << 30,
             gib_per_s: 0.1,
@@ -93,6 +95,7 @@ fn storage() -> StoreFacts {
         page_size: "2MiB-thp".into(),
         alignment: 4096,
         fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
+        endpoints: vec![EndpointFacts { url: "http://store1:9000".into(), ..Default::default() }],
         ..Default::default()
     }
 }
@@ -210,6 +213,7 @@ pub(crate) fn result() -> RunResult {
             ranks: 24,
             hosts: 3,
             ranks_per_host: 8,
+            accelerators: 24,
             seed: 42,
             plan_hash: "00112233445566ff".into(),
             partial: false,

@@ -4,7 +4,7 @@
 //! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
 
 use super::checkpoint::CheckpointMetrics;
-use super::result::{DatagenMetrics, DirectProof, Phase, RunResult, TrainingMetrics};
+use super::result::{DatagenMetrics, DirectProof, Phase, Run, RunResult, TrainingMetrics};
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
 use crate::metrics::Summary;
@@ -66,9 +66,17 @@ fn head(result: &RunResult) -> String {
         ("command", run.command.clone()),
         ("started", run.started.clone()),
         ("ended", run.ended.clone()),
-        ("ranks", format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host)),
+        ("ranks", ranks(run)),
         ("plan", format!("{}, shuffle seed {}", run.plan_hash, run.seed)),
     ])
+}
+
+fn ranks(run: &Run) -> String {
+    let text = format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host);
+    match run.accelerators / run.ranks.max(1) {
+        0 | 1 => text,
+        each => format!("{text}; {} accelerators, {each} for each rank", run.accelerators),
+    }
 }
 
 /// Kinds of hosts that are listed.
@@ -173,7 +181,9 @@ fn latencies(phases: &[Phase]) -> String {
             rows.extend(found.map(|s| latency_row(format!("{} {operation}", phase.name), s)));
         }
         let Some(metrics) = phase.training() else { continue };
+        let undecoded = Summary::default();
         for (name, summary) in [
+            ("decode", metrics.decode_ns.as_ref().unwrap_or(&undecoded)),
             ("step load", &metrics.load_wait_ns),
             ("step compute", &metrics.compute_ns),
             ("step barrier", &metrics.barrier_ns),
@@ -338,6 +348,13 @@ fn storage(phase: &Phase) -> String {
     };
     let registered = if facts.registered_buffers { "registered" } else { "plain" };
     let (engine, pages, alignment) = (&facts.engine, &facts.page_size, facts.alignment);
+    if !facts.endpoints.is_empty() && facts.engine.contains("s3-") {
+        let each = facts.endpoints.iter().map(|server| {
+            let moved = bytes(server.bytes_read + server.bytes_written);
+            format!("{} {moved}, {} error(s)", server.url, server.errors)
+        });
+        return format!("{engine}, {}", each.collect::<Vec<_>>().join("; "));
+    }
     format!("{engine}, {direct}, {registered} buffers, {pages} pages, alignment {alignment}")
 }
 

@@ -6,6 +6,7 @@
 //! of all of them are kept.
 
 use super::cache::{self, RESIDENCY_TOLERANCE};
+use super::foreign::{ForeignSamples, sample_size};
 use super::result::{Calibration, DatagenMetrics, DirectProof, Phase, Rate, Status, Verdict};
 use crate::storage::proof::AlignmentProbe;
 
@@ -31,6 +32,8 @@ pub struct Evidence<'a> {
     pub ranks: u64,
     /// The run was interrupted.
     pub partial: bool,
+    /// What samples should be like, where rankio did not make the dataset.
+    pub foreign: Option<ForeignSamples>,
 }
 
 /// Judges a run.
@@ -44,6 +47,9 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
+        if let Some(foreign) = &evidence.foreign {
+            sample_size(phase, foreign, &mut findings, &mut held);
+        }
         if phase.is_null_store() {
             let text = format!("{}: ran on the null store, no storage was measured.", phase.name);
             findings.push((Status::ClientBound, text));
@@ -82,11 +88,12 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
         return findings.push((Status::Invalid, text));
     };
     let excluded = metrics.excluded_start_steps + metrics.excluded_end_steps;
-    if metrics.steps <= excluded * metrics.epochs {
+    let blocks: u64 = metrics.blocks.iter().map(|epoch| epoch.blocks).sum();
+    if metrics.steps <= excluded * blocks.max(metrics.epochs) {
         let text = format!(
             "{name}: AU cannot be judged: {} steps in {} epoch(s), and the metric window \
              leaves {excluded} \
-             of each epoch out; give more files, fewer ranks or a smaller batch.",
+             of each block out; give more files, fewer ranks or a smaller batch.",
             metrics.steps, metrics.epochs
         );
         return findings.push((Status::Invalid, text));
@@ -279,7 +286,13 @@ mod tests {
     fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
         let mut phase = sample::phase("training");
         change(&mut phase);
-        judge(&Evidence { phases: &[phase], calibration: None, ranks: 24, partial: false })
+        judge(&Evidence {
+            phases: &[phase],
+            calibration: None,
+            ranks: 24,
+            partial: false,
+            foreign: None,
+        })
     }
 
     fn assert_one(verdict: &Verdict, status: Status, words: &[&str]) {
@@ -329,7 +342,8 @@ mod tests {
     #[test]
     fn an_interrupted_run_is_invalid() {
         let phases = [sample::phase("training")];
-        let evidence = Evidence { phases: &phases, calibration: None, ranks: 1, partial: true };
+        let evidence =
+            Evidence { phases: &phases, calibration: None, ranks: 1, partial: true, foreign: None };
         assert_one(&judge(&evidence), Status::Invalid, &["interrupted"]);
     }
 
@@ -516,7 +530,13 @@ mod tests {
             let mut phase = sample::phase("training");
             (phase.rate.gib_per_s, phase.rate.ops_per_s) = (gib_per_s, ops_per_s);
             let calibration = Some(&calibration);
-            judge(&Evidence { phases: &[phase], calibration, ranks: 2, partial: false })
+            judge(&Evidence {
+                phases: &[phase],
+                calibration,
+                ranks: 2,
+                partial: false,
+                foreign: None,
+            })
         };
         assert_eq!(with(16.0, 1600.0).status, Status::Valid);
         assert_one(&with(18.0, 0.0), Status::ClientBound, &["9.00 GiB/s", "90 %", "10.00"]);
@@ -535,7 +555,13 @@ mod tests {
         let with = |share: f64| {
             let mut phase = sample::phase("datagen");
             phase.metrics["generator_share"] = json!(share);
-            judge(&Evidence { phases: &[phase], calibration: None, ranks: 1, partial: false })
+            judge(&Evidence {
+                phases: &[phase],
+                calibration: None,
+                ranks: 1,
+                partial: false,
+                foreign: None,
+            })
         };
         assert_eq!(with(0.8).status, Status::Valid);
         assert_one(&with(0.85), Status::ClientBound, &["datagen", "85 %"]);
@@ -561,6 +587,7 @@ mod tests {
             calibration: result.calibration.as_ref(),
             ranks: result.run.ranks,
             partial: result.run.partial,
+            foreign: None,
         };
         let verdict = judge(&evidence);
         assert_eq!(verdict.status, result.verdict.status);

@@ -145,6 +145,9 @@ pub struct StoreFacts {
     pub alignment: u32,
     /// Everything that was wanted and could not be had, one sentence each.
     pub fallbacks: Vec<String>,
+    /// Servers of an object store.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointFacts>,
     /// Times that an operation was handed to the system again because it answered EAGAIN or EINTR.
     /// Part of `ops.retries` in the result.
     #[serde(skip)]
@@ -152,6 +155,37 @@ pub struct StoreFacts {
     /// Bytes mapped for buffers. Part of `client.buffer_bytes` in the result.
     #[serde(skip)]
     pub buffer_bytes: u64,
+}
+
+/// What one server of an object store did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct EndpointFacts {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// Requests that it was sent: every attempt, also those about names.
+    pub operations: u64,
+    /// Those that broke, or were answered with an error.
+    pub errors: u64,
+    /// Bytes of objects that it sent.
+    pub bytes_read: u64,
+    /// Bytes of objects that it took.
+    pub bytes_written: u64,
+    /// Sum of the times from sending a request to the end of its answer, ns.
+    pub busy_ns: u64,
+    /// Times that it was set aside because it broke connections.
+    pub set_aside: u64,
+}
+
+impl EndpointFacts {
+    /// Adds what the same server did for somebody else.
+    pub fn add(&mut self, other: &EndpointFacts) {
+        self.operations += other.operations;
+        self.errors += other.errors;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.busy_ns += other.busy_ns;
+        self.set_aside += other.set_aside;
+    }
 }
 
 /// A failed operation.

@@ -155,6 +155,7 @@ impl Storage for NullStore {
             page_size: self.pool.page_size().into(),
             alignment: 1,
             fallbacks: self.pool.shortfall().map(str::to_string).into_iter().collect(),
+            endpoints: Vec::new(),
             retried_operations: 0,
             buffer_bytes: self.pool.mapped_bytes(),
         }

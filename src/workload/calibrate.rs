@@ -27,6 +27,9 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
     let base = read_job(session, &session.plan.train, true);
     let job = ReadJob {
         store,
+        // The null store has no file to ask, so the places are the plan's.
+        own: true,
+        decode: false,
         verify: VerifyMode::None,
         generator: None,
         preprocess: Distribution::Constant { seconds: 0.0 },
@@ -55,19 +58,18 @@ pub fn run(session: &Session<'_>) -> Result<Calibration, String> {
 
 /// Takes batches as fast as they come, over as many epochs as fit into the limit.
 fn null_epochs(session: &Session<'_>, job: &ReadJob<'_>, control: &Control) -> Result<u64, String> {
-    let rank = session.world.rank();
     let start = now_ns();
     for epoch in 1.. {
         let order = session.plan.train_order(epoch, session.run_seed);
         let task: EpochTask = task_of(session, job, order, session.config.reader.batch_size);
-        control.begin(task, rank);
+        control.begin(task);
         for step in 0..task.steps {
             if !control.wait_batch(step)? {
                 // Interrupted: samples of this batch are still on their way, so its place is not
                 // free.
                 break;
             }
-            control.consume(step, &task, rank);
+            control.consume(step, &task);
             if now_ns() - start > LIMIT_NS {
                 break;
             }

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Name of the lock file in the dataset root.
 pub const LOCK: &str = ".rankio-dataset.lock";
+/// The work of writing checkpoints, in a folder of theirs.
+pub const CHECKPOINT: &str = "checkpoint";
 /// A holder that ends while we look makes us look again, a few times.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -24,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What the lock file says of its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
-    /// `datagen` or `clean`.
+    /// `datagen`, `clean` or [`CHECKPOINT`].
     work: String,
     run: String,
     host: String,
@@ -89,7 +91,7 @@ impl Claim {
     }
 
     /// Claims the folder `root`, which is made where it is missing, for `work` (`datagen`,
-    /// `clean`) of the run `run` (may be empty).
+    /// `clean`, [`CHECKPOINT`]) of the run `run` (may be empty).
     ///
     /// # Errors
     /// One line: who holds it and what to do, or why the lock file cannot be made.
@@ -149,7 +151,8 @@ fn look(root: &Path, holder: &Holder) -> Result<Look, String> {
         Ok(locked) => locked,
         Err(TryLockError::WouldBlock) => {
             let found = read(&mut file);
-            return Ok(Look::Refused(at_work(root, found.as_ref())));
+            let option = if holder.work == CHECKPOINT { "--checkpoint-dir" } else { "--data-dir" };
+            return Ok(Look::Refused(at_work(root, found.as_ref(), option)));
         }
         Err(TryLockError::Error(error)) => {
             if made {
@@ -202,9 +205,9 @@ fn read(file: &mut File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
-fn at_work(root: &Path, holder: Option<&Holder>) -> String {
+fn at_work(root: &Path, holder: Option<&Holder>, option: &str) -> String {
     format!(
-        "{}: {} is at work there; wait until it ends, end it, or give another --data-dir",
+        "{}: {} is at work there; wait until it ends, end it, or give another {option}",
         root.display(),
         describe(holder)
     )

@@ -20,8 +20,11 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
-/// The command: removes the dataset at `root`, or only counts it.
+/// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
+    if !is_object_root(root) && super::checkpoint::clean::is_root(root) {
+        return super::checkpoint::clean::run(root, dry_run);
+    }
     let path = local_path(root);
     match &path {
         Some(path) => crate::host::check_data_path(path)?,

@@ -186,6 +186,49 @@ fn to_ns(seconds: f64) -> u64 {
     (seconds.abs() * 1e9).round() as u64
 }
 
+/// What the accelerators of a rank draw for one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepDraw {
+    /// The longest: so long does the step last, since all meet at its end.
+    pub longest_ns: u64,
+    /// The mean, rounded down: what an accelerator computes, and AU counts.
+    pub mean_ns: u64,
+}
+
+/// One [`Draw`] for each accelerator of a rank.
+pub struct Draws {
+    each: Vec<Draw>,
+}
+
+impl Draws {
+    /// Sources for `distribution` with these seeds, at least one. A constant needs no more than
+    /// that.
+    ///
+    /// # Errors
+    /// As [`Draw::new`].
+    pub fn new(
+        distribution: &Distribution,
+        seeds: impl Iterator<Item = u64>,
+    ) -> Result<Draws, String> {
+        let alike = matches!(distribution, Distribution::Constant { .. });
+        let seeds = seeds.take(if alike { 1 } else { usize::MAX });
+        let each = seeds.map(|seed| Draw::new(distribution, seed)).collect::<Result<_, _>>()?;
+        Ok(Draws { each })
+    }
+
+    /// The next step. Allocates nothing.
+    #[inline]
+    pub fn next_step(&mut self) -> StepDraw {
+        let (mut longest_ns, mut sum) = (0u64, 0u128);
+        for draw in &mut self.each {
+            let ns = draw.next_ns();
+            longest_ns = longest_ns.max(ns);
+            sum += u128::from(ns);
+        }
+        StepDraw { longest_ns, mean_ns: (sum / self.each.len().max(1) as u128) as u64 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +290,24 @@ mod tests {
     fn parameters_out_of_range_are_refused() {
         assert!(Draw::new(&Distribution::Normal { mean: 1.0, stdev: f64::NAN }, 1).is_err());
         assert!(Draw::new(&Distribution::Uniform { min: 2.0, max: 1.0 }, 1).is_err());
+    }
+
+    #[test]
+    fn a_step_lasts_for_the_longest_draw_and_counts_the_mean() {
+        let time = Distribution::Uniform { min: 0.001, max: 0.003 };
+        let mut draws = Draws::new(&time, [5, 6, 7].into_iter()).unwrap();
+        let mut apart = [5, 6, 7].map(|seed| Draw::new(&time, seed).unwrap());
+        for _ in 0..100 {
+            let own = apart.each_mut().map(|draw| draw.next_ns());
+            let expected = StepDraw {
+                longest_ns: *own.iter().max().unwrap(),
+                mean_ns: own.iter().sum::<u64>() / 3,
+            };
+            assert_eq!(draws.next_step(), expected);
+        }
+        let constant = Distribution::Constant { seconds: 0.002 };
+        let mut draws = Draws::new(&constant, 0..1 << 16).unwrap();
+        assert_eq!(draws.next_step(), StepDraw { longest_ns: 2_000_000, mean_ns: 2_000_000 });
+        assert_eq!(draws.each.len(), 1);
     }
 }

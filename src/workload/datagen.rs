@@ -5,6 +5,7 @@ use super::claim::{Claim, LOCK};
 use super::clean;
 use super::crew::{Crew, with_crew};
 use super::dataset::{MARKER, Marker, Progress as State};
+use super::devices;
 use super::partials;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
@@ -59,7 +60,9 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
     let work = |store, index: usize| write_thread::run(&job, store, &live[index]);
     let measured = |go: &dyn Fn()| {
         let clock = PhaseClock::start(session, Direction::Write);
-        let (((), window_ns), series) = with_ticker(&live, &steps, progress, || timed(go));
+        let (((), window_ns), series) = devices::recording(session, "datagen", || {
+            with_ticker(&live, &steps, progress, || timed(go))
+        });
         (clock, window_ns, series)
     };
     let ((clock, window_ns, series), reports) =

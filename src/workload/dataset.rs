@@ -3,7 +3,8 @@
 //!
 //! The marker is the manifest: it fixes names and sizes of all files. A file appears under its
 //! final name only after it was written whole and synced, so "there, with the planned size" means
-//! complete, and an interrupted generation can go on on any number of ranks.
+//! complete (of compressed files: "there"), and an interrupted generation can go on on any number
+//! of ranks.
 
 use super::session::root_of;
 use super::small;
@@ -38,8 +39,12 @@ pub struct Marker {
     pub dataset_hash: String,
     /// State.
     pub state: Progress,
-    /// Bytes of all files.
+    /// Bytes of all files, as planned: see `bytes_are_estimated`.
     pub bytes: u64,
+    /// Compression or dictionaries decide the lengths of the files, so a file that is there under
+    /// its name is complete whatever its length.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bytes_are_estimated: bool,
     /// Manner that decided the sizes.
     pub mode: IoMode,
     /// The dataset section that made it.
@@ -55,6 +60,7 @@ impl Marker {
             dataset_hash: plan.dataset_hash(),
             state,
             bytes: total_bytes(plan),
+            bytes_are_estimated: !plan.train.is_exact(),
             mode: config.io.mode,
             // Which part of it a run trains on is no property of the dataset.
             dataset: Dataset {
@@ -188,7 +194,6 @@ pub fn standing(
 ) -> Result<Standing, String> {
     let wanted = Marker::new(config, plan, Progress::Complete);
     let Some(marker) = Marker::read(store, root)? else {
-        check_names(store, root, config, plan)?;
         return Ok(Standing::Foreign);
     };
     if marker.dataset_hash != wanted.dataset_hash {
@@ -205,37 +210,5 @@ pub fn standing(
              datagen again to finish it"
         ));
     }
-    check_names(store, root, config, plan)?;
     Ok(Standing::Own)
-}
-
-/// Looks for the first, the last and every Nth file, as the reference does instead of a listing.
-fn check_names(
-    store: &mut dyn Storage,
-    root: &str,
-    config: &Config,
-    plan: &Plan,
-) -> Result<(), String> {
-    let interval = config.dataset.listing_validation_interval;
-    if config.dataset.skip_listing && interval == 0 {
-        return Ok(());
-    }
-    let mut name = String::new();
-    for files in std::iter::once(&plan.train).chain(plan.valid.as_ref()) {
-        let count = files.files();
-        let step = if interval == 0 { count.max(1) } else { interval };
-        for index in (0..count).step_by(step as usize).chain(count.checked_sub(1)) {
-            files.name(index, &mut name);
-            if store.stat(&name).map_err(|error| error.to_string())?.is_none() {
-                return Err(format!(
-                    "{}/{name}: not found; run rankio datagen first, or check \
-                     dataset.num_files_train ({}), \
-                     num_subfolders and file_prefix",
-                    root.trim_end_matches('/'),
-                    plan.train.files(),
-                ));
-            }
-        }
-    }
-    Ok(())
 }

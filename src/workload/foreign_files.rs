@@ -13,17 +13,26 @@ pub fn looks_inside(kind: FormatKind) -> bool {
     matches!(kind, Tfrecord | IndexedBinary | MmapIndexedBinary | Parquet)
 }
 
+/// What is looked for.
+pub struct Look<'a> {
+    /// Format.
+    pub kind: FormatKind,
+    /// Selects the columns of parquet files.
+    pub parquet: &'a Parquet,
+    /// Row groups shall be decoded.
+    pub decode: bool,
+}
+
 /// Extents of the file `name`, of `size_bytes`, that is configured to have `shape`. Nothing else
-/// may be in flight on `side`. `settings` selects the columns of a parquet file. The error does not
-/// name the file.
+/// may be in flight on `side`. The error does not name the file.
 pub fn extents(
     side: &mut dyn Storage,
-    kind: FormatKind,
-    settings: &Parquet,
+    look: &Look<'_>,
     name: &str,
     shape: &FileShape,
     size_bytes: u64,
 ) -> Result<ForeignExtents, String> {
+    let kind = look.kind;
     match kind {
         FormatKind::Tfrecord => {
             let index = small::read_text(side, &format!("index/{name}.idx"))?;
@@ -33,7 +42,7 @@ pub fn extents(
         FormatKind::IndexedBinary | FormatKind::MmapIndexedBinary => {
             indexed(side, name, shape, size_bytes)
         }
-        FormatKind::Parquet => parquet(side, name, size_bytes, settings),
+        FormatKind::Parquet => parquet(side, name, size_bytes, look.parquet, look.decode),
         _ => ForeignExtents::detect(kind, size_bytes, &[], None),
     }
 }
@@ -44,10 +53,14 @@ fn parquet(
     name: &str,
     size_bytes: u64,
     settings: &Parquet,
+    decode: bool,
 ) -> Result<ForeignExtents, String> {
     let length_of = |trailer: &[u8]| parquet_tail_bytes(trailer, size_bytes);
     let tail = small::read_tail(side, name, size_bytes, PARQUET_TRAILER_BYTES, length_of)?;
-    ForeignExtents::parquet(&tail, size_bytes, settings)
+    match decode {
+        true => ForeignExtents::decodable_parquet(&tail, size_bytes, settings),
+        false => ForeignExtents::parquet(&tail, size_bytes, settings),
+    }
 }
 
 /// Rows of the first row group of the parquet file `name` below `root`. The error names the file.
@@ -62,7 +75,7 @@ pub fn first_row_group(
     let at = |what: &str| format!("{}/{name}: {what}", root.trim_end_matches('/'));
     let stat = stat.ok_or_else(|| at("not found"))?;
     let found =
-        parquet(side.as_mut(), name, stat.size_bytes, settings).map_err(|what| at(&what))?;
+        parquet(side.as_mut(), name, stat.size_bytes, settings, false).map_err(|what| at(&what))?;
     let (rows, _) = found.row_group(0).ok_or_else(|| at("has no rows"))?;
     Ok(rows.end)
 }

@@ -29,6 +29,7 @@ pub fn epoch_block(
     let gib_per_s = if window_s > 0.0 { bytes[0] as f64 / GIB / window_s } else { 0.0 };
     EpochBlock {
         epoch,
+        blocks: 1,
         window_s,
         requested_bytes: bytes[0],
         gib_per_s,
@@ -69,6 +70,7 @@ pub fn metrics(
         compute_ns: histogram("compute_ns"),
         barrier_ns: histogram("barrier_ns"),
         compute_error_ns: histogram("compute_error_ns"),
+        decode_ns: config.io.decode.then(|| histogram("decode_ns")),
         compute_measured_over_configured: measured_over_configured,
         prefetch_window_batches: window_batches(
             config.reader.read_threads.max(1),

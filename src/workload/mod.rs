@@ -1,6 +1,7 @@
 //! What a run does: datagen, training and evaluation, over any store.
 
 pub mod calibrate;
+mod capacity;
 pub mod checkpoint;
 mod claim;
 pub mod clean;
@@ -8,9 +9,12 @@ pub mod compute;
 mod crew;
 pub mod datagen;
 pub mod dataset;
+mod decoding;
+pub mod devices;
 pub mod doctor;
 mod file_writer;
 mod foreign_files;
+mod listing;
 mod loop_metrics;
 mod open_files;
 mod page_cache;
@@ -23,11 +27,15 @@ pub mod reader;
 mod results;
 mod run;
 mod run_folder;
+mod series;
 pub mod session;
+mod sheet;
 mod small;
 mod ticker;
 mod train_phase;
 mod training;
 mod write_thread;
 
-pub use run::{Finished, Request, execute};
+pub use capacity::{Search, find};
+pub use run::{Finished, Request, execute, memory_shortage};
+pub use series::repeat;

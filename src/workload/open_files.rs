@@ -116,7 +116,7 @@ impl<'a> OpenFiles<'a> {
                 opened.size_bytes,
             ));
         }
-        let foreign = if self.job.own {
+        let foreign = if self.job.own && !self.job.decode {
             None
         } else {
             Some(self.foreign_extents(&shape, opened.size_bytes)?)
@@ -152,8 +152,8 @@ impl<'a> OpenFiles<'a> {
                 Some(small::connect_small_by(&self.job.store.root, &self.job.store.object)?);
         }
         let side = self.side.as_mut().expect("it was just connected").as_mut();
-        let settings = self.job.parquet;
-        foreign_files::extents(side, kind, settings, &self.name, shape, size_bytes)
+        let look = foreign_files::Look { kind, parquet: self.job.parquet, decode: self.job.decode };
+        foreign_files::extents(side, &look, &self.name, shape, size_bytes)
             .map_err(|what| format!("{}: {what}", self.full_path()))
     }
 
@@ -176,6 +176,11 @@ impl<'a> OpenFiles<'a> {
                 self.path(slot)
             )
         })
+    }
+
+    /// What the file said of its samples, if it was asked.
+    pub fn asked(&self, slot: FileSlot) -> Option<&ForeignExtents> {
+        self.entry(slot).foreign.as_ref()
     }
 
     /// The store's handle.

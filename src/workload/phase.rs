@@ -166,6 +166,11 @@ impl<'a> PhaseClock<'a> {
         session.world.barrier();
     }
 
+    /// CPU time that passed while this clock ran but belongs to another phase.
+    pub fn leave_out_cpu(&mut self, cpu_s: f64) {
+        self.cpu_s -= cpu_s;
+    }
+
     /// Stops counting: no rank looks before all have ended. Collective.
     pub fn pause(&mut self, session: &Session<'_>) {
         let Some(start) = self.running.take() else { return };
@@ -333,6 +338,12 @@ pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts 
         total.alignment = total.alignment.max(facts.alignment);
         total.retried_operations += facts.retried_operations;
         total.buffer_bytes += facts.buffer_bytes;
+        for server in &facts.endpoints {
+            match total.endpoints.iter_mut().find(|known| known.url == server.url) {
+                Some(known) => known.add(server),
+                None => total.endpoints.push(server.clone()),
+            }
+        }
         for sentence in &facts.fallbacks {
             if !total.fallbacks.contains(sentence) {
                 total.fallbacks.push(sentence.clone());

@@ -1,6 +1,7 @@
 //! One I/O thread: claims units, opens files, cuts extents into requests, reaps, checks, counts.
 
 use super::compute::{Draw, rest_unless};
+use super::decoding::Decoding;
 use super::open_files::{FileSlot, OpenFiles};
 use super::reader::{Claim, Control, EpochTask, ReadJob, ThreadReport};
 use crate::config::VerifyMode;
@@ -14,8 +15,10 @@ use std::sync::atomic::Ordering;
 /// Consecutive samples of one file, read from a few extents.
 #[derive(Default)]
 struct Run {
-    /// Place of the first sample among the rank's.
+    /// Place of the first sample among those of its accelerator.
     first: u64,
+    /// The first sample in its file.
+    sample: u64,
     samples: u64,
     file: FileSlot,
     /// Extents; `ranges[next]` is being cut, from `position` on.
@@ -58,16 +61,21 @@ struct Request {
     len: usize,
 }
 
-/// The part of the rank's samples that this thread is cutting into runs.
+/// The part of an accelerator's samples that this thread is cutting into runs.
 #[derive(Clone, Copy)]
 struct Unit {
+    accelerator: u64,
     position: u64,
     end: u64,
 }
 
 enum Next {
     Request(Request),
-    WindowFull { batch: u64 },
+    WindowFull {
+        batch: u64,
+    },
+    /// The run before must be decoded first.
+    Busy,
     Finished,
 }
 
@@ -88,6 +96,7 @@ struct Worker<'a> {
     completions: Vec<Completion>,
     in_flight: usize,
     preprocess: Draw,
+    decoding: Option<Decoding>,
 }
 
 /// The life of an I/O thread. A failure is left in `control`; the result is then `Err(())`.
@@ -115,7 +124,8 @@ pub fn run(
         control.thread_idle();
     }
     worker.files.close_all(worker.store.as_mut()).map_err(|message| control.fail(message))?;
-    Ok(ThreadReport { facts: worker.store.facts(), recorder: worker.recorder })
+    let decode = worker.decoding.map(|decoding| decoding.times);
+    Ok(ThreadReport { facts: worker.store.facts(), recorder: worker.recorder, decode })
 }
 
 impl<'a> Worker<'a> {
@@ -144,6 +154,7 @@ impl<'a> Worker<'a> {
             unit: None,
             completions: Vec::with_capacity(depth),
             in_flight: 0,
+            decoding: job.decode.then(Decoding::default),
             preprocess: Draw::new(&job.preprocess, job.rank << 16 | index as u64)?,
         })
     }
@@ -178,7 +189,7 @@ impl<'a> Worker<'a> {
             match next {
                 Next::Finished => break,
                 Next::WindowFull { batch } => self.control.sleep_for_window(index, batch),
-                Next::Request(_) => {}
+                Next::Request(_) | Next::Busy => {}
             }
         }
         // A stop leaves a run half cut.
@@ -208,23 +219,28 @@ impl<'a> Worker<'a> {
                 }
                 return Ok(Next::Request(Request { run: index, offset, len }));
             }
+            if self.decoding.is_some() && self.free_runs.len() < self.runs.len() {
+                return Ok(Next::Busy);
+            }
             if let Some(unit) = self.unit {
                 self.begin_run(task, unit)?;
                 continue;
             }
-            match self.control.claim(task, self.job.rank, self.job.group) {
+            match self.control.claim(task, self.job.group) {
                 Claim::Finished => return Ok(Next::Finished),
                 Claim::WindowFull { batch } => return Ok(Next::WindowFull { batch }),
-                Claim::Unit { position, end } => self.unit = Some(Unit { position, end }),
+                Claim::Unit { accelerator, position, end } => {
+                    self.unit = Some(Unit { accelerator, position, end });
+                }
             }
         }
     }
 
     /// Takes the next run off the unit and opens its file.
     fn begin_run(&mut self, task: &EpochTask, unit: Unit) -> Result<(), String> {
-        let rank = self.job.rank;
-        let first: SampleId = task.order.at(rank, unit.position);
-        let samples = task.order.run_at(rank, unit.position).min(unit.end - unit.position);
+        let accelerator = unit.accelerator;
+        let first: SampleId = task.order.at(accelerator, unit.position);
+        let samples = task.order.run_at(accelerator, unit.position).min(unit.end - unit.position);
         let position = unit.position + samples;
         self.unit = (position < unit.end).then_some(Unit { position, ..unit });
         if self.in_flight > 0 && !self.files.is_open(first.file) {
@@ -237,6 +253,10 @@ impl<'a> Worker<'a> {
         run.ranges.clear();
         self.files.extents(file, first.sample, samples, &mut run.ranges)?;
         (run.first, run.samples, run.file) = (unit.position, samples, file);
+        run.sample = first.sample;
+        if let Some(decoding) = &mut self.decoding {
+            decoding.begin(&run.ranges);
+        }
         (run.next, run.in_flight) = (0, 0);
         run.position = run.ranges.first().map_or(0, |range| range.start);
         if run.is_cut() {
@@ -285,10 +305,12 @@ impl<'a> Worker<'a> {
         self.recorder.on_read(completion.latency_ns, wanted as u64, completion.transferred as u64);
         self.live.on_read(wanted as u64);
         let buffer = completion.buffer.expect("a read brings its buffer back");
+        let found = &buffer.as_slice()[completion.data_start..][..wanted];
         if self.checked(file, offset) {
-            let start = completion.data_start;
-            let found = &buffer.as_slice()[start..start + wanted];
             self.check(file, offset, found)?;
+        }
+        if let Some(decoding) = &mut self.decoding {
+            decoding.keep(&self.runs[index].ranges, offset, found);
         }
         self.store.give_buffer(buffer);
         let run = &mut self.runs[index];
@@ -301,6 +323,7 @@ impl<'a> Worker<'a> {
 
     /// All bytes of a run are there: its samples count for their batches.
     fn finish_run(&mut self, index: usize) -> Result<(), String> {
+        self.decode_run(index)?;
         self.free_runs.push(index);
         let Run { first, samples, file, .. } = self.runs[index];
         if !self.preprocess.is_zero() {
@@ -318,6 +341,16 @@ impl<'a> Worker<'a> {
             position += part;
         }
         Ok(())
+    }
+
+    /// Decodes the bytes of a run, if that was asked for.
+    fn decode_run(&mut self, index: usize) -> Result<(), String> {
+        let Some(decoding) = &mut self.decoding else { return Ok(()) };
+        let run = &self.runs[index];
+        let file = self.files.asked(run.file).expect("files that are decoded were asked");
+        decoding.finish(file, run.sample, run.samples, &run.ranges).map(|_| ()).map_err(|what| {
+            format!("decode {}: {what}; check that the file is whole", self.files.path(run.file))
+        })
     }
 
     /// Whether this request is one of those that are checked; the same on every run, whoever reads

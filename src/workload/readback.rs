@@ -2,6 +2,7 @@
 
 use super::compute::now_ns;
 use super::crew::{Crew, with_crew};
+use super::devices;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
@@ -73,7 +74,9 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
     };
     let measured = |go: &dyn Fn()| {
         let clock = PhaseClock::start(session, Direction::Read);
-        let (((), window_ns), series) = with_ticker(&live, &steps, progress, || timed(go));
+        let (((), window_ns), series) = devices::recording(session, "verify", || {
+            with_ticker(&live, &steps, progress, || timed(go))
+        });
         (clock, window_ns, series)
     };
     let ((clock, window_ns, series), reports) =

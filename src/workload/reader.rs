@@ -1,17 +1,19 @@
 //! The read pipeline of one rank: I/O threads that keep their queues full, and a window of batches
 //! ahead of the step loop.
 //!
-//! The threads claim units (stretches of the rank's samples) from one atomic cursor, so that a slow
+//! The threads claim units (stretches of samples of one of the rank's accelerators, nearly always
+//! there is one) from an atomic cursor, so that a slow
 //! file holds up one thread and not its batch mates. Where a format has groups (row groups,
 //! undivided files) a unit is a group, which may serve several batches and is read once for all of
 //! them. Batches complete by an atomic count of missing samples; the step loop waits for that count
 //! only. No locks and no allocation inside an epoch: mutexes are touched when an epoch begins and
 //! when something failed. Sample bytes are dropped as soon as they are read (and checked), so
-//! memory is threads x queue depth x block size.
+//! memory is threads x queue depth x block size; only where rows are decoded a thread keeps one
+//! run's.
 
 use crate::config::{Distribution, FormatKind, Parquet, VerifyMode};
 use crate::data::Generator;
-use crate::metrics::{LiveCounters, Recorder};
+use crate::metrics::{Histogram, LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
 use crate::storage::{StoreFacts, StoreSpec};
 use crate::world::LastWords;
@@ -28,10 +30,13 @@ pub struct ReadJob<'a> {
     pub kind: FormatKind,
     /// Which columns are read where the format has columns.
     pub parquet: &'a Parquet,
-    /// True: rankio made the dataset, so sizes and content are known.
+    /// True: rankio made the dataset, so sizes and content are known; false: files are asked where
+    /// their samples lie.
     pub own: bool,
     /// True: a file is read whole, once for all its samples.
     pub whole: bool,
+    /// Decode what was read.
+    pub decode: bool,
     /// Makes the expected content when something is checked.
     pub generator: Option<&'a Generator>,
     /// What is checked.
@@ -40,6 +45,8 @@ pub struct ReadJob<'a> {
     pub verify_fraction: f64,
     /// This rank.
     pub rank: u64,
+    /// Accelerators that it stands for.
+    pub accelerators: u64,
     /// How to reach the store; one instance for each thread.
     pub store: StoreSpec,
     /// Largest request in bytes.
@@ -61,6 +68,10 @@ pub struct ReadJob<'a> {
 pub struct EpochTask {
     /// Who reads what.
     pub order: EpochOrder,
+    /// The first accelerator that this rank stands for.
+    pub first: u64,
+    /// How many it stands for.
+    pub accelerators: u64,
     /// Steps to read (may be less than the order has).
     pub steps: u64,
     /// Samples of a full batch.
@@ -70,19 +81,25 @@ pub struct EpochTask {
 }
 
 impl EpochTask {
-    /// Samples of `rank` in the epoch.
-    pub fn samples(&self, rank: u64) -> u64 {
-        self.order.positions(rank).min(self.steps * self.batch)
+    /// Samples of `accelerator` in the epoch.
+    pub fn samples(&self, accelerator: u64) -> u64 {
+        self.order.positions(accelerator).min(self.steps * self.batch)
     }
 
-    /// Length of the unit that starts at `position` of `rank`: to the end of the group, or a part
-    /// of one batch. At least 1.
+    /// Samples of the batches of all this rank's accelerators in `step`.
+    pub fn step_samples(&self, step: u64) -> u64 {
+        let own = self.first..self.first + self.accelerators;
+        own.map(|accelerator| self.order.batch_len(accelerator, step)).sum()
+    }
+
+    /// Length of the unit that starts at `position` of `accelerator`: to the end of the group, or a
+    /// part of one batch. At least 1.
     #[inline]
-    pub fn unit_at(&self, rank: u64, position: u64, group: u64) -> u64 {
-        let left = self.samples(rank) - position;
+    pub fn unit_at(&self, accelerator: u64, position: u64, group: u64) -> u64 {
+        let left = self.samples(accelerator) - position;
         if group > 1 {
-            let in_group = self.order.at(rank, position).sample % group;
-            return self.order.run_at(rank, position).min(group - in_group).min(left);
+            let in_group = self.order.at(accelerator, position).sample % group;
+            return self.order.run_at(accelerator, position).min(group - in_group).min(left);
         }
         let slot = position % self.batch;
         (self.unit - slot % self.unit).min(self.batch - slot).min(left)
@@ -112,7 +129,8 @@ pub(super) struct Padded<T>(pub T);
 
 /// What the step loop and the I/O threads share.
 pub struct Control {
-    pub(super) cursor: Padded<AtomicU64>,
+    /// One for each accelerator of the rank.
+    pub(super) cursors: Box<[Padded<AtomicU64>]>,
     pub(super) consumed: Padded<AtomicU64>,
     pub(super) missing: Box<[Padded<AtomicU64>]>,
     /// Batch that the step loop sleeps for, plus one.
@@ -129,6 +147,10 @@ pub struct Control {
     slots: u64,
 }
 
+fn zeros(count: u64) -> Box<[Padded<AtomicU64>]> {
+    (0..count).map(|_| Padded(AtomicU64::new(0))).collect()
+}
+
 struct Stage {
     number: u64,
     task: Option<EpochTask>,
@@ -141,6 +163,8 @@ struct Stage {
 pub struct ThreadReport {
     /// Everything it counted.
     pub recorder: Recorder,
+    /// Times of decoding, where it was asked for.
+    pub decode: Option<Histogram>,
     /// What its store really used.
     pub facts: StoreFacts,
 }
@@ -152,9 +176,9 @@ impl Control {
         let (threads, window) = (job.threads, job.window);
         let slots = window + reach_batches(job.group, batch);
         Control {
-            cursor: Padded(AtomicU64::new(0)),
+            cursors: zeros(job.accelerators),
             consumed: Padded(AtomicU64::new(0)),
-            missing: (0..slots).map(|_| Padded(AtomicU64::new(0))).collect(),
+            missing: zeros(slots),
             awaited: Padded(AtomicU64::new(0)),
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -182,11 +206,13 @@ impl Control {
 
     /// Starts an epoch: from here on the threads read. The caller's clock for the epoch starts
     /// before this call.
-    pub fn begin(&self, task: EpochTask, rank: u64) {
-        self.cursor.0.store(0, Ordering::SeqCst);
+    pub fn begin(&self, task: EpochTask) {
+        for cursor in &self.cursors {
+            cursor.0.store(0, Ordering::SeqCst);
+        }
         self.consumed.0.store(0, Ordering::SeqCst);
         for batch in 0..self.slots.min(task.steps) {
-            self.slot(batch).store(task.order.batch_len(rank, batch), Ordering::SeqCst);
+            self.slot(batch).store(task.step_samples(batch), Ordering::SeqCst);
         }
         let mut stage = self.lock_stage();
         stage.number += 1;
@@ -218,10 +244,10 @@ impl Control {
     }
 
     /// `batch` was taken by the step loop: its place in the window is free for a later one.
-    pub fn consume(&self, batch: u64, task: &EpochTask, rank: u64) {
+    pub fn consume(&self, batch: u64, task: &EpochTask) {
         let next = batch + self.slots;
         if next < task.steps {
-            self.slot(next).store(task.order.batch_len(rank, next), Ordering::SeqCst);
+            self.slot(next).store(task.step_samples(next), Ordering::SeqCst);
         }
         self.consumed.0.store(batch + 1, Ordering::SeqCst);
         self.wake_sleepers();
@@ -353,28 +379,33 @@ impl Control {
         self.asleep[index].0.store(false, Ordering::SeqCst);
     }
 
-    /// Claims the next unit of `rank`, or says why there is none.
+    /// Claims the next unit of the accelerator that is furthest behind, or says why there is none:
+    /// the accelerators go in lock-step, so none of them may run ahead of the others.
     #[inline]
-    pub(super) fn claim(&self, task: &EpochTask, rank: u64, group: u64) -> Claim {
-        let total = task.samples(rank);
-        let mut position = self.cursor.0.load(Ordering::Relaxed);
+    pub(super) fn claim(&self, task: &EpochTask, group: u64) -> Claim {
         loop {
-            if position >= total || self.stop.load(Ordering::Relaxed) {
+            let mut behind: Option<(u64, u64)> = None;
+            for (accelerator, cursor) in (task.first..).zip(&self.cursors) {
+                let position = cursor.0.load(Ordering::Relaxed);
+                if position < task.samples(accelerator)
+                    && behind.is_none_or(|(_, least)| position < least)
+                {
+                    behind = Some((accelerator, position));
+                }
+            }
+            let Some((accelerator, position)) = behind else { return Claim::Finished };
+            if self.stop.load(Ordering::Relaxed) {
                 return Claim::Finished;
             }
             let batch = position / task.batch;
             if batch >= self.consumed.0.load(Ordering::Acquire) + self.window {
                 return Claim::WindowFull { batch };
             }
-            let end = position + task.unit_at(rank, position, group);
-            match self.cursor.0.compare_exchange_weak(
-                position,
-                end,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Claim::Unit { position, end },
-                Err(current) => position = current,
+            let end = position + task.unit_at(accelerator, position, group);
+            let cursor = &self.cursors[(accelerator - task.first) as usize].0;
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            if cursor.compare_exchange_weak(position, end, order.0, order.1).is_ok() {
+                return Claim::Unit { accelerator, position, end };
             }
         }
     }
@@ -382,7 +413,7 @@ impl Control {
 
 /// Outcome of [`Control::claim`].
 pub(super) enum Claim {
-    Unit { position: u64, end: u64 },
+    Unit { accelerator: u64, position: u64, end: u64 },
     WindowFull { batch: u64 },
     Finished,
 }

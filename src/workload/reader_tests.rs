@@ -13,6 +13,7 @@ struct Case {
     files: u64,
     samples_per_file: u64,
     batch: u64,
+    accelerators: u64,
     threads: u64,
     prefetch: u64,
     format: FormatKind,
@@ -24,20 +25,21 @@ struct Case {
 fn case() -> impl Strategy<Value = Case> {
     let format = prop_oneof![Just(FormatKind::Npz), Just(FormatKind::Tfrecord)];
     let shuffle = prop_oneof![Just(Shuffle::Off), Just(Shuffle::Seed)];
-    (1u64..9, 1u64..8, 1u64..9, 1u64..4, 0u64..4, format, shuffle, any::<bool>(), 1u64..30_000)
-        .prop_map(
-            |(files, samples_per_file, batch, threads, prefetch, format, shuffle, drop, b)| Case {
-                files,
-                samples_per_file,
-                batch,
-                threads,
-                prefetch,
-                format,
-                shuffle,
-                drop_last: drop,
-                sample_bytes: b,
-            },
-        )
+    let shape = (1u64..9, 1u64..8, 1u64..9, 1u64..4);
+    (shape, 1u64..4, 0u64..4, format, shuffle, any::<bool>(), 1u64..30_000).prop_map(
+        |(shape, threads, prefetch, format, shuffle, drop, b)| Case {
+            files: shape.0,
+            samples_per_file: shape.1,
+            batch: shape.2,
+            accelerators: shape.3,
+            threads,
+            prefetch,
+            format,
+            shuffle,
+            drop_last: drop,
+            sample_bytes: b,
+        },
+    )
 }
 
 fn config_of(case: &Case) -> Config {
@@ -47,6 +49,7 @@ fn config_of(case: &Case) -> Config {
     config.dataset.num_samples_per_file = case.samples_per_file;
     config.dataset.record_length_bytes = case.sample_bytes as f64;
     config.reader.batch_size = case.batch;
+    config.train.accelerators_per_rank = case.accelerators;
     config.reader.file_shuffle = case.shuffle;
     config.io = Io { engine: Engine::Null, drop_last: case.drop_last, ..Io::default() };
     config.io.block_size = 8192;
@@ -63,20 +66,27 @@ fn read_epoch(case: &Case) -> (u64, LiveTotals) {
     let job = job_of(case, &config, files);
     let order = plan.train_order(1, 0);
     let unit = unit_samples(8192, case.sample_bytes, case.batch);
-    let task = EpochTask { order, steps: order.steps(), batch: case.batch, unit };
+    let task = EpochTask {
+        order,
+        first: 0,
+        accelerators: case.accelerators,
+        steps: order.steps(),
+        batch: case.batch,
+        unit,
+    };
     let control = Control::new(&job, case.batch);
     let live: Vec<_> = (0..job.threads).map(|_| LiveCounters::new()).collect();
     let ((), reports) = with_readers(&job, &control, &live, || {
-        control.begin(task, 0);
+        control.begin(task);
         for step in 0..task.steps {
             assert!(control.wait_batch(step)?);
-            control.consume(step, &task, 0);
+            control.consume(step, &task);
         }
         control.end(false)
     })
     .unwrap();
     assert_eq!(reports.len(), job.threads);
-    (order.positions(0), LiveTotals::sum(&live))
+    ((0..case.accelerators).map(|a| order.positions(a)).sum(), LiveTotals::sum(&live))
 }
 
 fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a> {
@@ -86,10 +96,12 @@ fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a
         parquet: &config.dataset.parquet,
         own: true,
         whole: false,
+        decode: false,
         generator: None,
         verify: VerifyMode::None,
         verify_fraction: 1.0,
         rank: 0,
+        accelerators: case.accelerators,
         store: StoreSpec {
             root: "null://".into(),
             object: Default::default(),
@@ -107,16 +119,16 @@ fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a
     }
 }
 
-/// The samples that the threads of `rank` claim in an epoch, in no order.
-fn claimed(job: &ReadJob<'_>, task: &EpochTask, rank: u64) -> Vec<SampleId> {
+/// The samples that the threads of a rank claim in an epoch, in no order.
+fn claimed(job: &ReadJob<'_>, task: &EpochTask) -> Vec<SampleId> {
     let control = Control::new(job, task.batch);
     let claim_all = || {
         let mut samples = Vec::new();
         loop {
-            match control.claim(task, rank, job.group) {
-                Claim::Unit { position, end } => {
+            match control.claim(task, job.group) {
+                Claim::Unit { accelerator, position, end } => {
                     for position in position..end {
-                        samples.push(task.order.at(rank, position));
+                        samples.push(task.order.at(accelerator, position));
                         control.arrived(position / task.batch, 1);
                     }
                 }
@@ -127,12 +139,12 @@ fn claimed(job: &ReadJob<'_>, task: &EpochTask, rank: u64) -> Vec<SampleId> {
         control.thread_idle();
         samples
     };
-    control.begin(*task, rank);
+    control.begin(*task);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..job.threads).map(|_| scope.spawn(claim_all)).collect();
         for step in 0..task.steps {
             assert!(control.wait_batch(step).unwrap());
-            control.consume(step, task, rank);
+            control.consume(step, task);
         }
         control.end(false).unwrap();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
@@ -143,7 +155,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn every_sample_arrives_once_and_every_batch_is_completed(case in case()) {
-        prop_assume!(!case.drop_last || case.files * case.samples_per_file >= case.batch);
+        prop_assume!(!case.drop_last
+            || case.files * case.samples_per_file >= case.batch * case.accelerators);
         let (samples, totals) = read_epoch(&case);
         prop_assert_eq!(totals.samples, samples);
         if !case.drop_last {
@@ -161,18 +174,26 @@ proptest! {
         let mut config = config_of(&case);
         config.reader.sample_shuffle = if sample_shuffle { Shuffle::Seed } else { Shuffle::Off };
         let total = case.files * case.samples_per_file;
-        prop_assume!(!case.drop_last || total >= ranks * case.batch);
+        let all = ranks * case.accelerators;
+        prop_assume!(!case.drop_last || total >= all * case.batch);
         let world = WorldShape { ranks, hosts: 1, memory_per_host_bytes: 0 };
         let plan = Plan::new(&config, world).unwrap();
         let job = job_of(&case, &config, &plan.train);
         let order = plan.train_order(1, 0);
         let unit = unit_samples(8192, case.sample_bytes, case.batch);
         // One number of steps for all ranks: each rank must complete all of them.
-        let task = EpochTask { order, steps: order.steps(), batch: case.batch, unit };
-        let seen: Vec<_> = (0..ranks).flat_map(|rank| claimed(&job, &task, rank)).collect();
+        let task = |rank| EpochTask {
+            order,
+            first: rank * case.accelerators,
+            accelerators: case.accelerators,
+            steps: order.steps(),
+            batch: case.batch,
+            unit,
+        };
+        let seen: Vec<_> = (0..ranks).flat_map(|rank| claimed(&job, &task(rank))).collect();
         let distinct: HashSet<_> = seen.iter().copied().collect();
         prop_assert_eq!(distinct.len(), seen.len(), "a sample was read twice");
-        let whole_batches = total / ranks / case.batch * ranks * case.batch;
+        let whole_batches = total / all / case.batch * all * case.batch;
         let wanted = if case.drop_last { whole_batches } else { total };
         prop_assert_eq!(seen.len() as u64, wanted);
         let (files, samples) = (case.files, case.samples_per_file);
@@ -186,6 +207,7 @@ fn a_file_read_as_a_whole_is_read_once_for_all_its_batches() {
         files: 4,
         samples_per_file: 6,
         batch: 2,
+        accelerators: 1,
         threads: 2,
         prefetch: 2,
         format: FormatKind::Npz,
@@ -197,6 +219,25 @@ fn a_file_read_as_a_whole_is_read_once_for_all_its_batches() {
     assert_eq!(samples, 24);
     // 6 samples of 1000 bytes and the container: one request of 8 KiB for each file.
     assert_eq!(totals.operations, 4);
+}
+
+#[test]
+fn accelerators_of_a_rank_read_their_own_files_and_each_group_once() {
+    let case = Case {
+        files: 6,
+        samples_per_file: 6,
+        batch: 2,
+        accelerators: 3,
+        threads: 2,
+        prefetch: 2,
+        format: FormatKind::Npz,
+        shuffle: Shuffle::Off,
+        drop_last: true,
+        sample_bytes: 1000,
+    };
+    let (samples, totals) = read_epoch(&case);
+    assert_eq!(samples, 36);
+    assert_eq!(totals.operations, 6);
 }
 
 #[test]

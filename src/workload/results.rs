@@ -1,21 +1,25 @@
 //! From the phases of a run to `result.json` and everything around it. Rank 0 writes; the others
 //! learn the verdict.
 
+use super::devices;
 use super::phase::{RankRow, Reduced};
 use super::run::{Finished, Phases, Request};
 use super::session::Session;
-use crate::config::Loaded;
+use crate::config::{Loaded, ReadType};
 use crate::host::HostFacts;
 use crate::metrics::{Histogram, Series};
 use crate::report::checkpoint::OfficialCheckpoints;
-use crate::report::csv::{self, PhaseSeries, RankFigures};
+use crate::report::csv::{self, DeviceSeries, PhaseSeries, RankFigures};
 use crate::report::dlio::RunFacts;
 use crate::report::files::{Attachments, write_all};
+use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
+use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Phase, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
+use crate::world::World;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,7 +30,6 @@ pub(super) struct Collected<'a> {
     pub loaded: &'a Loaded,
     pub request: &'a Request,
     pub started_unix_ns: u64,
-    pub hosts: &'a [HostFacts],
 }
 
 /// Official figures for `mlperf/summary.json`.
@@ -40,6 +43,7 @@ struct Official {
 pub(super) fn write_results(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     mut phases: Phases,
 ) -> Result<Finished, String> {
     let trained = phases.trained.take();
@@ -52,25 +56,33 @@ pub(super) fn write_results(
         };
         phases.reduced.extend(trained.training);
         phases.reduced.extend(trained.evaluation);
+        phases.reduced.extend(trained.saved);
         phases.series.push(("training", trained.series));
     }
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
-    let mut outcome = Ok(Status::Valid);
+    let devices = devices::collect(session);
+    let mut outcome = Ok((Status::Valid, None));
     if session.world.is_root() {
-        outcome = write_on_root(session, collected, &phases, &series, &official);
+        let series = Curves { ranks: &series, devices: &devices };
+        outcome = write_on_root(session, collected, hosts, &phases, series, &official);
     }
-    let code = match &outcome {
-        Ok(status) => *status as u8,
-        Err(message) => session.world.fail(message),
+    let (status, record) = match outcome {
+        Ok(found) => found,
+        Err(message) => session.world.fail(&message),
     };
-    let status = match session.world.broadcast(vec![code])[0] {
+    let status = told_by_root(session.world, status);
+    Ok(Finished { status, partial: phases.partial, record: record.map(Box::new) })
+}
+
+/// The status that rank 0 found. Collective.
+pub(super) fn told_by_root(world: &World, own: Status) -> Status {
+    match world.broadcast(vec![own as u8])[0] {
         code if code == Status::Valid as u8 => Status::Valid,
         code if code == Status::Cached as u8 => Status::Cached,
         code if code == Status::ClientBound as u8 => Status::ClientBound,
         _ => Status::Invalid,
-    };
-    Ok(Finished { status, partial: phases.partial })
+    }
 }
 
 /// Adds the series of all ranks bin by bin, after all have the same bin width. Collective.
@@ -82,46 +94,61 @@ fn sum_series(session: &Session<'_>, mut series: Series) -> Series {
     series
 }
 
+/// What happened over time.
+struct Curves<'a> {
+    ranks: &'a [(&'static str, Series)],
+    devices: &'a [DeviceSeries],
+}
+
 fn write_on_root(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     phases: &Phases,
-    series: &[(&'static str, Series)],
+    curves: Curves<'_>,
     official: &Official,
-) -> Result<Status, String> {
+) -> Result<(Status, Option<RunRecord>), String> {
     let ended_unix_ns = super::compute::unix_ns();
-    let result = result_of(session, collected, phases, ended_unix_ns);
+    let result = result_of(session, collected, hosts, phases, ended_unix_ns);
     let window_ns = |name: &str| {
         let phase = result.phases.iter().find(|phase| phase.name == name);
         phase.map_or(0, |phase| (phase.window_s * 1e9) as u64)
     };
-    let series: Vec<PhaseSeries<'_>> = series
+    let series: Vec<PhaseSeries<'_>> = curves
+        .ranks
         .iter()
         .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
         .collect();
     let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
-    let mlperf = run_facts(session, collected, official, &result.phases, ended_unix_ns);
+    let mlperf = run_facts(session, collected, hosts, official, &result.phases, ended_unix_ns);
     let attachments = Attachments {
         effective_yaml: &collected.loaded.effective_yaml,
         start_unix_ns: collected.started_unix_ns,
         rank_rows: &mut phases.reduced.iter().flat_map(|phase| &phase.rows).map(csv_row),
         series: &series,
+        devices: curves.devices,
         histograms: &histograms,
         mlperf,
     };
+    let verdict = serde_json::to_string(&result.verdict).unwrap_or_default();
+    session.log_line(&format!("verdict: {verdict}"));
     // First of all: what was measured must not be lost to a full results folder.
-    let printed = screen::print(text::summary(&result).trim_end());
+    let brief = collected.request.brief;
+    let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    let place = format!("results: {}", collected.folder.display());
+    let folder = collected.folder.display().to_string();
+    let place = format!("results: {folder}");
     printed
-        .and_then(|()| screen::print(&place))
+        .and_then(|()| if brief { Ok(()) } else { screen::print(&place) })
         .map_err(|message| format!("{message} ({place})"))?;
-    Ok(result.verdict.status)
+    let unix_ns = [collected.started_unix_ns, ended_unix_ns];
+    Ok((result.verdict.status, RunRecord::of(&result, &folder, unix_ns)))
 }
 
 fn result_of(
     session: &Session<'_>,
     collected: &Collected<'_>,
+    hosts: &[HostFacts],
     phases: &Phases,
     ended_unix_ns: u64,
 ) -> RunResult {
@@ -137,6 +164,7 @@ fn result_of(
             calibration: phases.calibration.as_ref(),
             ranks: world.size(),
             partial: phases.partial,
+            foreign: phases.foreign.then(|| foreign_samples(session)),
         }),
     };
     RunResult {
@@ -154,16 +182,33 @@ fn result_of(
             ranks: world.size(),
             hosts: world.hosts(),
             ranks_per_host: world.size().div_ceil(world.hosts()),
+            accelerators: session.plan.accelerators(),
             seed: session.run_seed,
             plan_hash: session.plan.hash(),
             partial: phases.partial,
         },
         config: serde_json::to_value(&collected.loaded.config).unwrap_or_default(),
         config_notes: collected.loaded.notes.clone(),
-        environment: collected.hosts.to_vec(),
+        environment: hosts.to_vec(),
         calibration: calibration(phases),
         phases: all,
         verdict,
+    }
+}
+
+/// What samples of a dataset that rankio did not make should be like.
+fn foreign_samples(session: &Session<'_>) -> ForeignSamples {
+    use crate::config::FormatKind::{IndexedBinary, MmapIndexedBinary, Tfrecord};
+    let dataset = &session.config.dataset;
+    let samples_per_file = dataset.num_samples_per_file;
+    let apart = matches!(dataset.format, Tfrecord | IndexedBinary | MmapIndexedBinary);
+    ForeignSamples {
+        nominal_bytes: crate::plan::nominal_sample_bytes(dataset),
+        planned_bytes: session.plan.real_sample_bytes(),
+        stdev_bytes: dataset.record_length_bytes_stdev,
+        samples_per_file,
+        read_apart: samples_per_file == 1
+            || (apart && session.config.reader.read_type == ReadType::OnDemand),
     }
 }
 
@@ -229,7 +274,8 @@ fn csv_row(row: &RankRow) -> csv::RankRow {
 
 fn run_facts<'a>(
     session: &Session<'_>,
-    collected: &Collected<'a>,
+    collected: &Collected<'_>,
+    hosts: &'a [HostFacts],
     official: &'a Official,
     phases: &[Phase],
     end_unix_ns: u64,
@@ -244,8 +290,9 @@ fn run_facts<'a>(
     Some(RunFacts {
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
-        hosts: collected.hosts,
-        accelerators: session.world.size(),
+        hosts,
+        accelerators: session.plan.accelerators(),
+        accelerators_per_rank: session.plan.accelerators_per_rank(),
         files_train: config.dataset.num_files_train,
         files_eval: config.dataset.num_files_eval,
         samples_per_file: config.dataset.num_samples_per_file,

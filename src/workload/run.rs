@@ -1,19 +1,24 @@
 //! One run from the agreed plan to the written results.
 
+use super::checkpoint::{SaveWork, Saves};
 use super::dataset::{self, Standing};
+use super::devices::DeviceRecorder;
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
 use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
-use super::{calibrate, checkpoint, datagen, readback};
+use super::{calibrate, checkpoint, datagen, listing, readback};
+use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{CheckpointPlan, Plan};
+use crate::plan::{Plan, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
+use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
+use crate::report::run_log::RunLog;
 use crate::world::World;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +29,8 @@ pub struct Request {
     pub datagen_only: bool,
     /// A rankio dataset of another configuration may be removed.
     pub overwrite: bool,
-    /// What a checkpoint is made of; None where the workload has none.
-    pub checkpoint: Option<CheckpointPlan>,
+    /// Command for the first rank of each host between writing and reading checkpoints.
+    pub between: Option<String>,
     /// No progress lines.
     pub quiet: bool,
     /// Folder of results; None: `output.folder`, else `results`.
@@ -34,15 +39,23 @@ pub struct Request {
     pub run_id: Option<String>,
     /// The command as typed.
     pub command: String,
+    /// One line instead of the whole summary is printed, by the caller: this is one run of several.
+    pub brief: bool,
+    /// The world that plans are made for.
+    pub shape: WorldShape,
+    /// Ranks of the host that has most of them.
+    pub ranks_on_fullest_host: u64,
 }
 
 /// How a run ended, the same on every rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
     /// Verdict.
     pub status: Status,
     /// It was interrupted.
     pub partial: bool,
+    /// Figures of the run if it trained; on rank 0 only.
+    pub record: Option<Box<RunRecord>>,
 }
 
 /// Phases that ran, in order; filled on rank 0.
@@ -67,11 +80,34 @@ pub fn execute(
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;
+    claimed.make_log_folder()?;
     let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
-    let session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
-    let hosts = gather_hosts(&session);
-    session.note(&format!("run {run_id}: {}", headline(&session)));
-    if let Some(note) = affinity_note(&session) {
+    let mut session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
+    session.log = run_log(world, loaded, &folder)?;
+    session.devices = DeviceRecorder::of(&session)?;
+    let collected =
+        Collected { run_id: &run_id, folder: &folder, loaded, request, started_unix_ns };
+    let outcome = phases(&session, &collected);
+    if let Err(message) = &outcome {
+        session.log_line(&format!("error: {message}"));
+    }
+    outcome
+}
+
+/// The file that messages are copied to, on rank 0.
+fn run_log(world: &World, loaded: &Loaded, folder: &Path) -> Result<Option<RunLog>, String> {
+    match &loaded.config.output.log_file {
+        Some(name) if world.is_root() => RunLog::create(&folder.join(name)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// What the workflow asks for, one after the other.
+fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, String> {
+    let Collected { run_id, folder, loaded, request, .. } = *collected;
+    let hosts = gather_hosts(session);
+    session.note(&format!("run {run_id}: {}", headline(session)));
+    if let Some(note) = affinity_note(session) {
         session.note(&note);
     }
     for note in &loaded.notes {
@@ -79,33 +115,27 @@ pub fn execute(
     }
     let mut phases = Phases::default();
     if loaded.config.workflow.generate_data || request.datagen_only {
-        generate(&session, request, &run_id, &mut phases)?;
+        generate(session, request, run_id, &mut phases)?;
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        train(&session, &folder, &mut phases)?;
+        train(session, folder, (run_id, request.overwrite), &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
-    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &request.checkpoint) {
-        let mut log = rank_log(&session, &folder)?;
-        let claim = (run_id.as_str(), request.overwrite);
-        let done = checkpoint::run(&session, plan, &mut log, claim)?;
+    if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &session.plan.checkpoint)
+    {
+        let mut log = rank_log(session, folder)?;
+        let claim = (run_id, request.overwrite);
+        let between = request.between.as_deref();
+        let done = checkpoint::run(session, plan, &mut log, claim, between)?;
         checkpoint::add_to(&mut phases, done);
         log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
     }
-    let collected = Collected {
-        run_id: &run_id,
-        folder: &folder,
-        loaded,
-        request,
-        started_unix_ns,
-        hosts: &hosts,
-    };
     let foreign = phases.foreign;
-    let finished = write_results(&session, &collected, phases)?;
+    let finished = write_results(session, collected, &hosts, phases)?;
     let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
     if !keep {
-        remove_dataset(&session, foreign)?;
+        remove_dataset(session, foreign)?;
     }
     Ok(finished)
 }
@@ -121,7 +151,7 @@ fn headline(session: &Session<'_>) -> String {
 }
 
 /// Ends the job if a rank has a failure; the lowest of them speaks for all. Collective.
-fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
+pub(super) fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
     match world.agree(outcome) {
         Ok(value) => value,
         Err((message, true)) => world.fail(&message),
@@ -206,8 +236,8 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
     let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
     host.ranks = world.ranks_on_host();
     let data_gib = data_gib_per_host(
-        &host,
-        world.size(),
+        world.ranks_on_host() * session.plan.accelerators_per_rank(),
+        session.plan.accelerators(),
         config.num_files_train,
         config.num_samples_per_file,
         crate::plan::nominal_sample_bytes(config),
@@ -216,7 +246,13 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
         .map_err(|error| error.to_string())
 }
 
-fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<(), String> {
+/// `claim`: name of the run, and whether checkpoints of another configuration may go.
+fn train(
+    session: &Session<'_>,
+    folder: &Path,
+    claim: (&str, bool),
+    phases: &mut Phases,
+) -> Result<(), String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -235,10 +271,21 @@ fn train(session: &Session<'_>, folder: &Path, phases: &mut Phases) -> Result<()
         content cannot be checked",
         );
     }
+    if !session.is_null()
+        && let Some(note) = unanimous(session.world, listing::check(session))
+    {
+        session.note(&note);
+    }
     phases.calibration = Some(calibrate::run(session)?);
     // Not before it is known that there is something to train on.
     let mut log = rank_log(session, folder)?;
-    let trained = train_phase::run(session, &standing, &mut log)?;
+    let plan = session.plan.checkpoint.as_ref();
+    let work = plan.map(|plan| SaveWork::new(session, plan));
+    let saves = match &work {
+        Some(work) => Some(Saves::new(work.saver(session, claim)?, &session.config.checkpoint)),
+        None => None,
+    };
+    let trained = train_phase::run(session, &standing, &mut log, saves)?;
     log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
     phases.partial |= trained.partial;
     phases.trained = Some(trained);
@@ -277,4 +324,26 @@ fn remove_dataset(session: &Session<'_>, foreign: bool) -> Result<(), String> {
     let cleaned = super::clean::run(&session.root, session.object(), false)?;
     session.note(&format!("removed {} files (dataset.keep_files is False)", cleaned.files));
     Ok(())
+}
+
+/// The end of a series whose `dataset.keep_files` is False. Collective.
+pub(super) fn remove_after(world: &World, loaded: &Loaded, plan: &Plan) -> Result<(), String> {
+    let session = Session::new(world, &loaded.config, plan, 0, false);
+    let foreign = agree_on_dataset(&session)? == Standing::Foreign;
+    remove_dataset(&session, foreign)
+}
+
+/// Why the buffers of this many ranks do not fit into a host; None if they do, or where its memory
+/// is not known.
+pub fn memory_shortage(plan: &Plan, ranks_on_host: u64) -> Option<String> {
+    let need = plan.memory().bytes_per_rank().saturating_mul(ranks_on_host);
+    let have = plan.world.memory_per_host_bytes;
+    (have > 0 && need > have).then(|| {
+        format!(
+            "the buffers of {ranks_on_host} rank(s) on a host need {}, and it has {}; lower \
+             io.block_size, io.queue_depth or reader.read_threads",
+            format_bytes_iec(need),
+            format_bytes_iec(have)
+        )
+    })
 }

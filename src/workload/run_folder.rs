@@ -16,6 +16,9 @@ const MLPERF: &str = "mlperf";
 /// Held by the run that is at work in the folder.
 const RUNNING: &str = ".running";
 
+/// What a finished run or series leaves.
+const RESULTS: [&str; 3] = ["result.json", "repeat.json", "capacity.json"];
+
 /// The results folder of this run, given back when dropped.
 pub(super) struct RunFolder {
     /// Name of the run.
@@ -67,10 +70,14 @@ impl RunFolder {
             let path = path.clone();
             crate::world::before_abort(move || remove_if_empty(&path));
         }
-        // On a second host the folder may be another one; each rank writes its own step log there.
-        std::fs::create_dir_all(path.join(MLPERF))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(RunFolder { name, seed, path, claim })
+    }
+
+    /// Makes the folder of the step logs. On a second host the whole folder may be another one;
+    /// each rank writes its own log there.
+    pub fn make_log_folder(&self) -> Result<(), String> {
+        std::fs::create_dir_all(self.path.join(MLPERF))
+            .map_err(|error| format!("{}: {error}", self.path.display()))
     }
 }
 
@@ -99,18 +106,23 @@ fn claim_folder(root: &Path, name: &str) -> Result<(String, File), String> {
     let folder = root.join(name);
     std::fs::create_dir_all(&folder).map_err(|error| cannot_make(&folder, &error))?;
     let file = lock(&folder)?;
-    if folder.join("result.json").exists() {
+    if RESULTS.iter().any(|name| folder.join(name).exists()) {
         return Err(format!("{}: already holds a result; give another --run-id", folder.display()));
     }
     Ok((name.to_string(), file))
 }
 
+/// Date and time as `YYYYMMDD_HHMMSS`, UTC.
+pub(super) fn stamp(unix_ns: u64) -> String {
+    let text = timestamp::iso_utc(unix_ns);
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
+    format!("{}_{}", &digits[..8], &digits[8..])
+}
+
 /// A folder by date and time; a number follows where another run began in the same second.
 fn claim_new_folder(root: &Path, unix_ns: u64) -> Result<(String, File), String> {
     std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
-    let stamp = timestamp::iso_utc(unix_ns);
-    let digits: String = stamp.chars().filter(char::is_ascii_digit).take(14).collect();
-    let first = format!("{}_{}", &digits[..8], &digits[8..]);
+    let first = stamp(unix_ns);
     let mut name = first.clone();
     for number in 2.. {
         let folder = root.join(&name);

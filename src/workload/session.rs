@@ -1,9 +1,11 @@
 //! What all phases of one run share.
 
+use super::devices::DeviceRecorder;
 use crate::config::Pattern;
 use crate::config::{Config, Io, ObjectOptions};
 use crate::data::{ContentSettings, Generator};
 use crate::plan::{Plan, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
+use crate::report::run_log::RunLog;
 use crate::storage::StoreSpec;
 use crate::world::World;
 use std::path::PathBuf;
@@ -26,6 +28,10 @@ pub struct Session<'a> {
     pub quiet: bool,
     /// Makes and checks content.
     pub generator: Generator,
+    /// Where messages are copied to; on rank 0 only.
+    pub log: Option<RunLog>,
+    /// Block devices that are recorded; on the first rank of a host only.
+    pub devices: Option<DeviceRecorder>,
 }
 
 impl<'a> Session<'a> {
@@ -40,7 +46,8 @@ impl<'a> Session<'a> {
         let root = root_of(config);
         let data_path = local_path(&root);
         let generator = Generator::new(content_settings(config));
-        Session { world, config, plan, root, data_path, run_seed, quiet, generator }
+        let (log, devices) = (None, None);
+        Session { world, config, plan, root, data_path, run_seed, quiet, generator, log, devices }
     }
 
     /// True if no storage is behind this run.
@@ -116,8 +123,18 @@ impl<'a> Session<'a> {
 
     /// Tells the user something, once, on rank 0.
     pub fn note(&self, text: &str) {
+        self.log_line(text);
         if self.world.is_root() && !self.quiet {
             crate::report::screen::notice(text);
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Copies a message to the run's log file, if there is one.
+    pub fn log_line(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.line(text);
         }
     }
 }

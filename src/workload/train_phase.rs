@@ -1,7 +1,9 @@
 //! The training phase: epochs with their evaluations, and the reduction to results.
 
-use super::compute::{Draw, Pacer, unix_ns};
+use super::checkpoint::Saves;
+use super::compute::{Draws, Pacer, now_ns, unix_ns};
 use super::dataset::Standing;
+use super::devices;
 use super::foreign_files::first_row_group;
 use super::loop_metrics;
 use super::page_cache::{CacheBefore, before_block};
@@ -10,14 +12,15 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{FormatKind, IoMode, ReadType, VerifyMode};
+use crate::config::{Distribution, FormatKind, IoMode, ReadType, VerifyMode};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
-use crate::report::dlio::{BlockLog, EpochLog, RankLog};
+use crate::report::dlio::{BlockLog, CheckpointLog, EpochLog, RankLog};
 use crate::report::official::EpochValue;
 use crate::report::progress::Progress;
 use crate::report::result::EpochBlock;
 use crate::storage::StoreFacts;
+use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
 /// What the training phase yields.
@@ -26,6 +29,8 @@ pub struct Trained {
     pub training: Option<Reduced>,
     /// Evaluation, on rank 0, if there was one.
     pub evaluation: Option<Reduced>,
+    /// Checkpoints, on rank 0, if any were to be written.
+    pub saved: Option<Reduced>,
     /// Official figures of training.
     pub train_figures: EpochTable,
     /// Official figures of evaluation.
@@ -40,12 +45,13 @@ pub struct Trained {
 struct Tally<'a> {
     kind: &'static str,
     batch: u64,
-    compute: Draw,
+    compute: Draws,
     times: StepTimes,
     window_ns: u64,
     samples: u64,
     table: EpochTable,
     recorder: Recorder,
+    decode: Histogram,
     facts: Option<StoreFacts>,
     blocks: Vec<EpochBlock>,
     clock: PhaseClock<'a>,
@@ -54,7 +60,7 @@ struct Tally<'a> {
 impl<'a> Tally<'a> {
     fn train(session: &'a Session<'_>) -> Result<Tally<'a>, String> {
         let config = session.config;
-        let compute = Draw::new(&config.train.computation_time, draw_seed(session, 0))
+        let compute = draws(session, &config.train.computation_time, 0)
             .map_err(|what| format!("train.computation_time: {what}"))?;
         let clock = PhaseClock::new(session, Direction::Read, &session.plan.train);
         Ok(Self::new("training", config.reader.batch_size, compute, clock))
@@ -62,13 +68,13 @@ impl<'a> Tally<'a> {
 
     fn eval(session: &'a Session<'_>, files: &'a FileSet) -> Result<Tally<'a>, String> {
         let config = session.config;
-        let compute = Draw::new(&config.evaluation.eval_time, draw_seed(session, 1))
+        let compute = draws(session, &config.evaluation.eval_time, 1)
             .map_err(|what| format!("evaluation.eval_time: {what}"))?;
         let clock = PhaseClock::new(session, Direction::Read, files);
         Ok(Self::new("evaluation", config.reader.batch_size_eval, compute, clock))
     }
 
-    fn new(kind: &'static str, batch: u64, compute: Draw, clock: PhaseClock<'a>) -> Tally<'a> {
+    fn new(kind: &'static str, batch: u64, compute: Draws, clock: PhaseClock<'a>) -> Tally<'a> {
         Tally {
             kind,
             batch,
@@ -78,6 +84,7 @@ impl<'a> Tally<'a> {
             samples: 0,
             table: EpochTable::default(),
             recorder: Recorder::new(),
+            decode: Histogram::default(),
             facts: None,
             blocks: Vec::new(),
             clock,
@@ -89,6 +96,7 @@ impl<'a> Tally<'a> {
     fn take(&mut self, reports: &[ThreadReport]) {
         for report in reports {
             self.recorder.add(&report.recorder);
+            report.decode.iter().for_each(|times| self.decode.add(times));
         }
         let own = merge_facts(reports.iter().map(|report| &report.facts));
         // The buffers of an earlier evaluation are gone.
@@ -105,6 +113,15 @@ impl<'a> Tally<'a> {
         let times = &self.times;
         let mean = |histogram: &Histogram| histogram.summary().mean;
         let au = 100.0 * times.computed_ns as f64 / self.window_ns.max(1) as f64;
+        let mut histograms = vec![
+            ("load_wait_ns", &times.load),
+            ("compute_ns", &times.compute),
+            ("barrier_ns", &times.barrier),
+            ("compute_error_ns", &times.error),
+        ];
+        if session.config.io.decode {
+            histograms.push(("decode_ns", &self.decode));
+        }
         let outcome = RankOutcome {
             kind: self.kind,
             window_ns: self.window_ns,
@@ -119,12 +136,7 @@ impl<'a> Tally<'a> {
                 compute_mean_ns: mean(&times.compute),
                 barrier_mean_ns: mean(&times.barrier),
             },
-            histograms: vec![
-                ("load_wait_ns", &times.load),
-                ("compute_ns", &times.compute),
-                ("barrier_ns", &times.barrier),
-                ("compute_error_ns", &times.error),
-            ],
+            histograms,
             verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
         };
         let mut sums = [times.configured_ns, times.computed_ns, self.samples];
@@ -142,9 +154,14 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Ranks draw different compute times, the same ones in every run.
-fn draw_seed(session: &Session<'_>, stream: u64) -> u64 {
-    session.config.train.seed ^ session.world.rank().rotate_left(32) ^ stream.rotate_left(60)
+/// Accelerators draw different compute times, the same ones in every run and on whatever rank.
+fn draws(session: &Session<'_>, time: &Distribution, stream: u64) -> Result<Draws, String> {
+    let each = session.plan.accelerators_per_rank();
+    let first = session.world.rank() * each;
+    let seed = |accelerator: u64| {
+        session.config.train.seed ^ accelerator.rotate_left(32) ^ stream.rotate_left(60)
+    };
+    Draws::new(time, (first..first + each).map(seed))
 }
 
 /// Samples that are read together. The Python tool reads a file once for each of its samples. A
@@ -180,12 +197,15 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         files,
         kind: config.dataset.format,
         parquet: &config.dataset.parquet,
-        own,
+        // Of compressed files only the settings are known; the null store has no files to ask.
+        own: own && (files.is_exact() || session.is_null()),
         whole: config.reader.read_type == ReadType::Memory,
+        decode: config.io.decode,
         generator: (verify != VerifyMode::None).then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,
         rank: session.world.rank(),
+        accelerators: session.plan.accelerators_per_rank(),
         store: session.read_store(),
         block_bytes: config.io.block_size,
         threads: threads as usize,
@@ -205,6 +225,7 @@ pub fn run(
     session: &Session<'_>,
     standing: &Standing,
     log: &mut RankLog,
+    mut saves: Option<Saves<'_>>,
 ) -> Result<Trained, String> {
     let own = *standing == Standing::Own;
     let job = read_job(session, &session.plan.train, own);
@@ -219,9 +240,12 @@ pub fn run(
         steps_done: &steps_done,
         pacer: Pacer::new(),
         log,
+        saves: saves.as_mut(),
     };
-    let (outcome, series) = with_ticker(&live, &steps_done, progress(session), || {
-        with_readers(&job, &control, &live, || epochs.all(&job, &control, &live))
+    let (outcome, series) = devices::recording(session, "training", || {
+        with_ticker(&live, &steps_done, progress(session), || {
+            with_readers(&job, &control, &live, || epochs.all(&job, &control, &live))
+        })
     });
     let (partial, reports) = outcome?;
     let Epochs { mut train, eval, .. } = epochs;
@@ -231,7 +255,8 @@ pub fn run(
         Some(tally) => tally.reduce(session),
         None => (None, EpochTable::default()),
     };
-    Ok(Trained { training, evaluation, train_figures, eval_figures, series, partial })
+    let saved = saves.and_then(Saves::finish);
+    Ok(Trained { training, evaluation, saved, train_figures, eval_figures, series, partial })
 }
 
 fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
@@ -244,7 +269,7 @@ fn progress(session: &Session<'_>) -> Option<(Progress, Unit)> {
 }
 
 /// The run through the epochs.
-struct Epochs<'a> {
+struct Epochs<'a, 's> {
     session: &'a Session<'a>,
     own: bool,
     train: Tally<'a>,
@@ -252,9 +277,10 @@ struct Epochs<'a> {
     steps_done: &'a AtomicU64,
     pacer: Pacer,
     log: &'a mut RankLog,
+    saves: Option<&'a mut Saves<'s>>,
 }
 
-impl Epochs<'_> {
+impl Epochs<'_, '_> {
     /// True: interrupted.
     fn all(
         &mut self,
@@ -265,19 +291,17 @@ impl Epochs<'_> {
         let config = self.session.config;
         let mut next_eval = config.evaluation.eval_after_epoch;
         // Reused by every epoch: the lists grow once.
-        let mut blocks = [(BlockLog::default(), EpochValue::default())];
+        let mut blocks = Blocks::default();
         let mut evaluated = (BlockLog::default(), EpochValue::default());
         for epoch in 1..=config.train.epochs {
             let order = self.session.plan.train_order(epoch, self.session.run_seed);
             let cache = before_block(self.session, job.files, epoch == 1, epoch)?;
             let start_unix_ns = unix_ns();
-            let (train, pacer) = (&mut self.train, &mut self.pacer);
-            let run = Block { session: self.session, job, control, live, epoch, cache };
-            let (block, value) = &mut blocks[0];
-            let (mut stopped, figures) =
-                run.run(train, pacer, self.steps_done, &order, true, block)?;
-            *value = figures.official;
-            let train_duration_s = block.duration_s;
+            let seen = LiveTotals::sum(live);
+            let run = Block { session: self.session, job, control, live, epoch, cache, seen };
+            let begin = now_ns();
+            let mut stopped = self.train(run, &order, &mut blocks)?;
+            let train_duration_s = (now_ns() - begin) as f64 / 1e9;
             let evaluates = !stopped && config.workflow.evaluation && epoch >= next_eval;
             if evaluates {
                 next_eval += config.evaluation.epochs_between_evals;
@@ -290,7 +314,8 @@ impl Epochs<'_> {
                 start_unix_ns,
                 end_unix_ns: unix_ns(),
                 train_duration_s,
-                blocks: &blocks,
+                blocks: blocks.done(),
+                checkpoints: &blocks.checkpoints,
                 eval: evaluates.then_some(&evaluated),
                 meminfo: &crate::host::meminfo(),
             };
@@ -299,6 +324,47 @@ impl Epochs<'_> {
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// The blocks of an epoch, with a checkpoint behind each that one is due after. True:
+    /// interrupted.
+    fn train(
+        &mut self,
+        mut run: Block<'_>,
+        order: &EpochOrder,
+        blocks: &mut Blocks,
+    ) -> Result<bool, String> {
+        let steps = order.steps();
+        blocks.clear();
+        let mut from = 0;
+        while from < steps {
+            let end = self.saves.as_ref().map_or(steps, |saves| saves.block_end(from, steps));
+            let (train, pacer) = (&mut self.train, &mut self.pacer);
+            let (mut stopped, figures) =
+                run.run(train, pacer, self.steps_done, (order, from..end), true, blocks.next())?;
+            blocks.end(figures);
+            if let (Some(saves), false) = (&mut self.saves, stopped) {
+                let cpu_s = crate::host::cpu_seconds();
+                let saved = saves.after(run.epoch, end, steps)?;
+                if end < steps {
+                    // The training's clock runs on, for its threads read on.
+                    train.clock.leave_out_cpu(crate::host::cpu_seconds() - cpu_s);
+                }
+                stopped = matches!(saved, Some(None));
+                blocks.checkpoints.push(saved.flatten());
+            }
+            if stopped {
+                if end < steps {
+                    run.control.end(true)?;
+                    self.train.clock.pause(self.session);
+                }
+                self.train.table.add(self.session, &blocks.figures(), true);
+                return Ok(true);
+            }
+            from = end;
+        }
+        self.train.table.add(self.session, &blocks.figures(), true);
         Ok(false)
     }
 
@@ -320,18 +386,60 @@ impl Epochs<'_> {
         let cache = before_block(session, files, tally.blocks.is_empty(), epoch)?;
         let live = live_counters(job.threads);
         let control = Control::new(&job, tally.batch);
-        let run = Block { session, job: &job, control: &control, live: &live, epoch, cache };
+        let seen = LiveTotals::default();
+        let (job, control, live) = (&job, &control, &live[..]);
+        let mut run = Block { session, job, control, live, epoch, cache, seen };
         let uncounted = AtomicU64::new(0);
         let pacer = &mut self.pacer;
-        let (outcome, reports) = with_readers(&job, &control, &live, || {
-            run.run(tally, pacer, &uncounted, &order, false, block)
+        let ((stopped, figures), reports) = with_readers(job, control, live, || {
+            let all = (&order, 0..order.steps());
+            run.run(tally, pacer, &uncounted, all, false, block)
         })?;
         tally.take(&reports);
-        Ok(outcome)
+        tally.table.add(session, &figures, false);
+        Ok((stopped, figures))
     }
 }
 
-/// One block: an epoch of training or one evaluation.
+/// The blocks of one epoch on this rank; the memory serves every epoch.
+#[derive(Default)]
+struct Blocks {
+    all: Vec<(BlockLog, EpochValue)>,
+    figures: Vec<EpochFigures>,
+    /// The checkpoint behind each block.
+    checkpoints: Vec<Option<CheckpointLog>>,
+}
+
+impl Blocks {
+    fn clear(&mut self) {
+        self.figures.clear();
+        self.checkpoints.clear();
+    }
+
+    /// The list that the next block fills.
+    fn next(&mut self) -> &mut BlockLog {
+        let index = self.figures.len();
+        if index == self.all.len() {
+            self.all.push(Default::default());
+        }
+        &mut self.all[index].0
+    }
+
+    fn end(&mut self, figures: EpochFigures) {
+        self.all[self.figures.len()].1 = figures.official;
+        self.figures.push(figures);
+    }
+
+    fn done(&self) -> &[(BlockLog, EpochValue)] {
+        &self.all[..self.figures.len()]
+    }
+
+    fn figures(&self) -> EpochFigures {
+        EpochFigures::of_blocks(&self.figures)
+    }
+}
+
+/// One block: an epoch of training, a part of one, or one evaluation.
 struct Block<'a> {
     session: &'a Session<'a>,
     job: &'a ReadJob<'a>,
@@ -339,33 +447,46 @@ struct Block<'a> {
     live: &'a [LiveCounters],
     epoch: u64,
     cache: CacheBefore,
+    /// Counters at the end of the block before: what was read ahead since then counts for this
+    /// one.
+    seen: LiveTotals,
 }
 
 impl Block<'_> {
     fn run(
-        &self,
+        &mut self,
         tally: &mut Tally<'_>,
         pacer: &mut Pacer,
         steps_done: &AtomicU64,
-        order: &EpochOrder,
+        (order, part): (&EpochOrder, Range<u64>),
         step_barrier: bool,
         log: &mut BlockLog,
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
         let task = task_of(session, self.job, *order, tally.batch);
-        let before = LiveTotals::sum(self.live);
         let control = self.control;
         let steps = StepLoop { session, control, step_barrier, steps_done };
-        tally.clock.resume(session);
-        let stopped = steps.block(&task, &mut tally.compute, pacer, &mut tally.times, log)?;
-        tally.clock.pause(session);
-        let moved = LiveTotals::sum(self.live).since(&before);
+        let (is_first, is_last) = (part.start == 0, part.end == task.steps);
+        if is_first {
+            tally.clock.resume(session);
+        }
+        let part = (&task, part);
+        let stopped = steps.block(part, &mut tally.compute, pacer, &mut tally.times, log)?;
+        if stopped || is_last {
+            tally.clock.pause(session);
+        }
+        let now = LiveTotals::sum(self.live);
+        let moved = now.since(&self.seen);
+        self.seen = now;
         tally.window_ns += (log.duration_s * 1e9) as u64;
         tally.samples += moved.samples;
         let figures = figures(session, log, task.steps);
-        tally.table.add(session, &figures, step_barrier);
         let bytes = moved.read_bytes;
-        tally.blocks.push(loop_metrics::epoch_block(session, self.epoch, log, bytes, self.cache));
+        let block = loop_metrics::epoch_block(session, self.epoch, log, bytes, self.cache);
+        match tally.blocks.last_mut() {
+            Some(epoch) if !is_first => epoch.join(&block),
+            _ => tally.blocks.push(block),
+        }
         Ok((stopped, figures))
     }
 }

@@ -1,18 +1,20 @@
 //! The training loop: one rank is one accelerator that waits for a batch, computes, and meets the
-//! others at a barrier.
+//! others at a barrier; or it is several in lock-step (`train.accelerators_per_rank`), which wait
+//! for all their batches and compute together, for as long as the slowest of them.
 //!
 //! Three times are kept apart for every step: load (wait for the batch), compute (the sleep as it
 //! was) and barrier. The official formulas take load and compute; the barrier lowers AU there
 //! without being named, here it has its own bucket. Epoch figures are reduced at once, so a rank
 //! never holds more than the step lists of one epoch.
 
-use super::compute::{Draw, Pacer, now_ns, unix_ns};
+use super::compute::{Draws, Pacer, StepDraw, now_ns, unix_ns};
 use super::reader::{Control, EpochTask, ReadJob};
 use super::session::Session;
 use crate::metrics::Histogram;
 use crate::report::dlio::BlockLog;
 use crate::report::official::{self, EpochSums, EpochValue, Rules, RunFigures, Variant};
 use crate::world::interrupted;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time histograms of a step loop.
@@ -45,29 +47,31 @@ pub struct StepLoop<'a> {
 }
 
 impl StepLoop<'_> {
-    /// Runs one block; the lists of `log` are filled in place. True: the run was interrupted.
+    /// Runs the steps `part` of an epoch as one block; the lists of `log` are filled in place. The
+    /// I/O threads begin with the first part and end with the last. True: the run was interrupted.
     pub fn block(
         &self,
-        task: &EpochTask,
-        compute: &mut Draw,
+        (task, part): (&EpochTask, Range<u64>),
+        compute: &mut Draws,
         pacer: &mut Pacer,
         times: &mut StepTimes,
         log: &mut BlockLog,
     ) -> Result<bool, String> {
         let (world, control) = (self.session.world, self.control);
-        let rank = world.rank();
         log.clear();
         for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
             // Before the clock starts, so that the lists do not grow inside the window.
-            list.reserve(task.steps as usize);
+            list.reserve((part.end - part.start) as usize);
         }
-        log.samples.reserve(task.steps as usize);
+        log.samples.reserve((part.end - part.start) as usize);
         world.barrier();
         log.start_unix_ns = unix_ns();
         let block_start = now_ns();
-        control.begin(*task, rank);
+        if part.start == 0 {
+            control.begin(*task);
+        }
         let mut stopped = false;
-        for step in 0..task.steps {
+        for step in part.clone() {
             let start = now_ns();
             if !control.wait_batch(step)? {
                 // Interrupted while waiting: the others meet us at this step's barrier and learn of
@@ -79,19 +83,22 @@ impl StepLoop<'_> {
                 break;
             }
             let loaded = now_ns();
-            control.consume(step, task, rank);
-            let wanted = compute.next_ns();
+            control.consume(step, task);
+            let wanted = compute.next_step();
             // A long step must not hide that an I/O thread failed meanwhile.
-            let computed = pacer.wait_unless(loaded, wanted, || control.failed());
+            let computed = pacer.wait_unless(loaded, wanted.longest_ns, || control.failed());
             control.check()?;
+            // The end of the mean accelerator's own compute; it waits for the longest.
+            let own = computed - (wanted.longest_ns - wanted.mean_ns).min(computed - loaded);
             let flag = u64::from(interrupted());
             let stop = if self.step_barrier { world.step_barrier(flag) } else { flag };
             let met = now_ns();
-            times.step(loaded - start, wanted, computed - loaded, met - computed);
+            times.step(loaded - start, own - loaded, met - own);
+            times.sleep(wanted, computed - loaded, own - loaded);
             log.load_s.push((loaded - start) as f64 / 1e9);
-            log.compute_s.push((computed - loaded) as f64 / 1e9);
-            log.barrier_s.push((met - computed) as f64 / 1e9);
-            log.samples.push(task.order.batch_len(rank, step));
+            log.compute_s.push((own - loaded) as f64 / 1e9);
+            log.barrier_s.push((met - own) as f64 / 1e9);
+            log.samples.push(task.step_samples(step));
             self.steps_done.fetch_add(1, Ordering::Relaxed);
             if stop != 0 {
                 stopped = true;
@@ -100,7 +107,9 @@ impl StepLoop<'_> {
         }
         log.duration_s = (now_ns() - block_start) as f64 / 1e9;
         log.end_unix_ns = unix_ns();
-        control.end(stopped)?;
+        if stopped || part.end == task.steps {
+            control.end(stopped)?;
+        }
         let mut flag = [u64::from(stopped)];
         world.max(&mut flag);
         Ok(flag[0] != 0)
@@ -109,13 +118,18 @@ impl StepLoop<'_> {
 
 impl StepTimes {
     #[inline]
-    fn step(&mut self, load_ns: u64, wanted_ns: u64, compute_ns: u64, barrier_ns: u64) {
+    fn step(&mut self, load_ns: u64, compute_ns: u64, barrier_ns: u64) {
         self.load.record(load_ns);
         self.compute.record(compute_ns);
         self.barrier.record(barrier_ns);
-        self.error.record(compute_ns.abs_diff(wanted_ns));
-        self.configured_ns += wanted_ns;
-        self.computed_ns += compute_ns;
+    }
+
+    /// A sleep that was to last for the longest draw, and what the mean accelerator had of it.
+    #[inline]
+    fn sleep(&mut self, wanted: StepDraw, slept_ns: u64, own_ns: u64) {
+        self.error.record(slept_ns.abs_diff(wanted.longest_ns));
+        self.configured_ns += wanted.mean_ns;
+        self.computed_ns += own_ns;
     }
 }
 
@@ -130,6 +144,26 @@ pub struct EpochFigures {
     pub v1: EpochValue,
     /// Nothing excluded.
     pub whole: EpochValue,
+}
+
+impl EpochFigures {
+    /// An epoch of several blocks, each weighted by its steps.
+    pub fn of_blocks(blocks: &[EpochFigures]) -> EpochFigures {
+        if let [only] = blocks {
+            // As it is: weighting and dividing again may change the last digit.
+            return *only;
+        }
+        let by = |figure: fn(&EpochFigures) -> EpochValue| {
+            let values: Vec<EpochValue> = blocks.iter().map(figure).collect();
+            official::epoch_value(&values)
+        };
+        EpochFigures {
+            official: by(|block| block.official),
+            v2: by(|block| block.v2),
+            v1: by(|block| block.v1),
+            whole: by(|block| block.whole),
+        }
+    }
 }
 
 /// Figures of a block by all formulas.
@@ -198,5 +232,7 @@ pub fn task_of(
 ) -> EpochTask {
     let nominal = crate::plan::nominal_sample_bytes(&session.config.dataset) as u64;
     let unit = super::reader::unit_samples(job.block_bytes, nominal, batch);
-    EpochTask { order, steps: order.steps(), batch, unit }
+    let accelerators = session.plan.accelerators_per_rank();
+    let first = session.world.rank() * accelerators;
+    EpochTask { order, first, accelerators, steps: order.steps(), batch, unit }
 }

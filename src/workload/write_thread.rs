@@ -1,11 +1,13 @@
 //! One thread that generates files: content is made straight into the I/O buffers while earlier
 //! blocks are on their way.
 
+use super::compute::now_ns;
 use super::crew::Crew;
 use super::file_writer::FileWriter;
 use super::partials::partial_name;
+use super::sheet::Sheet;
 use crate::data::Generator;
-use crate::format::{Filler, Layout, NoContent, Sidecar, Source};
+use crate::format::{Encoder, FileShape, Filler, Layout, NoContent, Sidecar, Sink, Source};
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::FileSet;
 use crate::storage::{Handle, IoBuffer, Storage, StoreFacts, StoreSpec};
@@ -110,14 +112,17 @@ impl Writer<'_> {
         let shape = files.shape(index);
         let bytes = files.file_bytes(index);
         let sidecars = files.format().sidecars(files.split().folder(), &name, &shape);
-        if self.job.resume && self.are_complete(&name, bytes, &sidecars)? {
+        let bytes_if_exact = files.is_exact().then_some(bytes);
+        if self.job.resume && self.are_complete(&name, bytes_if_exact, &sidecars)? {
             self.skipped += 1;
             self.live.on_samples(shape.samples);
             return Ok(());
         }
-        let layout = files.format().layout(&shape);
         let content = self.job.generator.object(files.object_id(index), 0, bytes);
-        let mut whole = self.stream(&name, layout.as_ref(), content)?;
+        let mut whole = match files.format().encoder() {
+            Some(encoder) => self.encode(&name, encoder, &shape, &content)?,
+            None => self.stream(&name, files.format().layout(&shape).as_ref(), content)?,
+        };
         for side in &sidecars {
             whole = whole && self.stream(&side.name, side.layout.as_ref(), NoContent)?;
         }
@@ -130,20 +135,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn is_complete(&mut self, name: &str, bytes: u64) -> Result<bool, String> {
+    /// Whether the file is there under its name, which it has once it was written whole, with its
+    /// planned length if that is known.
+    fn is_complete(&mut self, name: &str, bytes: Option<u64>) -> Result<bool, String> {
         let stat = self.out.store().stat(name).map_err(|error| error.to_string())?;
-        Ok(stat.is_some_and(|stat| stat.size_bytes == bytes))
+        Ok(stat.is_some_and(|stat| bytes.is_none_or(|bytes| stat.size_bytes == bytes)))
     }
 
     fn are_complete(
         &mut self,
         name: &str,
-        bytes: u64,
+        bytes: Option<u64>,
         sidecars: &[Sidecar],
     ) -> Result<bool, String> {
         let mut all = self.is_complete(name, bytes)?;
         for side in sidecars {
-            all = all && self.is_complete(&side.name, side.layout.file_bytes())?;
+            all = all && self.is_complete(&side.name, Some(side.layout.file_bytes()))?;
         }
         Ok(all)
     }
@@ -187,6 +194,37 @@ impl Writer<'_> {
             self.out.write(handle, 0, len, buffer)?;
         }
         self.finish(handle, &partial, name).map(|()| true)
+    }
+
+    /// Writes one file that `encoder` makes under its name; false if the run was stopped before its
+    /// end.
+    fn encode(
+        &mut self,
+        name: &str,
+        encoder: &dyn Encoder,
+        shape: &FileShape,
+        content: &dyn Source,
+    ) -> Result<bool, String> {
+        let partial = partial_name(name, &self.job.token);
+        // Its length is not known, so no space can be reserved.
+        let handle = self.out.create(&partial, 0)?;
+        let start = now_ns();
+        let crew = self.job.crew;
+        let stopping = || crew.stopped() || crate::world::interrupted();
+        let mut sheet = Sheet::new(&mut self.out, handle, self.job.block_bytes, &stopping);
+        let mut take = |bytes: &[u8]| sheet.put(bytes);
+        let mut made = encoder.encode(shape, content, Sink(&mut take));
+        if made.is_ok() {
+            made = sheet.flush();
+        }
+        let Sheet { failure, waited_ns, stopped, .. } = sheet;
+        self.out.fill_ns += (now_ns() - start).saturating_sub(waited_ns);
+        match (made, failure) {
+            (_, Some(failure)) => Err(failure),
+            (Ok(()), None) => self.finish(handle, &partial, name).map(|()| true),
+            (Err(_), None) if stopped => self.abandon(handle, &partial).map(|()| false),
+            (Err(error), None) => Err(format!("{name}: cannot be encoded: {error}")),
+        }
     }
 
     fn stopping(&self) -> bool {

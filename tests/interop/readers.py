@@ -1,15 +1,19 @@
 """Opens every data file under a folder with readers that are not ours.
 
-    readers.py FOLDER [--samples N] [--dtype uint8] [--chunks 1,64,64]
+    readers.py FOLDER [--samples N] [--dtype uint8] [--chunks 1,64,64] [--same-as FOLDER]
+                      [--compression SNAPPY]
 
-numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet; TFRecord files
-are taken apart here, with google-crc32c for the checksums and protobuf for the examples, and indexed
-binary by its two indexes. The kind of a file is its suffix.
+numpy opens npz and npy, Pillow jpeg and png, h5py HDF5, pandas CSV, pyarrow parquet, safetensors the
+files of checkpoints; TFRecord files are taken apart here, with google-crc32c for the checksums and
+protobuf for the examples, and indexed binary by its two indexes. The kind of a file is its suffix.
+With --same-as the parquet and csv files must hold the values of the files of the same name in another
+folder.
 One line for each kind; exit code 1 names the first file that a reader refuses.
 """
 
 import argparse
 import collections
+import json
 import pathlib
 import struct
 import sys
@@ -22,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
+from safetensors import safe_open
 
 # The sizes here are ours; a large picture is not an attack.
 Image.MAX_IMAGE_PIXELS = None
@@ -188,6 +193,8 @@ def expected_type(name, options):
     name, _, size = name.partition("_x")
     if name == "binary":
         return pa.binary(int(size))
+    if name == "string":
+        return pa.string()
     element = pa.type_for_alias({"float16": "halffloat"}.get(name, name))
     return pa.list_(pa.field("element", element)) if size else element
 
@@ -203,6 +210,8 @@ def value_bytes(chunk):
         return np.asarray(array.cast(pa.uint8())).tobytes()
     if pa.types.is_fixed_size_binary(array.type):
         return b"".join(array.to_pylist())
+    if pa.types.is_string(array.type):
+        return "".join(array.to_pylist()).encode("ascii")
     return np.asarray(array).tobytes()
 
 
@@ -212,7 +221,7 @@ def check_last_values(path, chunk, field, values):
     element = field.value_type if pa.types.is_list(field) else field
     end = chunk.total_compressed_size + (
         chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
-    if pa.types.is_boolean(element):
+    if pa.types.is_boolean(element) or pa.types.is_string(element):
         return
     by_index = chunk.has_dictionary_page
     width = 1 if by_index else (element.bit_width // 8)
@@ -230,6 +239,11 @@ def read_parquet(path, options):
     file = pq.ParquetFile(path)
     metadata, decoded = file.metadata, 0
     require(options.samples in (None, metadata.num_rows), f"{metadata.num_rows} rows")
+    plain = options.compression == "UNCOMPRESSED" and options.same_as is None
+    other = None
+    if options.same_as is not None:
+        other = pq.ParquetFile(options.same_as / path.relative_to(options.folder))
+        require(file.schema_arrow == other.schema_arrow, "another schema")
     for field in file.schema_arrow:
         wanted = expected_type(field.name, options)
         require(field.type == wanted, f"column {field.name} is {field.type}")
@@ -241,16 +255,25 @@ def read_parquet(path, options):
         bytes_of_chunks = 0
         for index, name in enumerate(table.column_names):
             chunk = rows.column(index)
-            require(chunk.compression == "UNCOMPRESSED", f"{name} is {chunk.compression}")
-            require(chunk.statistics.null_count == 0, f"{name} has nulls")
-            require(not chunk.statistics.has_min_max, f"{name} has a least value")
+            require(chunk.compression == options.compression, f"{name} is {chunk.compression}")
             bytes_of_chunks += chunk.total_compressed_size
             values = value_bytes(table.column(index))
+            if pa.types.is_string(table.schema.field(index).type):
+                sizes = set(map(len, table.column(index).to_pylist()))
+                require(sizes == {int(name.partition("_x")[2])}, f"{name} has lengths {sizes}")
+            if not plain:
+                if other is not None:
+                    theirs = value_bytes(other.read_row_group(group, columns=[name]).column(0))
+                    require(values == theirs, f"{name} of group {group} has other values")
+                decoded += len(values)
+                continue
+            require(chunk.statistics.null_count == 0, f"{name} has nulls")
+            require(not chunk.statistics.has_min_max, f"{name} has a least value")
             single_page = chunk.total_compressed_size < 1 << 20
             if single_page or not chunk.has_dictionary_page:
                 check_last_values(path, chunk, table.schema.field(index).type, values)
             decoded += len(values)
-        require(rows.total_byte_size == bytes_of_chunks, f"bytes of group {group}")
+        require(not plain or rows.total_byte_size == bytes_of_chunks, f"bytes of group {group}")
     return decoded
 
 
@@ -299,6 +322,10 @@ def read_csv(path, options):
     require(array.min() >= 0 and array.max() < 256, f"from {array.min()} to {array.max()}")
     require(options.samples in (None, array.shape[0]), f"shape {array.shape}")
     require(array.size < 512 or len(np.unique(array)) > 200, "values of a whole byte")
+    if options.same_as is not None:
+        other = options.same_as / path.relative_to(options.folder).with_suffix("")
+        theirs = pandas.read_csv(other, header=None).to_numpy()
+        require(np.array_equal(array, theirs), "other values")
     return array.size
 
 
@@ -317,12 +344,34 @@ def read_indexed(path, options):
     return end
 
 
+def read_safetensors(path, _options):
+    """Tensors by their names; values against the bytes in the file, where the header says they are."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    base, payload = 8 + length, 0
+    require(base % 4096 == 0, f"tensors begin at {base}")
+    with safe_open(path, framework="numpy") as file:
+        require(set(file.keys()) == set(header) - {"__metadata__"}, "names")
+        for name in file.keys():
+            known = name.startswith(("model.", "lm_head.", "optimizer."))
+            require(known, f"a tensor called {name}")
+            array = file.get_tensor(name)
+            place = base + header[name]["data_offsets"][0]
+            raw = np.fromfile(path, np.uint8, array.nbytes, offset=place)
+            require(raw.tobytes() == array.tobytes(), f"values of {name}")
+            payload += array.nbytes
+    require(base + payload == path.stat().st_size, f"{payload} bytes of tensors")
+    return payload
+
+
 def sides(text):
     """Sides of a chunk, separated by commas; `none` for contiguous datasets."""
     return () if text == "none" else tuple(int(side) for side in text.split(","))
 
 
 READERS = {
+    ".safetensors": read_safetensors,
     ".npz": read_npz,
     ".npy": read_npy,
     ".tfrecord": read_tfrecord,
@@ -332,6 +381,7 @@ READERS = {
     ".hdf5": read_hdf5,
     ".hdf5_opt": read_hdf5,
     ".csv": read_csv,
+    ".csv.gz": read_csv,
     ".indexed_binary": read_indexed,
     ".mmap_indexed_binary": read_indexed,
 }
@@ -343,18 +393,21 @@ def main():
     parser.add_argument("--samples", type=int, help="samples that each file must hold")
     parser.add_argument("--dtype", type=np.dtype, default=np.dtype(np.uint8))
     parser.add_argument("--chunks", type=sides, help="sides of the chunks of hdf5 datasets")
+    parser.add_argument("--same-as", type=pathlib.Path, help="folder of files with the same values")
+    parser.add_argument("--compression", default="UNCOMPRESSED", help="codec of parquet files")
     options = parser.parse_args()
     files, payload = collections.Counter(), collections.Counter()
     for path in sorted(options.folder.rglob("*")):
-        reader = READERS.get(path.suffix)
+        suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+        reader = READERS.get(suffix)
         if reader is None or not path.is_file():
             continue
         try:
-            payload[path.suffix] += reader(path, options)
+            payload[suffix] += reader(path, options)
         except Exception as error:  # Whatever a reader throws: it refused the file.
             print(f"FAILED {path}: {type(error).__name__}: {error}", file=sys.stderr)
             return 1
-        files[path.suffix] += 1
+        files[suffix] += 1
     for suffix, count in sorted(files.items()):
         print(f"{suffix[1:]}: {count} files read, {payload[suffix]} bytes decoded")
     if not files:

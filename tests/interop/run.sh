@@ -51,11 +51,42 @@ for datasets in 1 3; do
 done
 quietly "$rankio" datagen "$here/parquet.yaml" --data-dir "$work/columns" \
     --results-dir "$work/results"
+# The same columns under every codec and behind dictionaries.
+for codec in gzip snappy zstd lz4; do
+    quietly "$rankio" datagen "$here/parquet.yaml" --set "dataset.compression=$codec" \
+        --data-dir "$work/codec/$codec" --results-dir "$work/results"
+done
+quietly "$rankio" datagen "$here/parquet.yaml" --set dataset.parquet.encoding=dictionary \
+    --data-dir "$work/dictionary" --results-dir "$work/results"
+quietly "$rankio" datagen "$here/small.yaml" --set dataset.format=csv \
+    --set dataset.compression=gzip --data-dir "$work/csv" --results-dir "$work/results"
 echo "rankio's files in other readers:"
 "$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
 "$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
 "$work/venv/bin/python" "$here/readers.py" "$work/chunks" --samples 3 --dtype int16 --chunks 2,2,16,7
 "$work/venv/bin/python" "$here/readers.py" "$work/columns" --samples 5003
+for codec in gzip snappy zstd lz4; do
+    echo "$codec, values of the plain files:"
+    "$work/venv/bin/python" "$here/readers.py" "$work/codec/$codec" --samples 5003 \
+        --same-as "$work/columns" --compression "$(echo "$codec" | tr a-z A-Z)"
+done
+echo "dictionaries and gzipped csv, values of the plain files:"
+"$work/venv/bin/python" "$here/readers.py" "$work/dictionary" --samples 5003 \
+    --same-as "$work/columns"
+"$work/venv/bin/python" "$here/readers.py" "$work/csv" --samples 3 --same-as "$work/small/csv"
+
+echo "pyarrow's files in rankio, decoded:"
+quietly "$work/venv/bin/python" "$here/write_parquet.py" "$work/pyarrow"
+for file in "$work"/pyarrow/*.parquet; do
+    name=$(basename "$file" .parquet)
+    mkdir -p "$work/foreign/$name/train"
+    for index in 0 1; do cp "$file" "$work/foreign/$name/train/img_${index}_of_2.parquet"; done
+    quietly "$rankio" run "$here/small.yaml" --set dataset.format=parquet \
+        --set dataset.num_files_train=2 --set dataset.num_samples_per_file=700 \
+        --set reader.sample_shuffle=off --set io.decode=True --run-id "$name" \
+        --data-dir "$work/foreign/$name" --results-dir "$work/results"
+    echo "$name: trained"
+done
 
 if [ -z "$fixtures" ]; then
     echo "left out: DLIO's files in rankio (no SHARED_DIR given)"

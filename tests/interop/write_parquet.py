@@ -39,6 +39,7 @@ FILES = {
     "pyarrow-snappy": {"compression": "snappy"},
     "pyarrow-zstd-v2": {"compression": "zstd", "data_page_version": "2.0",
                         "write_page_index": True},
+    "pyarrow-lz4": {"compression": "lz4", "use_dictionary": ["word"]},
     "pyarrow-split": {"compression": "gzip", "use_dictionary": False, "write_statistics": False,
                       "column_encoding": {"single": "BYTE_STREAM_SPLIT",
                                           "small": "DELTA_BINARY_PACKED"}},

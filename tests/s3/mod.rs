@@ -42,7 +42,15 @@ impl Server {
 
     /// The same at a given address.
     pub fn listen(address: &str, part_bytes_min: usize) -> Server {
-        let memory = Arc::new(Memory::new(part_bytes_min));
+        Server::over(address, Arc::new(Memory::new(part_bytes_min)))
+    }
+
+    /// Another door of the same store.
+    pub fn door(&self) -> Server {
+        Server::over("127.0.0.1:0", self.memory.clone())
+    }
+
+    fn over(address: &str, memory: Arc<Memory>) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -67,7 +67,13 @@ impl Memory {
 
     /// Uploads that were neither completed nor aborted.
     pub fn open_uploads(&self) -> usize {
-        self.uploads.lock().unwrap().len()
+        self.open_uploads_below("")
+    }
+
+    /// Those of keys that begin so.
+    pub fn open_uploads_below(&self, prefix: &str) -> usize {
+        let uploads = self.uploads.lock().unwrap();
+        uploads.values().filter(|(key, _)| key.starts_with(prefix)).count()
     }
 
     /// Requests of one kind that came.

@@ -24,6 +24,7 @@ const FORMATS: &[&str] = &[
     "synthetic",
     "parquet",
 ];
+const CODECS: &[&str] = &["none", "gzip", "snappy", "zstd", "lz4"];
 const ELEMENTS: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool",
@@ -44,10 +45,11 @@ const COLUMN: &[Field] = &[
 
 const DATATYPES: &[&str] = &["int8", "uint8", "fp16", "bf16", "fp32", "fp64"];
 
-const BY_STAGE: &str = "model.parallelism.zero_stage decides which ranks write";
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
+const IN_OPTIONS: &str =
+    "the reference does not read it either; see storage.storage_options.endpoint_uris";
 const OBJECT: &str = "it belongs to client libraries that rankio does not use";
 const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
 const NO_READER: &str = "the reference does not read it either";
@@ -101,6 +103,8 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.keep_files", BOOL),
     typed("dataset.skip_listing", BOOL),
     typed("dataset.listing_validation_interval", COUNT),
+    typed("dataset.compression", Kind::Choice(CODECS)),
+    typed("dataset.compression_level", Kind::Optional(&Kind::Count { min: 0, max: 22 })),
     typed("dataset.enable_chunking", BOOL),
     typed("dataset.chunk_size", BYTES),
     typed("dataset.hdf5.chunk_dims", COUNTS),
@@ -115,8 +119,6 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.num_files_generated", Kind::Optional(&POSITIVE)),
     ignored("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }, NO_TENSOR),
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
-    ignored("dataset.compression", WORD, "files are written uncompressed, as the reference does"),
-    ignored("dataset.compression_level", COUNT, "files are written uncompressed"),
     ignored(
         "dataset.generation_buffer_size",
         BYTES,
@@ -126,6 +128,7 @@ pub(super) const DATASET: &[Key] = &[
     ignored("dataset.total_disk_bytes", BYTES, "rankio computes the exact size"),
     typed("dataset.parquet.columns", Kind::Records(COLUMN)),
     typed("dataset.parquet.row_group_size", POSITIVE),
+    typed("dataset.parquet.encoding", Kind::Choice(&["plain", "dictionary"])),
     typed("dataset.parquet.coalesce_gap", BYTES),
     ignored("dataset.parquet.read_mode", WORD, NO_READER),
     ignored("dataset.parquet.partition_by", WORD, "no partition column is named"),
@@ -175,6 +178,7 @@ pub(super) const TIMES: &[Key] = &[
     typed("train.epochs", POSITIVE),
     typed("train.computation_time", Kind::Distribution),
     folded("train.computation_time_stdev", SECONDS, "train.computation_time"),
+    typed("train.accelerators_per_rank", Kind::Count { min: 1, max: 1 << 16 }),
     typed("train.total_training_steps", Kind::Cap),
     typed("train.seed", SEED),
     typed("train.seed_change_epoch", BOOL),
@@ -198,7 +202,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
     typed("checkpoint.rank_sync", BOOL),
     folded("checkpoint.fsync", BOOL, "checkpoint.durability"),
     folded("checkpoint.recovery_rank_shift", BOOL, "checkpoint.restore"),
-    ignored("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"]), BY_STAGE),
+    typed("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"])),
     ignored("checkpoint.randomize_tensor", BOOL, "content is always that of the generator"),
     ignored("checkpoint.ksm", Kind::Any, "no rank holds its shard in memory"),
     ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),
@@ -207,19 +211,24 @@ pub(super) const CHECKPOINT: &[Key] = &[
 const PART: Kind = Kind::Bytes { min: PAGE_BYTES, max: BLOCK_BYTES_MAX, multiple: PAGE_BYTES };
 const POSITIVE_SECONDS: Kind = Kind::Number { min: 0.0, max: 3600.0, above_min: true };
 
+const BALANCE: Kind =
+    Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections"]);
+
 /// `storage`. Values of keys that may be credentials are not looked at.
 pub(super) const STORAGE: &[Key] = &[
     folded("storage.storage_type", Kind::Choice(STORAGES), "io.direct"),
     folded("storage.storage_root", TEXT, "dataset.data_folder"),
     ignored("storage.storage_library", WORD, OBJECT),
     ignored("storage.post_generation_settle_seconds", SECONDS, OBJECT),
-    ignored("storage.endpoint_uris", Kind::Any, NO_READER),
-    ignored("storage.load_balance_strategy", Kind::Any, NO_READER),
-    ignored("storage.use_mpi_endpoint_distribution", Kind::Any, NO_READER),
+    ignored("storage.endpoint_uris", Kind::Any, IN_OPTIONS),
+    ignored("storage.load_balance_strategy", Kind::Any, IN_OPTIONS),
+    ignored("storage.use_mpi_endpoint_distribution", Kind::Any, IN_OPTIONS),
     ignored("storage.storage_options.access_key_id", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.secret_access_key", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.s3_profile", Kind::Any, NO_CREDENTIALS),
     typed("storage.storage_options.endpoint_url", Kind::FreeText),
+    typed("storage.storage_options.endpoint_uris", Kind::Texts),
+    typed("storage.storage_options.load_balance_strategy", Kind::Optional(&BALANCE)),
     typed("storage.storage_options.region", Kind::FreeText),
     ignored("storage.storage_options.storage_library", Kind::Any, OBJECT),
     ignored("storage.storage_options.uri_scheme", Kind::Any, OBJECT),

@@ -33,6 +33,7 @@ pub(super) const IO: &[Key] = &[
     typed("io.max_buffer_bytes", Kind::Bytes { min: 4096, max: u64::MAX, multiple: 1 }),
     typed("io.fallocate", BOOL),
     typed("io.drop_last", BOOL),
+    typed("io.decode", BOOL),
     typed("io.delay.latency", SECONDS),
     typed("io.delay.bandwidth", BYTES),
     typed("io.delay.rank", RANK),

@@ -22,18 +22,38 @@ const RUN: Sentences = &[
 
 const MODEL: Sentences = &[
     ("model.name", "Name of the model in reports"),
-    ("model.type", "Family of the model (`transformer`), which decides how it is cut into shards"),
+    (
+        "model.type",
+        "`transformer`: sizes follow from `model.transformer`; another word: from \
+         `model_size_bytes`",
+    ),
     ("model.model_size", "Older name of `model_size_bytes`"),
-    ("model.model_size_bytes", "Bytes of the weights of a model without layers"),
+    (
+        "model.model_size_bytes",
+        "Bytes that each writing rank has of a model that is no transformer",
+    ),
     ("model.model_datatype", "Number type of the weights in a checkpoint"),
     ("model.optimizer_datatype", "Number type of the optimizer state in a checkpoint"),
-    ("model.num_layers", "Layers of the model"),
-    ("model.optimization_groups", "Parameters of each group of the optimizer state"),
-    ("model.layer_parameters", "Parameters of each tensor of a layer"),
+    ("model.num_layers", "Blocks of the model"),
+    (
+        "model.optimization_groups",
+        "Elements of each group of a rank's optimizer, instead of those that follow from the \
+         parameters",
+    ),
+    (
+        "model.layer_parameters",
+        "Elements of each tensor of a layer, instead of those of a transformer",
+    ),
     ("model.parallelism.tensor", "Ranks that share each layer"),
     ("model.parallelism.pipeline", "Stages that share the layers"),
-    ("model.parallelism.data", "Copies of the model; -1: what the ranks give"),
-    ("model.parallelism.zero_stage", "What ZeRO shards over the copies"),
+    (
+        "model.parallelism.data",
+        "Copies of the model in the whole job, with `checkpoint.mode: subset` only",
+    ),
+    (
+        "model.parallelism.zero_stage",
+        "What is shared among the copies: 0 nothing, 1 and 2 the optimizer, 3 the weights too",
+    ),
     ("model.transformer.vocab_size", "Tokens of the vocabulary"),
     ("model.transformer.hidden_size", "Width of a layer"),
     ("model.transformer.ffn_hidden_size", "Width of a layer's feed-forward part"),
@@ -80,8 +100,8 @@ const DATASET: Sentences = &[
     ("dataset.record_length", "Older name of `record_length_bytes`"),
     ("dataset.num_files_generated", "Files of the whole dataset where an epoch trains on a part"),
     ("dataset.record_element_bytes", "Bytes of an element"),
-    ("dataset.compression", "Compression of the files"),
-    ("dataset.compression_level", "How hard the compression tries"),
+    ("dataset.compression", "Codec of parquet pages; csv files: gzip"),
+    ("dataset.compression_level", "How hard it tries: gzip 1 to 9, zstd 1 to 22"),
     ("dataset.generation_buffer_size", "Bytes that the reference generates and writes at once"),
     ("dataset.data_gen_method", "Which random generator the reference uses"),
     ("dataset.total_disk_bytes", "Bytes that the author of the file expects"),
@@ -90,9 +110,10 @@ const DATASET: Sentences = &[
 const PARQUET: Sentences = &[
     ("dataset.parquet.columns", "Columns: name, dtype, size, read"),
     ("dataset.parquet.row_group_size", "Rows of a row group"),
+    ("dataset.parquet.encoding", "Values as they are, or behind dictionaries"),
     ("dataset.parquet.coalesce_gap", "Selected chunks this close are read as one range"),
     ("dataset.parquet.read_mode", "Meant to choose how row groups are read"),
-    ("dataset.parquet.partition_by", "Column by whose values the files are spread over folders"),
+    ("dataset.parquet.partition_by", "Refused: made values are all different"),
     ("dataset.parquet.generation_batch_size", "Rows that the reference generates at once"),
     ("dataset.parquet.use_s3dlio_gen", "Another generator of the reference"),
 ];
@@ -128,6 +149,7 @@ const TIMES: Sentences = &[
     ("train.epochs", "Epochs"),
     ("train.computation_time", "Emulated accelerator time of a step"),
     ("train.computation_time_stdev", "Its standard deviation"),
+    ("train.accelerators_per_rank", "Accelerators that a rank stands for, in lock-step"),
     ("train.total_training_steps", "Cap on the steps of each epoch"),
     ("train.seed", "Seed of shuffles and of drawn step times"),
     ("train.seed_change_epoch", "Each epoch has an order of its own"),
@@ -139,33 +161,54 @@ const TIMES: Sentences = &[
 ];
 
 const CHECKPOINT: Sentences = &[
-    ("checkpoint.checkpoint_folder", "Folder of the checkpoints"),
+    ("checkpoint.checkpoint_folder", "Folder that holds one folder for each checkpoint"),
     ("checkpoint.checkpoint_after_epoch", "First epoch that ends with a checkpoint"),
     ("checkpoint.epochs_between_checkpoints", "Epochs from one checkpoint to the next"),
-    ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next"),
-    ("checkpoint.type", "Which ranks write"),
-    ("checkpoint.mode", "Whole model, or the part of some of its ranks"),
-    ("checkpoint.fsync", "Files are synced before a checkpoint counts as written"),
-    ("checkpoint.time_between_checkpoints", "Seconds from one checkpoint to the next"),
-    ("checkpoint.num_checkpoints_write", "Checkpoints that are written"),
-    ("checkpoint.num_checkpoints_read", "Checkpoints that are read; -1: as many as are written"),
-    ("checkpoint.rank_sync", "Barrier after each checkpoint"),
-    ("checkpoint.recovery_rank_shift", "Ranks read what ranks so much further on wrote"),
+    ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next; 0: by epochs"),
+    ("checkpoint.type", "Which ranks write a model of given size; others go by ZeRO"),
+    (
+        "checkpoint.mode",
+        "`default`: all ranks of the model's grid; `subset`: the first ranks of a larger job",
+    ),
+    ("checkpoint.fsync", "True: `durability: fsync`"),
+    (
+        "checkpoint.time_between_checkpoints",
+        "Seconds before each checkpoint, in place of computation; below 0: none",
+    ),
+    ("checkpoint.num_checkpoints_write", "Checkpoints that are written without training"),
+    ("checkpoint.num_checkpoints_read", "Checkpoints that are then read"),
+    ("checkpoint.rank_sync", "Wait for all ranks inside the time of a checkpoint"),
+    (
+        "checkpoint.recovery_rank_shift",
+        "True: `restore: ring` (the reference reads the key and does nothing)",
+    ),
     ("checkpoint.randomize_tensor", "Random content instead of constant"),
-    ("checkpoint.layout", "Raw bytes, or safetensors with the model's tensor names"),
-    ("checkpoint.durability", "What makes a file durable before the commit"),
-    ("checkpoint.files_in_flight", "Files that a rank writes or reads at a time"),
-    ("checkpoint.order", "`reference`: one file after the other"),
-    ("checkpoint.keep_last", "Checkpoints that are kept; older ones are removed"),
-    ("checkpoint.restore", "Whose files a rank reads"),
-    ("checkpoint.restore_seed", "Seed of `restore: random`"),
-    ("checkpoint.reshard.tensor", "Ranks that share a layer in the job that reads"),
-    ("checkpoint.reshard.pipeline", "Stages of the job that reads"),
-    ("checkpoint.reshard.written_ranks", "Ranks that wrote what is read"),
-    ("checkpoint.weights_only", "Read the model's files alone"),
-    ("checkpoint.async", "Snapshot to memory, write in the background"),
     ("checkpoint.ksm", "Merging of equal memory pages in the reference"),
     ("checkpoint.checkpoint_mechanism_classname", "Python class that writes checkpoints"),
+    (
+        "checkpoint.layout",
+        "`raw`: tensors back to back; `safetensors`: files that the package opens, tensors named \
+         as in Llama checkpoints",
+    ),
+    (
+        "checkpoint.durability",
+        "What is done before a checkpoint counts as written: sync of each file (`fsync`: and of \
+         its folder), or `O_DSYNC`",
+    ),
+    ("checkpoint.files_in_flight", "Files that a rank writes at a time"),
+    ("checkpoint.order", "`reference`: a rank's files one after the other, model before optimizer"),
+    ("checkpoint.keep_last", "Checkpoints that stay while others are written; 0: all"),
+    (
+        "checkpoint.restore",
+        "Whose files a rank reads: its own, those of the next host, of a drawn rank, its part on \
+         another grid, or its own and the rest by MPI",
+    ),
+    ("checkpoint.restore_seed", "Seed of `restore: random`"),
+    ("checkpoint.reshard.tensor", "Ranks that share each layer when reading; 0: as written"),
+    ("checkpoint.reshard.pipeline", "Stages that share the layers when reading; 0: as written"),
+    ("checkpoint.reshard.written_ranks", "Ranks that wrote the checkpoints; 0: as many as read"),
+    ("checkpoint.weights_only", "Read the model files only"),
+    ("checkpoint.async", "Write in the background while the job goes on"),
 ];
 
 const STORAGE: Sentences = &[
@@ -180,6 +223,8 @@ const STORAGE: Sentences = &[
     ("storage.storage_options.secret_access_key", "Credential"),
     ("storage.storage_options.s3_profile", "Profile of the client that holds credentials"),
     ("storage.storage_options.endpoint_url", "Endpoint of an object store"),
+    ("storage.storage_options.endpoint_uris", "Several endpoints of one store, or templates"),
+    ("storage.storage_options.load_balance_strategy", "How requests are dealt to endpoints"),
     ("storage.storage_options.region", "Region of an object store"),
     ("storage.storage_options.storage_library", "Client library of an object store"),
     ("storage.storage_options.part_size", "Smallest part of an object written in parts"),
@@ -226,6 +271,7 @@ const IO: Sentences = &[
     ("io.max_buffer_bytes", "Cap on the buffers of a rank"),
     ("io.fallocate", "Reserve the space of a file before it is written"),
     ("io.drop_last", "Leave the last incomplete batch of an epoch out"),
+    ("io.decode", "Decode the columns that were read, on the I/O thread, timed apart"),
     ("io.delay.latency", "Delay added to every operation"),
     ("io.delay.bandwidth", "Bytes per second of the emulated store; 0: no limit"),
     ("io.delay.rank", "The one rank that is delayed"),

@@ -173,7 +173,7 @@ fn put_group<S: Sink>(columns: &[Column], rows: u64, start: Option<u64>, sink: &
 /// ColumnMetaData up to the places.
 fn put_column<S: Sink>(column: &Column, rows: u64, bytes: u64, fields: &mut Fields<'_, S>) {
     let encodings: &[u64] = match column.element.coding() {
-        Coding::Plain(_) => &[PLAIN, RLE],
+        Coding::Plain(_) | Coding::Text(_) => &[PLAIN, RLE],
         Coding::Dictionary => &[PLAIN, RLE, RLE_DICTIONARY],
     };
     let path = column.path();

@@ -3,6 +3,7 @@
 //! Only the footer is looked at, so any encoding, compression and statistics will do; the bytes of
 //! chunks are read and never taken apart.
 
+use super::decode::{ChunkPlace, Decodable};
 use super::footer::MAGIC;
 use super::push_merged;
 use crate::config::Parquet;
@@ -27,6 +28,8 @@ pub struct RowGroups {
     /// Where the ranges of each group start in `ranges`, then their number.
     places: Vec<usize>,
     ranges: Vec<Range<u64>>,
+    /// Only where rows are decoded.
+    decodable: Option<Decodable>,
 }
 
 /// Bytes at the end of a file of `file_bytes` that hold its footer, the trailer included.
@@ -52,9 +55,15 @@ pub fn tail_bytes(trailer: &[u8], file_bytes: u64) -> Result<u64, String> {
 
 impl RowGroups {
     /// The row groups of a file of `file_bytes` that ends with `tail` (at least [`tail_bytes`]):
-    /// the ranges of the columns that `settings` selects, all columns where it lists none. The
-    /// error is a sentence about the file, without its name.
-    pub fn from_tail(tail: &[u8], file_bytes: u64, settings: &Parquet) -> Result<Self, String> {
+    /// the ranges of the columns that `settings` selects, all columns where it lists none.
+    /// `decode`: the groups shall be decoded. The error is a sentence about the file, without its
+    /// name.
+    pub fn from_tail(
+        tail: &[u8],
+        file_bytes: u64,
+        settings: &Parquet,
+        decode: bool,
+    ) -> Result<Self, String> {
         let trailer = tail.len().saturating_sub(TRAILER_BYTES as usize);
         let wanted = tail_bytes(&tail[trailer..], file_bytes)? as usize;
         let Some(start) = tail.len().checked_sub(wanted) else {
@@ -69,17 +78,21 @@ impl RowGroups {
             Some(&options),
         )
         .map_err(|error| format!("its footer cannot be read ({error}); {CHECK}"))?;
-        RowGroups::from_metadata(&metadata, file_bytes - wanted as u64, settings)
+        RowGroups::from_metadata(&metadata, file_bytes - wanted as u64, settings, decode)
     }
 
     fn from_metadata(
         metadata: &ParquetMetaData,
         data_end: u64,
         settings: &Parquet,
+        decode: bool,
     ) -> Result<Self, String> {
-        let selected = selected(metadata.file_metadata().schema_descr(), settings)?;
+        let schema = metadata.file_metadata().schema_descr_ptr();
+        let selected = selected(&schema, settings)?;
         let groups = metadata.row_groups();
-        let mut found = RowGroups { rows: vec![0], places: vec![0], ranges: Vec::new() };
+        let decodable = decode.then(|| Decodable::new(schema));
+        let (rows, places, ranges) = (vec![0], vec![0], Vec::new());
+        let mut found = RowGroups { rows, places, ranges, decodable };
         let mut all_rows = 0u64;
         for (index, group) in groups.iter().enumerate() {
             let wrong = || format!("its row group {index} makes no sense; {CHECK}");
@@ -111,13 +124,20 @@ impl RowGroups {
     ) -> Option<()> {
         let mut chunks = Vec::with_capacity(selected.len());
         for &index in selected {
-            let chunk = chunk_range(group.columns().get(index)?)?;
+            let column = group.columns().get(index)?;
+            let chunk = chunk_range(column)?;
             if chunk.start < MAGIC.len() as u64 || chunk.end > data_end {
                 return None;
             }
             if !chunk.is_empty() {
+                if let Some(decodable) = &mut self.decodable {
+                    decodable.push(ChunkPlace::new(index, chunk.clone(), column));
+                }
                 chunks.push(chunk);
             }
+        }
+        if let Some(decodable) = &mut self.decodable {
+            decodable.end_group();
         }
         chunks.sort_unstable_by_key(|chunk| chunk.start);
         let before = self.ranges.len();
@@ -144,6 +164,15 @@ impl RowGroups {
         let end = *self.rows.get(index + 1)?;
         let ranges = &self.ranges[self.places[index]..self.places[index + 1]];
         Some((self.rows[index]..end, ranges))
+    }
+
+    /// The selected chunks of the group of row `sample`, and the rows in it; None if the file has
+    /// no such row or was not asked for decoding. Allocates nothing.
+    pub fn chunks(&self, sample: u64) -> Option<(&Decodable, &[ChunkPlace], u64)> {
+        let index = self.rows.partition_point(|first| *first <= sample).checked_sub(1)?;
+        let end = *self.rows.get(index + 1)?;
+        let decodable = self.decodable.as_ref()?;
+        Some((decodable, decodable.group(index), end - self.rows[index]))
     }
 
     /// From the first to the last byte that group of row `sample` needs. Allocates nothing.

@@ -8,7 +8,7 @@
 use super::super::{Bytes, Layout, Segment};
 use super::footer::{MAGIC, Rows, footer};
 use super::pages::{Chunk, content_bytes, dictionary, head, walk};
-use super::schema::Column;
+use super::schema::{Coding, Column};
 use std::sync::Arc;
 
 /// Equal pages back to back.
@@ -16,6 +16,8 @@ struct Pages {
     start: u64,
     head: Vec<u8>,
     content: u64,
+    /// What the values are.
+    values: Bytes<'static>,
     count: u64,
 }
 
@@ -35,7 +37,7 @@ impl Pages {
         if within < head {
             (page, head, Bytes::Fixed(&self.head))
         } else {
-            (page + head, self.content, Bytes::Content)
+            (page + head, self.content, self.values)
         }
     }
 }
@@ -51,12 +53,17 @@ struct ChunkLayout {
 impl ChunkLayout {
     fn new(column: &Column, start: u64, chunk: &Chunk) -> ChunkLayout {
         let dictionary = dictionary(column);
+        let values = match column.element.coding() {
+            Coding::Text(characters) => Bytes::Text { characters },
+            Coding::Plain(_) | Coding::Dictionary => Bytes::Content,
+        };
         let pages = |start: u64, rows: u64, count: u64| match count {
-            0 => Pages { start, head: Vec::new(), content: 0, count },
+            0 => Pages { start, head: Vec::new(), content: 0, values, count },
             _ => Pages {
                 start,
                 head: head(column, rows),
                 content: content_bytes(column, rows),
+                values,
                 count,
             },
         };

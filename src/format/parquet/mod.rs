@@ -1,11 +1,14 @@
 //! Parquet: row groups of column chunks that are read by column.
 //!
-//! Files are uncompressed and their values are the generator's bytes, so that sizes follow from
-//! columns and rows alone and a plan is exact. [`schema`] has the types, [`pages`] the chunks,
+//! By default files are uncompressed and their values are the generator's bytes, so that sizes
+//! follow from columns and rows alone and a plan is exact; [`encode`] makes the compressed ones,
+//! whose lengths the plan can only estimate. [`schema`] has the types, [`pages`] the chunks,
 //! [`footer`] the metadata, [`layout`] the overlay, [`foreign`] the files of other writers. All
 //! lengths are arithmetic; a layout with its footer is built when a file is made or checked, once
 //! for each shape.
 
+pub mod decode;
+mod encode;
 mod footer;
 pub mod foreign;
 mod layout;
@@ -15,12 +18,13 @@ mod schema;
 mod tests;
 mod thrift;
 
-use super::{FileShape, Format, Layout};
+use super::{Encoder, FileShape, Format, Layout, Sink, Source};
 use crate::config::{Dataset, ElementType};
 use footer::{MAGIC, Rows, footer_bytes, group_bytes, group_footer_bytes_max};
 use layout::{FileLayout, Shared};
 use pages::walk;
 use schema::{Column, ROW_MAX};
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +41,8 @@ pub struct Parquet {
     columns: Option<Vec<Column>>,
     group_rows: u64,
     coalesce_gap: u64,
+    /// None: files are plain, and as long as the layout says.
+    encoding: Option<encode::Encoding>,
     /// Full groups and the last group of the dataset's own shape, so that the way of a read does
     /// not pass over all columns.
     known: Vec<Known>,
@@ -66,6 +72,7 @@ impl Parquet {
             columns,
             group_rows,
             coalesce_gap: settings.coalesce_gap,
+            encoding: encode::Encoding::new(dataset)?,
             known: Vec::new(),
             layouts: Mutex::new(Vec::new()),
         };
@@ -186,9 +193,22 @@ fn push_merged(out: &mut Vec<Range<u64>>, before: usize, gap: u64, range: Range<
     }
 }
 
+impl Encoder for Parquet {
+    fn encode(&self, shape: &FileShape, content: &dyn Source, sink: Sink<'_>) -> io::Result<()> {
+        let encoding = self.encoding.expect("only a format with an encoding has an encoder");
+        let made =
+            |columns: &[Column]| encode::encode(columns, self.rows(shape), encoding, content, sink);
+        self.with_columns(shape, made).map_err(io::Error::other)
+    }
+}
+
 impl Format for Parquet {
     fn suffix(&self) -> &'static str {
         "parquet"
+    }
+
+    fn encoder(&self) -> Option<&dyn Encoder> {
+        self.encoding.is_some().then_some(self as &dyn Encoder)
     }
 
     fn file_bytes(&self, shape: &FileShape) -> u64 {

@@ -8,8 +8,10 @@
 //! Levels are run-length encoded (parquet-format, Encodings.md: RLE = 3): nothing is null, so
 //! definition levels are one run; each row of a list starts with a 0 and goes on with a run of 1.
 
+use super::super::computed::TEXT_HEAD_BYTES;
 use super::schema::{Coding, Column, DICTIONARY_VALUES};
 use super::thrift::{Fields, Length, Sink, put_varint, varint_bytes};
+use std::ops::Range;
 
 /// Values and levels of a page, about; a row is never divided.
 const PAGE_BYTES: u64 = 1 << 20;
@@ -65,6 +67,21 @@ impl Chunk {
             bytes: dictionary.0 + full_pages * full_page_bytes + page(last_rows),
         }
     }
+
+    /// Rows of each data page of `column`, and where its values lie, counted from the start of the
+    /// chunk.
+    pub fn values<'a>(
+        &'a self,
+        column: &'a Column,
+    ) -> impl Iterator<Item = (u64, Range<u64>)> + 'a {
+        let pages = self.full_pages + self.last_rows.min(1);
+        (0..pages).map(move |page| {
+            let rows = if page < self.full_pages { self.page_rows } else { self.last_rows };
+            let start = self.dictionary_bytes + page * self.full_page_bytes;
+            let values = start + head_bytes(column, rows);
+            (rows, values..values + content_bytes(column, rows))
+        })
+    }
 }
 
 /// Calls `visit` with each column, the offset of its chunk in the group, and the chunk; returns
@@ -114,7 +131,7 @@ fn index_groups(column: &Column, rows: u64) -> u64 {
 fn inner_head_bytes(column: &Column, rows: u64) -> u64 {
     let repetition = if column.list.is_some() { 4 + repetition_bytes(column, rows) } else { 0 };
     let indexes = match column.element.coding() {
-        Coding::Plain(_) => 0,
+        Coding::Plain(_) | Coding::Text(_) => 0,
         Coding::Dictionary => 1 + varint_bytes(index_groups(column, rows) << 1 | 1),
     };
     repetition + 4 + definition_bytes(column, rows) + indexes
@@ -124,6 +141,7 @@ fn inner_head_bytes(column: &Column, rows: u64) -> u64 {
 pub fn content_bytes(column: &Column, rows: u64) -> u64 {
     match column.element.coding() {
         Coding::Plain(bits) => (rows * column.row_values() * bits).div_ceil(8),
+        Coding::Text(bytes) => rows * column.row_values() * (TEXT_HEAD_BYTES + bytes),
         Coding::Dictionary => 8 * index_groups(column, rows),
     }
 }
@@ -181,7 +199,7 @@ fn put_run(sink: &mut impl Sink, count: u64, level: u8) {
 fn put_data_header(column: &Column, rows: u64, sink: &mut impl Sink) {
     let bytes = inner_head_bytes(column, rows) + content_bytes(column, rows);
     let encoding = match column.element.coding() {
-        Coding::Plain(_) => PLAIN,
+        Coding::Plain(_) | Coding::Text(_) => PLAIN,
         Coding::Dictionary => RLE_DICTIONARY,
     };
     put_header(sink, 0, bytes, 5, |data| {

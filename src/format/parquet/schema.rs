@@ -5,11 +5,13 @@
 //! are annotated INT32, float16 is annotated FIXED_LEN_BYTE_ARRAY(2).
 //!
 //! Values have to be the generator's bytes, whatever these are. Wide types take any bits as they
-//! are. Integers of 8 and 16 bits would lie in 32 bits of which most are sign, so they go through a
-//! dictionary of 256 values instead, and the content is its 8-bit indexes: one byte for each value,
+//! are; of the bytes of a text six bits each choose one of 64 characters. Integers of 8 and 16 bits
+//! would lie in 32 bits of which most are sign, so they go through a dictionary of 256 values
+//! instead, and the content is its 8-bit indexes: one byte for each value,
 //! as pyarrow's default writer has it for 8 bits. A dictionary of all 2^16 values would take
 //! 256 KiB in every chunk, so 16-bit columns have 256 distinct values, spread evenly.
 
+use super::super::computed::TEXT_HEAD_BYTES;
 use super::thrift::{Fields, Sink};
 use crate::config::{ColumnType, ElementType, Parquet};
 use std::borrow::Cow;
@@ -28,6 +30,8 @@ pub enum Element {
     Number(ElementType),
     /// So many bytes.
     Bytes(u64),
+    /// So many characters.
+    Text(u64),
 }
 
 /// How values lie in a page.
@@ -35,6 +39,8 @@ pub enum Element {
 pub enum Coding {
     /// One after the other, so many bits each.
     Plain(u64),
+    /// Lengths of 32 bits, each followed by so many characters.
+    Text(u64),
     /// As 8-bit indexes into a dictionary.
     Dictionary,
 }
@@ -45,6 +51,7 @@ impl Element {
         use ElementType::*;
         match self {
             Element::Bytes(bytes) => Coding::Plain(8 * bytes),
+            Element::Text(bytes) => Coding::Text(bytes),
             Element::Number(Bool) => Coding::Plain(1),
             Element::Number(Int8 | Uint8 | Int16 | Uint16) => Coding::Dictionary,
             Element::Number(Float16) => Coding::Plain(16),
@@ -57,6 +64,7 @@ impl Element {
     pub fn bits(self) -> u64 {
         match self.coding() {
             Coding::Plain(bits) => bits,
+            Coding::Text(bytes) => bytes.saturating_add(TEXT_HEAD_BYTES).saturating_mul(8),
             Coding::Dictionary => 8,
         }
     }
@@ -70,6 +78,7 @@ impl Element {
             Element::Number(Int64 | Uint64) => 2,
             Element::Number(Float32) => 4,
             Element::Number(Float64) => 5,
+            Element::Text(_) => 6,
             Element::Number(Float16) | Element::Bytes(_) => 7,
         }
     }
@@ -196,7 +205,7 @@ impl Column {
         match self.element {
             Element::Bytes(bytes) => fields.i32(2, bytes),
             Element::Number(_) if float16 => fields.i32(2, 2),
-            Element::Number(_) => {}
+            Element::Number(_) | Element::Text(_) => {}
         }
         fields.i32(3, repetition);
         fields.binary(4, name.as_bytes());
@@ -208,6 +217,10 @@ impl Column {
                     integer.bool(2, signed);
                 });
             });
+        } else if let Element::Text(_) = self.element {
+            const CONVERTED_UTF8: u64 = 0;
+            fields.i32(6, CONVERTED_UTF8);
+            fields.inner(10, |logical| logical.inner(1, |_| {}));
         } else if float16 {
             fields.inner(10, |logical| logical.inner(15, |_| {}));
         }
@@ -219,12 +232,7 @@ pub fn listed(parquet: &Parquet) -> Result<Vec<Column>, String> {
     let columns = parquet.columns.iter().enumerate();
     columns
         .map(|(index, column)| {
-            let (element, list) = element(column.dtype, column.size).ok_or_else(|| {
-                format!(
-                    "parquet column {} has dtype string, but made content is not text; give binary",
-                    column.name
-                )
-            })?;
+            let (element, list) = element(column.dtype, column.size);
             let column = Column {
                 name: Cow::Owned(column.name.clone()),
                 element,
@@ -237,8 +245,8 @@ pub fn listed(parquet: &Parquet) -> Result<Vec<Column>, String> {
         .collect()
 }
 
-/// Element and length of the list, if it is one; None for text.
-fn element(dtype: ColumnType, size: u64) -> Option<(Element, Option<u64>)> {
+/// Element and length of the list, if it is one.
+fn element(dtype: ColumnType, size: u64) -> (Element, Option<u64>) {
     use ColumnType as T;
     let element = match dtype {
         T::Int8 => ElementType::Int8,
@@ -253,9 +261,9 @@ fn element(dtype: ColumnType, size: u64) -> Option<(Element, Option<u64>)> {
         T::Float32 | T::List => ElementType::Float32,
         T::Float64 => ElementType::Float64,
         T::Bool => ElementType::Bool,
-        T::Binary => return Some((Element::Bytes(size), None)),
-        T::String => return None,
+        T::Binary => return (Element::Bytes(size), None),
+        T::String => return (Element::Text(size), None),
     };
     let list = (size > 1 || dtype == T::List).then_some(size);
-    Some((Element::Number(element), list))
+    (Element::Number(element), list)
 }

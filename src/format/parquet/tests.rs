@@ -1,19 +1,23 @@
 //! What must hold for parquet files of any columns, rows and row groups; the `parquet` crate's
 //! reader is the judge.
 
+use super::super::computed::TEXT;
+use super::super::foreign::{Decoder, ReadRanges};
 use super::super::tests::{Mixed, assert_tiles, check, make};
 use super::super::{Bytes, ForeignExtents, Source, check_range};
 use super::pages::Chunk;
-use super::schema::Coding;
+use super::schema::{Coding, Element};
 use super::*;
-use crate::config::{ColumnType, FormatKind, Parquet as Settings, ParquetColumn};
+use crate::config::{
+    ColumnType, Compression, FormatKind, Parquet as Settings, ParquetColumn, ParquetEncoding,
+};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{AsBytes, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use std::io::Write;
 
-const TYPES: [ColumnType; 14] = [
+const TYPES: [ColumnType; 15] = [
     ColumnType::Int8,
     ColumnType::Uint8,
     ColumnType::Int16,
@@ -28,6 +32,7 @@ const TYPES: [ColumnType; 14] = [
     ColumnType::Bool,
     ColumnType::List,
     ColumnType::Binary,
+    ColumnType::String,
 ];
 
 fn dataset(
@@ -46,6 +51,7 @@ fn dataset(
             columns: columns.iter().enumerate().map(column).collect(),
             row_group_size: group,
             coalesce_gap: gap,
+            ..Settings::default()
         },
         ..Dataset::default()
     }
@@ -106,6 +112,9 @@ fn decoded(reader: ColumnReader, column: &Column, rows: u64) -> Vec<u8> {
         ColumnReader::FixedLenByteArrayColumnReader(r) => {
             decode(r, column, rows, |v, out| out.extend(v.as_bytes()))
         }
+        ColumnReader::ByteArrayColumnReader(r) => {
+            decode(r, column, rows, |v, out| out.extend(v.as_utf8().unwrap().as_bytes()))
+        }
         _ => panic!("no other physical type is written"),
     }
 }
@@ -122,7 +131,11 @@ fn expected(layout: &dyn Layout, column: &Column, start: u64, rows: u64) -> Vec<
         let page_rows = left.min(chunk.page_rows);
         let head = layout.segment_at(page_start);
         let content = layout.segment_at(page_start + head.len);
-        assert_eq!(content.bytes, Bytes::Content);
+        let kind = match column.element {
+            Element::Text(characters) => Bytes::Text { characters },
+            _ => Bytes::Content,
+        };
+        assert_eq!(content.bytes, kind);
         let mut found = vec![0; content.len as usize];
         Mixed.fill(content.start, &mut found);
         let values = page_rows * column.row_values();
@@ -132,6 +145,12 @@ fn expected(layout: &dyn Layout, column: &Column, start: u64, rows: u64) -> Vec<
                 out.extend((0..values).map(bit));
             }
             Coding::Plain(_) => out.extend(found),
+            Coding::Text(characters) => {
+                for value in found.chunks(4 + characters as usize) {
+                    let character = |byte: &u8| TEXT[usize::from(byte % 64)];
+                    out.extend(value[4..].iter().map(character));
+                }
+            }
             Coding::Dictionary => {
                 for index in &found[..values as usize] {
                     out.extend(&dictionary[4 * usize::from(*index)..][..4]);
@@ -200,6 +219,104 @@ fn assert_holds(dataset: &Dataset) {
     assert_eq!(format.read_bytes(&shape), bytes);
 }
 
+/// Makes a file whose length is not planned.
+fn encoded(format: &Parquet, shape: &FileShape, content: &dyn Source) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut take = |bytes: &[u8]| {
+        file.extend_from_slice(bytes);
+        Ok(())
+    };
+    format.encoder().unwrap().encode(shape, content, Sink(&mut take)).unwrap();
+    file
+}
+
+/// Whatever decides the lengths, the values are those of the plain file.
+fn assert_same_values(plain: &Dataset, change: impl Fn(&mut Dataset)) {
+    let mut dataset = plain.clone();
+    change(&mut dataset);
+    let format = Parquet::new(&dataset).unwrap();
+    let shape = shape(&dataset);
+    let file = encoded(&format, &shape, &Mixed);
+    assert!(file == encoded(&format, &shape, &Mixed), "the same bytes again");
+    let layout = format.layout(&shape);
+    let foreign = foreign_of(&file, &dataset.parquet);
+    assert_eq!(foreign.records(), Some(shape.samples));
+    let reader = open(&file);
+    let group = format.group_samples(&shape);
+    assert_eq!(reader.num_row_groups() as u64, shape.samples.div_ceil(group));
+    let columns = schema::listed(&dataset.parquet).unwrap();
+    let mut start = MAGIC.len() as u64;
+    for index in 0..reader.num_row_groups() {
+        let first = index as u64 * group;
+        let rows = group.min(shape.samples - first);
+        assert_eq!(foreign.row_group(first).unwrap().0, first..first + rows);
+        let row_group = reader.get_row_group(index).unwrap();
+        let mut place = 0;
+        start += walk(&columns, rows, |column, offset, _| {
+            let found = decoded(row_group.get_column_reader(place).unwrap(), column, rows);
+            assert!(found == expected(&*layout, column, start + offset, rows), "{column:?}");
+            place += 1;
+        });
+    }
+}
+
+const CODECS: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Zstd, Compression::Lz4];
+
+#[test]
+fn every_type_is_the_same_under_every_codec() {
+    let columns = TYPES.map(|dtype| (dtype, 5, None));
+    let lists = TYPES.map(|dtype| (dtype, 1, None));
+    let plain = dataset(&[columns, lists].concat(), 1000, 300, 0);
+    for codec in CODECS {
+        assert_same_values(&plain, |dataset| dataset.compression = codec);
+    }
+    assert_same_values(&plain, |dataset| dataset.parquet.encoding = ParquetEncoding::Dictionary);
+}
+
+#[test]
+fn pages_and_dictionaries_of_many_values_are_the_same() {
+    // Three pages; more distinct values than a dictionary takes.
+    let columns = [(ColumnType::Float64, 1, None), (ColumnType::String, 30, None)];
+    let plain = dataset(&columns, 300_000, 200_000, 0);
+    assert_same_values(&plain, |dataset| {
+        dataset.compression = Compression::Zstd;
+        dataset.parquet.encoding = ParquetEncoding::Dictionary;
+    });
+    let columns = [(ColumnType::Bool, 1, None), (ColumnType::Uint16, 1, None)];
+    let plain = dataset(&columns, 9_000_000, 9_000_000, 0);
+    assert_same_values(&plain, |dataset| dataset.compression = Compression::Snappy);
+}
+
+/// Content with much to find for who looks for long.
+struct Waves;
+
+impl Source for Waves {
+    fn fill(&self, offset: u64, out: &mut [u8]) {
+        for (byte, at) in out.iter_mut().zip(offset..) {
+            *byte = (at.wrapping_mul(at) >> 12) as u8 & 15;
+        }
+    }
+
+    fn verify(&self, _: u64, _: &[u8]) -> Result<(), crate::data::Mismatch> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_level_is_taken() {
+    let mut dataset = dataset(&[(ColumnType::Binary, 1000, None)], 500, 500, 0);
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        dataset.compression = compression;
+        let mut bytes = |level| {
+            dataset.compression_level = level;
+            encoded(&Parquet::new(&dataset).unwrap(), &shape(&dataset), &Waves).len()
+        };
+        assert!(bytes(Some(9)) < bytes(Some(1)), "{compression:?}");
+        assert_eq!(bytes(None), bytes(Some(compression.levels().unwrap().1)));
+    }
+}
+
 fn foreign_of(file: &[u8], settings: &Settings) -> ForeignExtents {
     let len = file.len() as u64;
     let tail = foreign::tail_bytes(&file[file.len() - 8..], len).unwrap();
@@ -253,7 +370,8 @@ fn samples_without_columns_are_lists() {
 #[test]
 fn chunks_of_many_pages_are_read_back() {
     for dtype in TYPES {
-        let size = if dtype == ColumnType::Binary { 3 } else { 1 };
+        let by_bytes = matches!(dtype, ColumnType::Binary | ColumnType::String);
+        let size = if by_bytes { 3 } else { 1 };
         let one = dataset(&[(dtype, size, None)], 1, 1, 0);
         let bits = schema::listed(&one.parquet).unwrap()[0].element.bits();
         let rows = (1 << 23) / bits + 3;
@@ -301,8 +419,6 @@ fn layouts_are_built_once_and_a_few_are_kept() {
 fn refusals_are_sentences() {
     let refusal =
         |columns: &[_], rows, group| Parquet::new(&dataset(columns, rows, group, 0)).err().unwrap();
-    let text = refusal(&[(ColumnType::String, 4, None)], 1, 1);
-    assert!(text.starts_with("parquet column c0 has dtype string"), "{text}");
     let text = refusal(&[(ColumnType::Float64, 1 << 28, None)], 1, 1);
     assert!(text.contains("larger than 1 GiB"), "{text}");
     let text = refusal(&[(ColumnType::Float64, u64::MAX, None)], 1, 1);
@@ -348,4 +464,52 @@ fn foreign_files_that_make_no_sense_are_refused() {
 
 fn foreign_tail(file: &[u8]) -> usize {
     foreign::tail_bytes(&file[file.len() - 8..], file.len() as u64).unwrap() as usize
+}
+
+/// Decodes all row groups out of the ranges that are read; values that were found.
+fn decode_all(file: &[u8], settings: &Settings) -> Result<u64, String> {
+    let len = file.len() as u64;
+    let foreign = ForeignExtents::decodable_parquet(file, len, settings).unwrap();
+    let (mut decoder, mut sample, mut values) = (Decoder::default(), 0, 0);
+    while let Some((samples, ranges)) = foreign.row_group(sample) {
+        let bytes = ranges.iter().flat_map(|r| &file[r.start as usize..r.end as usize]);
+        let read = Arc::new(ReadRanges::new(ranges, bytes.copied().collect()));
+        let first = samples.start + 1.min(samples.end - samples.start - 1);
+        values += foreign.decode(first, 1, &read, &mut decoder)?;
+        let again = Arc::into_inner(read).unwrap().into_bytes();
+        assert_eq!(again.len() as u64, ranges.iter().map(|r| r.end - r.start).sum::<u64>());
+        sample = samples.end;
+    }
+    Ok(values)
+}
+
+#[test]
+fn selected_columns_of_plain_and_compressed_files_are_decoded() {
+    let mut columns = TYPES.map(|dtype| (dtype, 5, None)).to_vec();
+    columns[3].2 = Some(false);
+    let mut dataset = dataset(&columns, 1000, 300, 64);
+    // Bytes and texts are one value of a row, the others lists of five.
+    let wanted = 1000 * (2 + 5 * 12);
+    let plain = make(&*Parquet::new(&dataset).unwrap().layout(&shape(&dataset)), &[usize::MAX]);
+    assert_eq!(decode_all(&plain, &dataset.parquet), Ok(wanted));
+    for codec in CODECS {
+        dataset.compression = codec;
+        let format = Parquet::new(&dataset).unwrap();
+        let mut file = encoded(&format, &shape(&dataset), &Mixed);
+        assert_eq!(decode_all(&file, &dataset.parquet), Ok(wanted), "{codec:?}");
+        let foreign = foreign_of(&file, &dataset.parquet);
+        let first = foreign.row_group(0).unwrap().1[0].clone();
+        file[first.start as usize..][..100].fill(0xff);
+        let error = decode_all(&file, &dataset.parquet).unwrap_err();
+        assert!(error.starts_with("column c0"), "{error}");
+    }
+}
+
+#[test]
+fn nulls_structs_and_other_encodings_are_decoded() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format");
+    // 700 rows: six columns of single values, a list of five, text; `pair` has a column of nulls.
+    let wanted = 700 * (4 + 5 + 1 + 1);
+    let file = std::fs::read(folder.join("pyarrow-snappy.parquet")).unwrap();
+    assert_eq!(decode_all(&file, &Settings::default()), Ok(wanted));
 }

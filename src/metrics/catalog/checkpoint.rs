@@ -64,6 +64,12 @@ pub(super) const CHECKPOINT: Section = Section {
             "Sum over operations of the time in syncs of the thread that spent most there.",
         ),
         metric(
+            "phases[].metrics.content_s",
+            "s",
+            Merge::Sum,
+            "Time of all I/O threads that made or checked content.",
+        ),
+        metric(
             "phases[].metrics.content_share",
             "fraction",
             Merge::Mean,

@@ -50,6 +50,12 @@ pub const CATALOG: &[Section] = &[
             ),
             metric("run.hosts", "hosts", Merge::Rank0, "Hosts."),
             metric("run.ranks_per_host", "ranks", Merge::Max, "Ranks of the fullest host."),
+            metric(
+                "run.accelerators",
+                "accelerators",
+                Merge::Sum,
+                "Accelerators that the ranks stand for.",
+            ),
             metric("run.seed", "", Merge::Rank0, "Seed of random shuffles; repeats the run."),
             metric(
                 "run.plan_hash",
@@ -326,6 +332,7 @@ pub const CATALOG: &[Section] = &[
         ],
     },
     super::proof::PROOF,
+    super::store::ENDPOINTS,
     Section {
         title: "Metrics of training and evaluation",
         metrics: &[
@@ -442,6 +449,12 @@ pub const CATALOG: &[Section] = &[
                 "How far the compute sleep of a step missed the configured time.",
             ),
             metric(
+                "phases[].metrics.decode_ns",
+                "ns",
+                Merge::Histogram,
+                "Time to decode what was read for one row group (io.decode).",
+            ),
+            metric(
                 "phases[].metrics.compute_measured_over_configured",
                 "ratio",
                 Merge::Sum,
@@ -489,6 +502,12 @@ pub const CATALOG: &[Section] = &[
                 "number",
                 Merge::Rank0,
                 "Number of the epoch.",
+            ),
+            metric(
+                "phases[].metrics.blocks[].blocks",
+                "blocks",
+                Merge::Rank0,
+                "Blocks that checkpoints cut this epoch into.",
             ),
             metric(
                 "phases[].metrics.blocks[].window_s",

@@ -4,25 +4,29 @@
 //! (data parallel). A plan is a small value; the files of a rank are computed when asked for, and
 //! ranks with equal files form one [`RankClass`], so that nothing grows with the number of ranks.
 
+mod grid;
 mod model;
 mod placement;
+mod restore;
 pub(super) mod show;
+mod tensors;
 #[cfg(test)]
 mod tests;
 
+pub use grid::{Grid, Place};
 pub use model::{LayerKind, ModelFigures};
 pub use placement::{HostBytes, Placement};
+pub use restore::{RestoreMap, RestorePiece};
+pub use tensors::LayerTensor;
 
 use super::PlanError;
-use crate::config::{CheckpointMode, Config, Framework};
+use crate::config::{CheckpointLayout, CheckpointType, Config, Datatype, Framework, Restore};
+use crate::format::{Layout, safetensors};
 use serde::Serialize;
 use std::ops::Range;
 
 /// Totals end here, so that every sum of bytes stays in 64 bits.
 const BYTES_MAX: u128 = 1 << 62;
-/// Ranks end here, so that a place fits into an object's id.
-const RANKS_MAX: u64 = 1 << 28;
-
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,79 +75,34 @@ impl RankClass {
     }
 }
 
-/// How the model is spread over the ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Grid {
-    /// Ranks that there are; in a subset fewer than places.
-    pub ranks: u64,
-    /// Ranks that share a layer.
-    pub tensor: u64,
-    /// Pipeline stages.
-    pub pipeline: u64,
-    /// Copies of the model.
-    pub data: u64,
-    /// ZeRO stage.
-    pub zero_stage: u64,
-}
-
-/// Where a rank stands on the grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Tensor parallel index.
-    pub tensor: u64,
-    /// Pipeline stage.
-    pub pipeline: u64,
-    /// Copy of the model.
-    pub data: u64,
-    /// Place in a copy: `pipeline * TP + tensor`.
-    pub model: u64,
-}
-
-impl Grid {
-    /// Ranks of one copy of the model.
-    pub fn model_ranks(&self) -> u64 {
-        self.tensor * self.pipeline
-    }
-
-    /// Where `rank` stands.
-    pub fn place(&self, rank: u64) -> Place {
-        Place {
-            tensor: rank % self.tensor,
-            pipeline: rank / self.tensor % self.pipeline,
-            data: rank / self.model_ranks(),
-            model: rank % self.model_ranks(),
-        }
-    }
-
-    /// Copies that share the weights of a layer: all with ZeRO 3, else one.
-    pub fn weight_shards(&self) -> u64 {
-        if self.zero_stage >= 3 { self.data } else { 1 }
-    }
-
-    /// Ranks that share the optimizer: all with ZeRO, else those of one copy.
-    pub fn optimizer_sharers(&self) -> u64 {
-        if self.zero_stage == 0 { self.model_ranks() } else { self.model_ranks() * self.data }
-    }
-}
-
 /// The plan of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointPlan {
     model: ModelFigures,
     grid: Grid,
+    layout: CheckpointLayout,
+    /// A model of given size is written by every rank.
+    by_all: bool,
     suffix: &'static str,
 }
 
-/// Model files of a rank.
-enum ModelShard {
-    None,
-    /// One file for each layer.
+/// What is in a file, in the order of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Contents {
+    /// A model of given size.
+    State,
+    /// Layers, one after the other.
     Layers(Range<u64>),
-    /// One file for all of them, with the copy in its name where the copies share the weights.
-    Whole {
-        layers: Range<u64>,
-        names_copy: bool,
-    },
+    /// Optimizer arrays.
+    Optimizer,
+}
+
+/// A file before its length is known.
+struct Planned {
+    /// Name without suffix.
+    name: String,
+    contents: Contents,
+    object_id: u64,
 }
 
 /// The upper bits of an object's id, by the naming rule of its file.
@@ -162,6 +121,7 @@ fn object_id(family: Family, index: u64, place: u64) -> u64 {
 
 impl CheckpointPlan {
     /// The checkpoint of `config` as `ranks` ranks write it; None where the configuration has none.
+    /// With `checkpoint.reshard.written_ranks` it is one that so many ranks wrote before.
     ///
     /// # Errors
     /// A grid that does not go with the number of ranks, a model that does not fit into 64 bits:
@@ -171,12 +131,20 @@ impl CheckpointPlan {
             return Ok(None);
         }
         let model = ModelFigures::new(&config.model)?;
-        let grid = grid(config, ranks)?;
-        let suffix = match config.framework {
-            Framework::Pytorch => "pt",
-            Framework::Tensorflow => "pb",
+        let grid = match config.checkpoint.reshard.written_ranks {
+            written if config.checkpoint.restore == Restore::Reshard && written > 0 => {
+                grid::of(config, written)?
+            }
+            _ => grid::of(config, ranks)?,
         };
-        let plan = CheckpointPlan { model, grid, suffix };
+        let layout = config.checkpoint.layout;
+        let suffix = match (layout, config.framework) {
+            (CheckpointLayout::Safetensors, _) => safetensors::SUFFIX,
+            (CheckpointLayout::Raw, Framework::Pytorch) => "pt",
+            (CheckpointLayout::Raw, Framework::Tensorflow) => "pb",
+        };
+        let by_all = config.checkpoint.kind == CheckpointType::AllRanks;
+        let plan = CheckpointPlan { model, grid, layout, by_all, suffix };
         let total = plan.sum(|class| class.bytes);
         if total > BYTES_MAX {
             return Err(PlanError(format!(
@@ -209,48 +177,33 @@ impl CheckpointPlan {
     }
 
     /// Files that `rank` writes, in the reference's order: model files by layer, then the
-    /// optimizer's. At most the layers of a stage and one more.
+    /// optimizer's. At most the layers of a stage and two more; none for a rank that there is not.
     pub fn files_of(&self, rank: u64) -> Vec<ShardFile> {
-        let mut files = Vec::new();
-        let place = self.grid.place(rank);
-        let (data, model, suffix) = (place.data, place.model, self.suffix);
-        let mut push = |name: String, bytes, kind, object_id| {
-            files.push(ShardFile { name: format!("{name}.{suffix}"), bytes, kind, object_id });
+        let file = |planned: Planned| ShardFile {
+            bytes: self.header_bytes(&planned.contents) + self.payload_bytes(&planned.contents),
+            kind: match planned.contents {
+                Contents::Optimizer => ShardKind::Optimizer,
+                Contents::State | Contents::Layers(_) => ShardKind::Model,
+            },
+            name: format!("{}.{}", planned.name, self.suffix),
+            object_id: planned.object_id,
         };
-        if self.has_state(rank) {
-            let id = object_id(Family::State, 0, rank);
-            push(format!("model_states-{rank}"), self.model.state_bytes, ShardKind::Model, id);
-        }
-        match self.model_shard(rank) {
-            ModelShard::None => {}
-            ModelShard::Layers(layers) => {
-                for layer in layers {
-                    let name = format!("layer_{layer}-model_{model}_model_states");
-                    let id = object_id(Family::Layer, layer, model);
-                    push(name, self.layers_bytes(layer..layer + 1), ShardKind::Model, id);
-                }
-            }
-            ModelShard::Whole { layers, names_copy } => {
-                let name = match names_copy {
-                    true => format!("zero_pp_rank_{data}_mp_rank_{model}_model_states"),
-                    false => format!("model_{model}_model_states"),
-                };
-                let id = object_id(Family::Whole, data, model);
-                push(name, self.layers_bytes(layers), ShardKind::Model, id);
-            }
-        }
-        let optimizer_bytes = self.optimizer_bytes_of(rank);
-        if optimizer_bytes > 0 {
-            let name = format!("zero_pp_rank_{data}_mp_rank_{model}_optim_states");
-            let id = object_id(Family::Optimizer, data, model);
-            push(name, optimizer_bytes, ShardKind::Optimizer, id);
-        }
-        files
+        self.planned(rank).into_iter().map(file).collect()
+    }
+
+    /// The overlay of each file of [`CheckpointPlan::files_of`]: the header of safetensors, or
+    /// nothing over the content.
+    pub fn layouts_of(&self, rank: u64) -> Vec<Box<dyn Layout>> {
+        let layout = |planned: Planned| match self.layout {
+            CheckpointLayout::Raw => safetensors::plain(self.payload_bytes(&planned.contents)),
+            CheckpointLayout::Safetensors => safetensors::layout(&self.tensors(&planned.contents)),
+        };
+        self.planned(rank).into_iter().map(layout).collect()
     }
 
     /// Bytes that `rank` writes.
     pub fn bytes_of(&self, rank: u64) -> u64 {
-        self.model_bytes_of(rank) + self.optimizer_bytes_of(rank)
+        self.files_of(rank).iter().map(|file| file.bytes).sum()
     }
 
     /// Bytes of a whole checkpoint.
@@ -304,64 +257,99 @@ impl CheckpointPlan {
     }
 
     fn class_of(&self, first_rank: u64, last_rank: u64) -> RankClass {
-        let (model_bytes, optimizer_bytes) =
-            (self.model_bytes_of(first_rank), self.optimizer_bytes_of(first_rank));
-        let model_files = match self.model_shard(first_rank) {
-            ModelShard::None => 0,
-            ModelShard::Layers(layers) => layers.end - layers.start,
-            ModelShard::Whole { .. } => 1,
-        };
-        let others = u64::from(self.has_state(first_rank)) + u64::from(optimizer_bytes > 0);
+        let files = self.files_of(first_rank);
+        let bytes = |kind| files.iter().filter(|f| f.kind == kind).map(|f| f.bytes).sum::<u64>();
+        let (model_bytes, optimizer_bytes) = (bytes(ShardKind::Model), bytes(ShardKind::Optimizer));
         RankClass {
             first_rank,
             last_rank,
-            files: model_files + others,
+            files: files.len() as u64,
             bytes: model_bytes + optimizer_bytes,
             model_bytes,
             optimizer_bytes,
         }
     }
 
-    /// Without ZeRO all copies are equal and the first is written alone.
-    fn is_silent(&self, rank: u64) -> bool {
-        self.grid.zero_stage == 0 && rank >= self.grid.model_ranks()
-    }
-
-    fn has_state(&self, rank: u64) -> bool {
-        self.model.state_bytes > 0 && !self.is_silent(rank)
-    }
-
-    fn model_shard(&self, rank: u64) -> ModelShard {
+    fn planned(&self, rank: u64) -> Vec<Planned> {
         let (grid, place) = (&self.grid, self.grid.place(rank));
+        let (data, model) = (place.data, place.model);
+        let mut files = Vec::new();
+        let mut push =
+            |name, contents, object_id| files.push(Planned { name, contents, object_id });
+        // Without ZeRO all copies are equal and the first is written alone.
+        let silent = rank >= grid.ranks || grid.zero_stage == 0 && data > 0;
+        if self.model.state_bytes > 0 && (!silent || self.by_all && rank < grid.ranks) {
+            let id = object_id(Family::State, 0, rank);
+            push(format!("model_states-{rank}"), Contents::State, id);
+        }
+        if silent {
+            return files;
+        }
         let layers = self.model.stage_layers(place.pipeline, grid.pipeline);
-        let by_one_copy = matches!(grid.zero_stage, 1 | 2);
-        if layers.is_empty() || self.is_silent(rank) || by_one_copy && place.data > 0 {
-            return ModelShard::None;
+        match grid.zero_stage {
+            _ if layers.is_empty() => {}
+            1 | 2 if data > 0 => {}
+            1 | 2 if grid.pipeline > 1 => {
+                for layer in layers {
+                    let name = format!("layer_{layer}-model_{model}_model_states");
+                    let id = object_id(Family::Layer, layer, model);
+                    push(name, Contents::Layers(layer..layer + 1), id);
+                }
+            }
+            stage => {
+                let name = match stage {
+                    1 | 2 => format!("model_{model}_model_states"),
+                    _ => format!("zero_pp_rank_{data}_mp_rank_{model}_model_states"),
+                };
+                push(name, Contents::Layers(layers), object_id(Family::Whole, data, model));
+            }
         }
-        match by_one_copy && grid.pipeline > 1 {
-            true => ModelShard::Layers(layers),
-            false => ModelShard::Whole { layers, names_copy: !by_one_copy },
+        if self.payload_bytes(&Contents::Optimizer) > 0 {
+            let name = format!("zero_pp_rank_{data}_mp_rank_{model}_optim_states");
+            push(name, Contents::Optimizer, object_id(Family::Optimizer, data, model));
+        }
+        files
+    }
+
+    /// Bytes of the tensors of a file.
+    fn payload_bytes(&self, contents: &Contents) -> u64 {
+        let (model, grid) = (&self.model, &self.grid);
+        match contents {
+            Contents::State => model.state_bytes,
+            Contents::Layers(layers) => {
+                model.layers_bytes(layers.clone(), grid.tensor, grid.weight_shards())
+            }
+            Contents::Optimizer => model.optimizer_bytes(grid.optimizer_sharers()),
         }
     }
 
-    fn layers_bytes(&self, layers: Range<u64>) -> u64 {
-        self.model.layers_bytes(layers, self.grid.tensor, self.grid.weight_shards())
+    /// Bytes before them.
+    fn header_bytes(&self, contents: &Contents) -> u64 {
+        match self.layout {
+            CheckpointLayout::Raw => 0,
+            CheckpointLayout::Safetensors => {
+                safetensors::header(&self.tensors(contents)).len() as u64
+            }
+        }
     }
 
-    fn model_bytes_of(&self, rank: u64) -> u64 {
-        let state = if self.has_state(rank) { self.model.state_bytes } else { 0 };
-        let layers = match self.model_shard(rank) {
-            ModelShard::None => 0..0,
-            ModelShard::Layers(layers) | ModelShard::Whole { layers, .. } => layers,
+    /// The named tensors of a file, in order; empty ones are left out.
+    fn tensors(&self, contents: &Contents) -> Vec<safetensors::Tensor> {
+        let (model, grid) = (&self.model, &self.grid);
+        let mut tensors = match contents {
+            Contents::State => vec![safetensors::Tensor {
+                name: "model.state".into(),
+                datatype: Datatype::Uint8,
+                shape: vec![model.state_bytes],
+            }],
+            Contents::Layers(layers) => {
+                let of = |layer| model.named_tensors(layer, grid.tensor, grid.weight_shards());
+                layers.clone().flat_map(of).collect()
+            }
+            Contents::Optimizer => model.named_optimizer(grid.optimizer_sharers()),
         };
-        state + self.layers_bytes(layers)
-    }
-
-    fn optimizer_bytes_of(&self, rank: u64) -> u64 {
-        if self.is_silent(rank) {
-            return 0;
-        }
-        self.model.optimizer_bytes(self.grid.optimizer_sharers())
+        tensors.retain(|tensor| tensor.bytes() > 0);
+        tensors
     }
 
     fn total(&self, part: impl Fn(&RankClass) -> u64) -> u64 {
@@ -377,38 +365,4 @@ impl CheckpointPlan {
 fn alike(one: &RankClass, other: &RankClass) -> bool {
     (one.files, one.model_bytes, one.optimizer_bytes)
         == (other.files, other.model_bytes, other.optimizer_bytes)
-}
-
-/// The grid of `config` for `ranks` ranks.
-fn grid(config: &Config, ranks: u64) -> Result<Grid, PlanError> {
-    let parallelism = &config.model.parallelism;
-    let (tensor, pipeline) = (parallelism.tensor.max(1), parallelism.pipeline.max(1));
-    let copy = tensor.saturating_mul(pipeline);
-    if ranks == 0 || ranks > RANKS_MAX {
-        return Err(PlanError(format!("{ranks} ranks: give 1 to {RANKS_MAX}")));
-    }
-    if parallelism.zero_stage >= 3 && pipeline > 1 {
-        return Err(PlanError(format!(
-            "model.parallelism.zero_stage 3 cannot go with model.parallelism.pipeline {pipeline}; \
-             set the pipeline to 1 or the stage to 1"
-        )));
-    }
-    let data = match config.checkpoint.mode {
-        CheckpointMode::Default if !ranks.is_multiple_of(copy) => {
-            return Err(PlanError(format!(
-                "{ranks} ranks are no multiple of model.parallelism.tensor x pipeline = {copy}; \
-                 give one, or checkpoint.mode: subset with model.parallelism.data"
-            )));
-        }
-        CheckpointMode::Default => ranks / copy,
-        CheckpointMode::Subset => parallelism.data,
-    };
-    let places = copy.saturating_mul(data);
-    if ranks > places || places > RANKS_MAX {
-        return Err(PlanError(format!(
-            "{ranks} ranks for model.parallelism tensor x pipeline x data = {places} places; give \
-             as many ranks or fewer, and at most {RANKS_MAX} places"
-        )));
-    }
-    Ok(Grid { ranks, tensor, pipeline, data, zero_stage: parallelism.zero_stage })
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Blocks of a model end here, so that the files of a rank stay a list.
-const LAYERS_MAX: u64 = 1 << 20;
+const LAYERS_MAX: u64 = 1 << 16;
 /// Width-five vectors beside each of the three optimizer arrays.
 const OPTIMIZER_EXTRA_WIDTHS: u64 = 5;
 /// Arrays of an optimizer: master weights and two moments.
@@ -104,7 +104,7 @@ impl ModelFigures {
     }
 
     /// Width of keys and values, `(H div A) * KV`.
-    fn kv_width(&self) -> u64 {
+    pub(super) fn kv_width(&self) -> u64 {
         let t = &self.transformer;
         t.hidden_size / t.num_attention_heads * t.num_kv_heads
     }

@@ -1,7 +1,7 @@
 //! Sizes to the byte, against the benchmark's published totals and independently computed tables.
 
 use super::*;
-use crate::config::{Datatype, Parallelism, Transformer};
+use crate::config::{CheckpointMode, Datatype, Parallelism, Transformer};
 use crate::plan::{Plan, WorldShape};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -262,9 +262,9 @@ fn grids_that_cannot_be_are_refused_in_one_line() {
     assert!(refusal(&staged, 8).starts_with("model.parallelism.zero_stage 3 cannot go with"));
     assert!(refusal(&llama("8b"), 0).starts_with("0 ranks"));
     let mut huge = llama("8b");
-    huge.model.num_layers = 1 << 21;
-    assert_eq!(refusal(&huge, 8), "model.num_layers is 2097152; give at most 1048576");
-    huge.model.num_layers = 1 << 20;
+    huge.model.num_layers = 1 << 17;
+    assert_eq!(refusal(&huge, 8), "model.num_layers is 131072; give at most 65536");
+    huge.model.num_layers = 1 << 16;
     huge.model.transformer.hidden_size = 1 << 26;
     assert!(refusal(&huge, 8).contains("parameters; give fewer than 2^55"));
     huge.model.transformer.hidden_size = 1 << 27;
@@ -329,7 +329,10 @@ fn any_config() -> impl Strategy<Value = (Config, u64)> {
 
 proptest! {
     #[test]
-    fn the_parts_add_up((config, ranks) in any_config()) {
+    fn the_parts_add_up((mut config, ranks) in any_config(), safetensors: bool) {
+        if safetensors {
+            config.checkpoint.layout = CheckpointLayout::Safetensors;
+        }
         let plan = plan(&config, ranks);
         let (mut bytes, mut model, mut files) = (0, 0, 0);
         let (mut names, mut ids) = (HashSet::new(), HashSet::new());
@@ -442,4 +445,71 @@ fn ranks_agree_on_model_grid_and_manner() {
     own.checkpoint.checkpoint_folder = "/scratch".into();
     own.dataset.num_files_train = 0;
     assert_eq!(hash(&own), hash(&base));
+}
+
+/// A file's tensors add up to the formulas, whether or not they divide.
+#[test]
+fn named_tensors_add_up_to_the_formulas() {
+    for name in ["8b", "70b", "405b", "1t", "7b"] {
+        let model = ModelFigures::new(&llama(name).model).unwrap();
+        for (tensor, shards) in [(1, 1), (8, 1), (1, 8), (8, 8), (7, 3)] {
+            for layer in [0, 1, model.layers, model.layers + 1, model.layers + 2] {
+                let kind = model.kind_of(layer);
+                let named = model.named_tensors(layer, tensor, shards);
+                let sum: u64 = named.iter().map(|tensor| tensor.bytes()).sum();
+                assert_eq!(sum, model.layer_bytes(kind, tensor, shards), "{name} {layer}");
+            }
+        }
+        let optimizer: u64 = model.named_optimizer(8).iter().map(|tensor| tensor.bytes()).sum();
+        assert_eq!(optimizer, model.optimizer_bytes(8), "{name}");
+    }
+}
+
+#[test]
+fn tensors_have_the_names_and_shapes_of_llama() {
+    let model = ModelFigures::new(&llama("405b").model).unwrap();
+    let rows: Vec<_> = [0, 1, 127, 128]
+        .into_iter()
+        .flat_map(|layer| model.named_tensors(layer, 8, 1))
+        .map(|tensor| (tensor.name, tensor.shape))
+        .collect();
+    let block = "model.layers.0";
+    let expected = [
+        ("model.embed_tokens.weight".to_string(), vec![16_032, 16_384]),
+        (format!("{block}.input_layernorm.weight"), vec![16_384]),
+        (format!("{block}.self_attn.q_proj.weight"), vec![2048, 16_384]),
+        (format!("{block}.self_attn.k_proj.weight"), vec![128, 16_384]),
+        (format!("{block}.self_attn.v_proj.weight"), vec![128, 16_384]),
+        (format!("{block}.self_attn.o_proj.weight"), vec![16_384, 2048]),
+        (format!("{block}.post_attention_layernorm.weight"), vec![16_384]),
+        (format!("{block}.mlp.gate_proj.weight"), vec![6656, 16_384]),
+        (format!("{block}.mlp.up_proj.weight"), vec![6656, 16_384]),
+        (format!("{block}.mlp.down_proj.weight"), vec![16_384, 6656]),
+        ("lm_head.weight".into(), vec![16_032, 16_384]),
+        ("model.norm.weight".into(), vec![16_384]),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn safetensors_have_a_header_and_the_same_tensors() {
+    for (name, ranks, rank) in [("8b", 8, 3), ("405b", 512, 250), ("1t", 1024, 600)] {
+        let raw = plan(&llama(name), ranks);
+        let mut config = llama(name);
+        config.checkpoint.layout = CheckpointLayout::Safetensors;
+        let named = plan(&config, ranks);
+        let files = named.files_of(rank);
+        let layouts = named.layouts_of(rank);
+        assert_eq!(files.len(), layouts.len());
+        for ((file, layout), plain) in files.iter().zip(&layouts).zip(raw.files_of(rank)) {
+            assert_eq!(file.name, plain.name.replace(".pt", ".safetensors"));
+            assert_eq!(file.object_id, plain.object_id);
+            assert_eq!(layout.file_bytes(), file.bytes, "{}", file.name);
+            let header = file.bytes - plain.bytes;
+            assert!(header > 0 && header.is_multiple_of(4096), "{}: {header}", file.name);
+        }
+        assert_eq!(named.classes().len(), raw.classes().len(), "{name}");
+        let plain = raw.layouts_of(rank);
+        assert_eq!(plain[0].file_bytes(), raw.files_of(rank)[0].bytes);
+    }
 }

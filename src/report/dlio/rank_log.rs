@@ -30,6 +30,8 @@ pub struct EpochLog<'a> {
     pub train_duration_s: f64,
     /// Blocks with their official figures; one unless checkpoints cut the epoch.
     pub blocks: &'a [(BlockLog, EpochValue)],
+    /// The checkpoint behind each block, as far as there are any.
+    pub checkpoints: &'a [Option<CheckpointLog>],
     /// The evaluation after the epoch.
     pub eval: Option<&'a (BlockLog, EpochValue)>,
     /// `/proc/meminfo` at the end of the epoch.
@@ -289,13 +291,16 @@ impl Serialize for Times<'_> {
         let epoch = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("start", &iso_without_zone(epoch.start_unix_ns))?;
-        for (name, (block, _)) in named_blocks(epoch) {
+        for (index, (name, (block, _))) in named_blocks(epoch).enumerate() {
             let times = json!({
                 "start": iso_without_zone(block.start_unix_ns),
                 "end": iso_without_zone(block.end_unix_ns),
                 "duration": format!("{:.2}", block.duration_s),
             });
             map.serialize_entry(&name, &times)?;
+            if let Some(Some(log)) = epoch.checkpoints.get(index) {
+                map.serialize_entry(&format!("save_ckpt{}", index + 1), &checkpoint_times(log))?;
+            }
         }
         map.serialize_entry("end", &iso_without_zone(epoch.end_unix_ns))?;
         map.serialize_entry("duration", &format!("{:.2}", epoch.train_duration_s))?;
@@ -337,6 +342,7 @@ mod tests {
             end_unix_ns: 3_000_000_000,
             train_duration_s: 1.5,
             blocks,
+            checkpoints: &[],
             eval,
             meminfo,
         }

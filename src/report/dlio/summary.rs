@@ -21,8 +21,10 @@ pub struct RunFacts<'a> {
     pub end_unix_ns: u64,
     /// One entry for each host, that of rank 0 first.
     pub hosts: &'a [HostFacts],
-    /// Ranks.
+    /// Accelerators of all ranks.
     pub accelerators: u64,
+    /// Accelerators that each rank stands for.
+    pub accelerators_per_rank: u64,
     /// `dataset.num_files_train`.
     pub files_train: u64,
     /// `dataset.num_files_eval`.
@@ -53,16 +55,16 @@ pub(super) fn memory_gib(host: &HostFacts) -> f64 {
 }
 
 /// GiB of training data that the ranks of one host read in an epoch, by DLIO's formula:
-/// ranks of the host x samples per file x (files // ranks) x record length / 2^30.
+/// accelerators of the host x samples per file x (files // accelerators) x record length / 2^30.
 pub fn data_gib_per_host(
-    host: &HostFacts,
+    accelerators_on_host: u64,
     accelerators: u64,
     files_train: u64,
     samples_per_file: u64,
     record_length_bytes: f64,
 ) -> f64 {
-    let files_per_rank = files_train / accelerators.max(1);
-    (host.ranks * samples_per_file * files_per_rank) as f64 * record_length_bytes / GIB
+    let files_each = files_train / accelerators.max(1);
+    (accelerators_on_host * samples_per_file * files_each) as f64 * record_length_bytes / GIB
 }
 
 /// 1 if the host's memory could hold its share of the data, else 0: DLIO's `potential_caching`.
@@ -76,7 +78,8 @@ pub fn summary_json(facts: &RunFacts) -> Value {
     let data_gib = |host: &HostFacts| {
         let RunFacts { accelerators, files_train, samples_per_file, .. } = *facts;
         let record = facts.record_length_bytes;
-        data_gib_per_host(host, accelerators, files_train, samples_per_file, record)
+        let on_host = host.ranks * facts.accelerators_per_rank;
+        data_gib_per_host(on_host, accelerators, files_train, samples_per_file, record)
     };
     let per_host =
         |value: &dyn Fn(&HostFacts) -> Value| facts.hosts.iter().map(value).collect::<Vec<Value>>();
@@ -179,6 +182,7 @@ mod tests {
             end_unix_ns: 1,
             hosts: &hosts,
             accelerators: 2,
+            accelerators_per_rank: 1,
             files_train: 5,
             files_eval: 0,
             samples_per_file: 3,

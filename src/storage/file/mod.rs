@@ -251,6 +251,7 @@ impl<E: Engine> Storage for FileStore<E> {
             page_size: self.pool.page_size().to_string(),
             alignment: self.opener.align,
             fallbacks: self.opener.fallbacks.clone(),
+            endpoints: Vec::new(),
             retried_operations: 0,
             buffer_bytes: self.pool.mapped_bytes(),
         };

@@ -4,6 +4,7 @@
 use super::address::Endpoint;
 use super::connection::{Broken, Connection, Driven};
 use super::exchange::{Asker, Exchange};
+use super::servers::Servers;
 use super::sign::{Signed, Signer};
 use super::stream::{Stream, tls_config};
 use super::xml;
@@ -23,14 +24,13 @@ const BACKOFF_LONGEST_NS: u64 = 5_000_000_000;
 const REDIRECTS_MAX: u32 = 4;
 /// Patience of a client that only tidies up.
 const LAST_WORD_S: f64 = 2.0;
-const ENDPOINTS_MAX: usize = 64;
 
 /// The client.
 #[derive(Debug)]
 pub(super) struct Client {
     /// In front of every path: `/bucket` with path style, else nothing.
     base: String,
-    endpoints: Vec<Endpoint>,
+    pub servers: Servers,
     signer: Signer,
     tls: Option<Arc<ClientConfig>>,
     options: ObjectOptions,
@@ -63,22 +63,23 @@ impl Client {
     /// One line: TLS without certificates, no epoll.
     pub fn new(
         bucket: &str,
-        endpoint: Endpoint,
+        servers: Servers,
         signer: Signer,
         options: ObjectOptions,
         (slots, connections): (usize, usize),
     ) -> Result<Client, String> {
-        let tls = if endpoint.tls { Some(tls_config()?) } else { None };
+        let home = servers.endpoint(0);
+        let tls = if home.tls { Some(tls_config()?) } else { None };
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|error| format!("no epoll: {error}"))?;
         let mut base = Vec::new();
-        if endpoint.path_style {
+        if home.path_style {
             base.push(b'/');
             super::sign::encode(bucket, false, &mut base);
         }
         Ok(Client {
             base: String::from_utf8(base).expect("an encoded path is ASCII"),
-            endpoints: vec![endpoint],
+            servers,
             signer,
             tls,
             options,
@@ -103,7 +104,6 @@ impl Client {
         let index = self.free.pop()?;
         let exchange = &mut self.exchanges[index];
         exchange.reset(asker, verb);
-        exchange.endpoint = 0;
         exchange.path.extend_from_slice(self.base.as_bytes());
         Some(index)
     }
@@ -227,9 +227,11 @@ impl Client {
 
     /// Gives free connections to exchanges that wait for one.
     fn pump(&mut self) {
-        while let Some(&index) = self.queue.front() {
-            let endpoint = self.exchanges[index].endpoint;
-            let Some(place) = self.idle_connection(endpoint) else { return };
+        while let Some(&index) = self.queue.front().filter(|_| !self.idle.is_empty()) {
+            if !self.exchanges[index].redirected {
+                self.exchanges[index].endpoint = self.servers.choose(monotonic_ns());
+            }
+            let Some(place) = self.idle_connection(self.exchanges[index].endpoint) else { return };
             self.queue.pop_front();
             self.start(index, place);
         }
@@ -253,7 +255,9 @@ impl Client {
         let exchange = &mut self.exchanges[index];
         exchange.attempts += 1;
         exchange.clear_answer();
-        let server = &self.endpoints[exchange.endpoint];
+        exchange.attempt_ns = monotonic_ns();
+        self.servers.began(exchange.endpoint);
+        let server = self.servers.endpoint(exchange.endpoint);
         let connection = &mut self.connections[place];
         compose(exchange, server, &mut self.signer, &mut connection.head);
         if connection.stream.is_none() || connection.endpoint != exchange.endpoint {
@@ -301,6 +305,8 @@ impl Client {
         self.idle.push(place);
         let exchange = &mut self.exchanges[index];
         let answer = &exchange.answer;
+        let took_ns = monotonic_ns() - exchange.attempt_ns;
+        self.servers.answered(exchange.endpoint, took_ns, exchange.moved());
         let said = || xml::error_of(&answer.text);
         match answer.status {
             // Completion and copy answer at once and may fail later.
@@ -338,10 +344,13 @@ impl Client {
             Broken::Stale => {
                 self.retries += 1;
                 self.exchanges[index].attempts -= 1;
+                self.servers.forgot(self.exchanges[index].endpoint);
                 self.queue.push_front(index);
             }
             Broken::Failed(what) => {
-                let url = self.endpoints[self.exchanges[index].endpoint].url();
+                let server = self.exchanges[index].endpoint;
+                self.servers.broke(server, monotonic_ns());
+                let url = self.servers.endpoint(server).url();
                 self.exchanges[index].answer.status = 0;
                 self.failed(index, format!("{what} (server {url})"), true);
             }
@@ -351,23 +360,17 @@ impl Client {
     fn redirect(&mut self, index: usize) {
         let exchange = &mut self.exchanges[index];
         let location = std::mem::take(&mut exchange.answer.location);
-        let server = server_of(&location, &self.endpoints[0]);
-        let known = server.as_ref().ok().and_then(|s| self.endpoints.iter().position(|e| e == s));
+        let server = server_of(&location, self.servers.endpoint(0));
         exchange.redirects += 1;
-        match (server, known) {
-            _ if exchange.redirects > REDIRECTS_MAX => {
-                self.failed(index, "redirected in a circle".into(), false);
-            }
-            (Ok(_), Some(known)) => {
-                exchange.endpoint = known;
+        if exchange.redirects > REDIRECTS_MAX {
+            return self.failed(index, "redirected in a circle".into(), false);
+        }
+        match server.ok().and_then(|server| self.servers.learn(server)) {
+            Some(number) => {
+                (exchange.endpoint, exchange.redirected) = (number, true);
                 self.queue.push_back(index);
             }
-            (Ok(server), None) if self.endpoints.len() < ENDPOINTS_MAX => {
-                exchange.endpoint = self.endpoints.len();
-                self.endpoints.push(server);
-                self.queue.push_back(index);
-            }
-            _ => self.failed(index, "redirected to what is no endpoint".into(), false),
+            None => self.failed(index, "redirected to what is no endpoint".into(), false),
         }
     }
 
@@ -376,6 +379,7 @@ impl Client {
         let attempts = exchange.attempts;
         if again && u64::from(attempts) < self.options.s3_max_attempts {
             self.retries += 1;
+            exchange.redirected = false;
             let due_ns = monotonic_ns() + self.backoff_ns(attempts);
             self.waiting.push((due_ns, index));
             return;

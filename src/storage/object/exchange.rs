@@ -76,6 +76,10 @@ pub(super) struct Exchange {
     /// Attempts so far, the running one included.
     pub attempts: u32,
     pub redirects: u32,
+    /// The server is the one that a redirect named.
+    pub redirected: bool,
+    /// Begin of the running attempt.
+    pub attempt_ns: u64,
     /// Number of the server in the client's list.
     pub endpoint: usize,
     pub answer: Answer,
@@ -116,6 +120,8 @@ impl Exchange {
             end_ns: 0,
             attempts: 0,
             redirects: 0,
+            redirected: false,
+            attempt_ns: 0,
             endpoint: 0,
             answer: Answer { text: Vec::with_capacity(1024), ..Answer::default() },
             failure: None,
@@ -131,6 +137,7 @@ impl Exchange {
         self.body.clear();
         (self.range, self.buffer, self.offset, self.failure) = (None, None, None, None);
         (self.only_new, self.len, self.attempts, self.redirects) = (false, 0, 0, 0);
+        self.redirected = false;
         self.clear_answer();
     }
 
@@ -146,6 +153,18 @@ impl Exchange {
     /// True if the answer's body goes into the buffer.
     pub fn fills_buffer(&self) -> bool {
         matches!(self.asker, Asker::Read(..)) && matches!(self.answer.status, 200 | 206)
+    }
+
+    /// Bytes of objects that the answer stands for, read and written; Err: it is an error. A
+    /// missing name is an answer too.
+    pub fn moved(&self) -> Result<(u64, u64), ()> {
+        let (received, sent) = (self.answer.received as u64, self.body().len() as u64);
+        match (self.answer.status, self.asker) {
+            (200..=299, Asker::Read(..)) => Ok((received, 0)),
+            (200..=299, Asker::Write(..)) => Ok((0, sent)),
+            (200..=399 | 404, _) => Ok((0, 0)),
+            _ => Err(()),
+        }
     }
 
     /// What is sent after the head.

@@ -9,6 +9,7 @@ mod calls;
 mod client;
 mod connection;
 mod exchange;
+mod servers;
 mod sign;
 mod stream;
 mod transfer;
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::config::ObjectOptions;
 use client::Client;
+use servers::Servers;
 use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
@@ -36,17 +38,16 @@ pub fn check_root(root: &str, options: &ObjectOptions) -> Result<(), String> {
     address::credentials().map(|_| ())
 }
 
-/// The same without the keys.
+/// The same without the keys; of another root, only that no endpoint holds credentials.
 ///
 /// # Errors
 /// As above.
 pub fn check_uri(root: &str, options: &ObjectOptions) -> Result<(), String> {
-    let rest = root.strip_prefix("s3://").unwrap_or(root);
+    address::check_options(options)?;
+    let Some(rest) = root.strip_prefix("s3://") else { return Ok(()) };
     let place = address::Place::parse(rest).map_err(|what| format!("s3://: {what}"))?;
-    address::endpoint(options, &place).map_err(|what| {
-        format!("storage.storage_options.endpoint_url or AWS_ENDPOINT_URL: {what}")
-    })?;
-    Ok(())
+    address::balance(options)?;
+    address::endpoints(options, &place).map(|_| ())
 }
 
 /// The store of one I/O thread.
@@ -72,14 +73,17 @@ impl ObjectStore {
     /// One line: a root that is none, keys that are missing, an endpoint that is none.
     pub fn new(spec: &StoreSpec, rest: &str, pool: BufferPool) -> Result<ObjectStore, String> {
         let place = address::Place::parse(rest)?;
-        let endpoint = address::endpoint(&spec.object, &place)?;
+        let endpoints = address::endpoints(&spec.object, &place)?;
+        let balance = address::balance(&spec.object)?;
+        let path_style = endpoints.iter().all(|endpoint| endpoint.path_style);
         let signer = sign::Signer::new(address::credentials()?, address::region(&spec.object));
-        let bucket_path: &[u8] = if endpoint.path_style { b"" } else { b"/" };
+        let bucket_path: &[u8] = if path_style { b"" } else { b"/" };
         // Reads and writes, as many syncs, and one call that is waited for.
         let (slots, connections) = (2 * pool.count() + 1, pool.count() + 1);
         let options = spec.object.clone();
+        let servers = Servers::new(endpoints, balance, spec.rank);
         let room = (slots, connections);
-        let client = Client::new(&place.bucket, endpoint, signer, options, room)?;
+        let client = Client::new(&place.bucket, servers, signer, options, room)?;
         let ready = VecDeque::with_capacity(slots);
         let part_bytes = spec.buffer_bytes;
         let (objects, in_flight, called) = (Objects::default(), 0, None);
@@ -325,6 +329,7 @@ impl Storage for ObjectStore {
             page_size: self.pool.page_size().into(),
             alignment: 1,
             fallbacks: self.pool.shortfall().map(str::to_string).into_iter().collect(),
+            endpoints: self.client.servers.facts(),
             retried_operations: self.client.retries,
             buffer_bytes: self.pool.mapped_bytes(),
         }

@@ -30,7 +30,7 @@ impl DeviceId {
         Some(DeviceId { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 
-    fn folder(self) -> PathBuf {
+    pub(super) fn folder(self) -> PathBuf {
         format!("/sys/dev/block/{}:{}", self.major, self.minor).into()
     }
 }

@@ -5,11 +5,13 @@ mod cache;
 mod device;
 mod mount;
 mod probe;
+mod watch;
 
 pub(in crate::storage) use cache::{DROP_CACHE, forget_pages};
 pub use cache::{drop_cache, drop_clean_cache, resident_fraction};
 pub use device::{DeviceId, device_counters, devices_of, memory_device};
 pub use probe::{AlignmentProbe, alignment_probe, alignment_probe_of};
+pub use watch::{DeviceCounts, DeviceWatch, device_names};
 
 /// Bytes moved to and from storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

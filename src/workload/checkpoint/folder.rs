@@ -11,8 +11,9 @@ use super::names::{State, is_ours, on_the_way, parse};
 use crate::host::check_data_path;
 use crate::plan::CheckpointPlan;
 use crate::storage::{Storage, StorageError};
-use crate::workload::claim::{Claim, LOCK};
+use crate::workload::claim::{CHECKPOINT, Claim, LOCK};
 use crate::workload::dataset::first_difference;
+use crate::workload::partials::token;
 use crate::workload::session::local_path;
 use crate::workload::small::{self, connect_small};
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,10 @@ pub struct Purpose<'a> {
 }
 
 /// A whole checkpoint in the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
+    /// Its folder.
+    pub name: String,
     /// Its number.
     pub checkpoint: u64,
     /// Version of its content.
@@ -91,7 +94,7 @@ impl Folder {
         if !Claim::is_there(&path) {
             folder.existing(purpose)?;
         }
-        folder.claim.set(Some(Claim::take(&path, "checkpoint", purpose.run_id)?));
+        folder.claim.set(Some(Claim::take(&path, CHECKPOINT, purpose.run_id)?));
         let same = folder.existing(purpose)?;
         folder.settle()?;
         if !same {
@@ -135,15 +138,71 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Opens `root` as whatever its marker says, for `clean`.
+    ///
+    /// # Errors
+    /// One line: there is no marker of ours.
+    pub fn of_marker(root: &str) -> Result<Folder, String> {
+        let mut folder = Folder::with(root, &token(0), true)?;
+        match folder.marker()? {
+            Some(_) => Ok(folder),
+            None => Err(format!(
+                "{root}: no {MARKER} there, so rankio did not make it; nothing was removed"
+            )),
+        }
+    }
+
     fn new(root: &str, purpose: &Purpose<'_>) -> Result<Folder, String> {
+        Folder::with(root, purpose.token, purpose.durable)
+    }
+
+    fn with(root: &str, token: &str, durable: bool) -> Result<Folder, String> {
         Ok(Folder {
             store: connect_small(root)?,
             root: root.into(),
-            token: purpose.token.into(),
-            durable: purpose.durable,
+            token: token.into(),
+            durable,
             claim: Cell::new(None),
             notes: Vec::new(),
         })
+    }
+
+    /// The marker, if there is one.
+    fn marker(&mut self) -> Result<Option<Marker>, String> {
+        let root = &self.root;
+        let text = small::read_text(self.store.as_mut(), MARKER)
+            .map_err(|error| format!("{root}: {error}"))?;
+        let Some(text) = text else { return Ok(None) };
+        let marker: Marker = serde_json::from_str(&text)
+            .map_err(|error| format!("{root}/{MARKER}: cannot be read ({error})"))?;
+        if marker.created_by != "rankio" || marker.schema != SCHEMA {
+            return Err(format!("{root}/{MARKER}: was not made by this version of rankio"));
+        }
+        Ok(Some(marker))
+    }
+
+    /// All folders in the root.
+    pub fn folders(&mut self) -> Result<Vec<String>, String> {
+        self.names(|name, _| Some(name.to_string()))
+    }
+
+    /// Visits the names in a folder.
+    pub fn list(&mut self, folder: &str, visit: &mut dyn FnMut(&str, bool)) -> Result<(), String> {
+        self.store.list(folder, visit).map_err(text_of)
+    }
+
+    /// Bytes of a file; 0 where it is not there.
+    pub fn size_of(&mut self, name: &str) -> Result<u64, String> {
+        let stat = self.store.stat(name).map_err(text_of)?;
+        Ok(stat.map_or(0, |stat| stat.size_bytes))
+    }
+
+    /// Removes a file of the root if it is there.
+    pub fn remove_file(&mut self, name: &str) -> Result<(), String> {
+        match self.store.stat(name).map_err(text_of)? {
+            Some(_) => self.store.remove(name).map_err(text_of),
+            None => Ok(()),
+        }
     }
 
     /// Gives the claim back.
@@ -154,15 +213,8 @@ impl Folder {
     /// True if the root is ours and of this configuration, false if it is empty (or of another and
     /// may be overwritten).
     fn existing(&mut self, purpose: &Purpose<'_>) -> Result<bool, String> {
+        let Some(marker) = self.marker()? else { return self.refuse_foreign().map(|()| false) };
         let root = &self.root;
-        let text = small::read_text(self.store.as_mut(), MARKER)
-            .map_err(|error| format!("{root}: {error}"))?;
-        let Some(text) = text else { return self.refuse_foreign().map(|()| false) };
-        let marker: Marker = serde_json::from_str(&text)
-            .map_err(|error| format!("{root}/{MARKER}: cannot be read ({error})"))?;
-        if marker.created_by != "rankio" || marker.schema != SCHEMA {
-            return Err(format!("{root}/{MARKER}: was not made by this version of rankio"));
-        }
         if marker.configuration == purpose.configuration {
             return Ok(true);
         }
@@ -235,16 +287,16 @@ impl Folder {
         Ok(())
     }
 
-    /// The whole checkpoints in the root, by number.
+    /// The whole checkpoints in the root, oldest first.
     pub fn whole(&mut self) -> Result<Vec<Whole>, String> {
         let mut whole = Vec::new();
         for name in self.names(|name, state| state.is_none().then(|| name.to_string()))? {
             if let Some(manifest) = Manifest::read(self.store.as_mut(), &self.root, &name)? {
                 let Manifest { checkpoint, version, .. } = manifest;
-                whole.push(Whole { checkpoint, version });
+                whole.push(Whole { name, checkpoint, version });
             }
         }
-        whole.sort_by_key(|found| found.checkpoint);
+        whole.sort_by_key(|found| found.version);
         Ok(whole)
     }
 
@@ -346,3 +398,7 @@ impl Folder {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

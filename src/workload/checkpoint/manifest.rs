@@ -45,9 +45,10 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest of checkpoint number `checkpoint` of `plan`.
+    /// The manifest of the checkpoint `name` of `plan`.
     pub fn new(
         plan: &CheckpointPlan,
+        name: &str,
         (checkpoint, version): (u64, u32),
         configuration: &str,
         run: &str,
@@ -55,7 +56,7 @@ impl Manifest {
         Manifest {
             schema: SCHEMA,
             created_by: "rankio".into(),
-            name: plan.name_of(checkpoint),
+            name: name.into(),
             checkpoint,
             version,
             configuration: configuration.into(),

@@ -1,7 +1,9 @@
 //! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
 //! and later they are read back.
 
+pub mod clean;
 mod folder;
+mod in_training;
 mod manifest;
 mod names;
 mod read_shards;
@@ -11,9 +13,11 @@ mod tally;
 mod write_shards;
 
 pub use folder::MARKER;
+pub use in_training::Saves;
 use restore::Restorer;
-pub use save::{Saver, write_threads};
+use save::{Saver, write_threads};
 
+use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
@@ -21,6 +25,7 @@ use super::session::{Session, content_settings, local_path};
 use super::ticker::{Unit, with_ticker};
 use crate::config::{Config, Engine};
 use crate::data::{Content, Generator};
+use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
 use crate::plan::{self, CheckpointPlan, ShardFile};
 use crate::report::dlio::{CheckpointLog, RankLog};
@@ -31,8 +36,6 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-/// Bytes of buffers that a rank uses for a checkpoint of any size, at most.
-pub const BUFFER_BYTES_MAX: u64 = 256 << 20;
 /// Ids of datasets' files and of checkpoints' never meet: one seed fills both.
 const OBJECT_DOMAIN: u64 = 0x636B_7074_0000_0000;
 /// How often a pause between two checkpoints looks whether the run was interrupted.
@@ -51,8 +54,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Of `config` on `ranks` ranks.
-    pub fn new(config: &Config, ranks: u64) -> Target {
+    /// Of `config`, whose checkpoints follow `plan`.
+    pub fn new(config: &Config, plan: &CheckpointPlan) -> Target {
         let root = match config.io.engine {
             Engine::Null => "null://".into(),
             _ => config.checkpoint.checkpoint_folder.clone(),
@@ -64,7 +67,7 @@ impl Target {
         }
         let content = content_settings(config);
         let settings = json!({
-            "ranks": ranks,
+            "ranks": plan.grid().ranks,
             "framework": config.framework,
             "model": model,
             "checkpoint": {
@@ -89,17 +92,49 @@ fn marker_place(target: &Target) -> Place<'_> {
     Place { folder: target.path.as_deref(), marker: MARKER, files: None }
 }
 
+/// A file of a checkpoint, and what lies over its content.
+pub struct Shard {
+    /// The file.
+    pub file: ShardFile,
+    /// Its header, if its layout has one.
+    pub layout: Box<dyn Layout>,
+}
+
+/// The files of `rank`, in the reference's order.
+fn shards_of(plan: &CheckpointPlan, rank: u64) -> Vec<Shard> {
+    let files = plan.files_of(rank).into_iter().zip(plan.layouts_of(rank));
+    files.map(|(file, layout)| Shard { file, layout }).collect()
+}
+
 /// The bytes of a file of a checkpoint with this version.
 fn content_of<'a>(generator: &'a Generator, file: &ShardFile, version: u32) -> Content<'a> {
     generator.object(file.object_id ^ OBJECT_DOMAIN, version, file.bytes)
 }
 
-/// As many of `wanted` I/O threads as the buffers of a rank allow; at least one.
-fn fitting_threads(session: &Session<'_>, wanted: usize) -> usize {
-    let io = &session.config.io;
-    let per_thread = plan::write_buffers_bytes(io);
-    let cap = u128::from(BUFFER_BYTES_MAX.min(io.max_buffer_bytes));
-    wanted.min((cap / per_thread) as usize).max(1)
+/// What writing checkpoints needs for as long as it lasts.
+pub struct SaveWork<'a> {
+    plan: &'a CheckpointPlan,
+    target: Target,
+    live: Vec<LiveCounters>,
+}
+
+impl<'a> SaveWork<'a> {
+    /// Of checkpoints of `plan`.
+    pub fn new(session: &Session<'_>, plan: &'a CheckpointPlan) -> SaveWork<'a> {
+        let target = Target::new(session.config, plan);
+        let live = (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
+        SaveWork { plan, target, live }
+    }
+
+    /// Claims the folder for the run named in `claim`; its second part allows to remove checkpoints
+    /// of another configuration. Collective; an error is this rank's own.
+    pub fn saver<'b>(
+        &'b self,
+        session: &'b Session<'b>,
+        claim: (&str, bool),
+    ) -> Result<Saver<'b>, String> {
+        Saver::new(session, self.plan, &self.target, &self.live, claim)
+    }
 }
 
 /// What the phases of checkpoints yield.
@@ -114,21 +149,26 @@ pub struct Checkpointed {
     pub partial: bool,
 }
 
-/// What a run without training does: writes `num_checkpoints_write` checkpoints and reads
-/// `num_checkpoints_read` back. Collective; an error is this rank's own.
+/// What a run without training does: writes `num_checkpoints_write` checkpoints, runs the command
+/// `between` on each host and reads `num_checkpoints_read` back. `claim` as of
+/// [`SaveWork::saver`]. Collective; an error is this rank's own.
 pub fn run(
     session: &Session<'_>,
     plan: &CheckpointPlan,
     log: &mut RankLog,
-    (run_id, overwrite): (&str, bool),
+    claim: (&str, bool),
+    between: Option<&str>,
 ) -> Result<Checkpointed, String> {
-    let target = Target::new(session.config, session.world.size());
+    let target = Target::new(session.config, plan);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
     let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
     let checkpoint = &session.config.checkpoint;
     if checkpoint.num_checkpoints_write > 0 {
-        save_all(session, plan, &target, (run_id, overwrite), &mut logs, &mut done)?;
+        save_all(session, plan, claim, &mut logs, &mut done)?;
+    }
+    if let (Some(command), false) = (between, done.partial) {
+        run_between(session, command)?;
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
         restore_all(session, plan, &target, &mut logs, &mut done)?;
@@ -138,27 +178,46 @@ pub fn run(
     Ok(done)
 }
 
+/// Runs `command` once on each host, with the output of this program; all wait for all. Collective.
+fn run_between(session: &Session<'_>, command: &str) -> Result<(), String> {
+    if session.world.rank_on_host() == 0 {
+        session.note(&format!("running on each host: {command}"));
+        let status = std::process::Command::new("sh").args(["-c", command]).status();
+        let failed = match status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(what) = failed {
+            return Err(format!("--between `{command}`: {what}"));
+        }
+    }
+    session.world.barrier();
+    Ok(())
+}
+
 fn save_all(
     session: &Session<'_>,
     plan: &CheckpointPlan,
-    target: &Target,
-    run: (&str, bool),
+    claim: (&str, bool),
     logs: &mut Vec<(String, CheckpointLog)>,
     done: &mut Checkpointed,
 ) -> Result<(), String> {
     let writes = session.config.checkpoint.num_checkpoints_write;
-    let live: Vec<LiveCounters> =
-        (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
-    let mut saver = Saver::new(session, plan, target, &live, run)?;
+    let work = SaveWork::new(session, plan);
+    let mut saver = work.saver(session, claim)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
     let line = progress(session, "checkpoint_save", files);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
-        for checkpoint in 1..=writes {
-            pause(session);
-            let Some(log) = saver.save(checkpoint)? else { return Ok(true) };
-            logs.push((format!("save_ckpt{checkpoint}"), log));
-        }
-        Ok::<bool, String>(false)
+    let (outcome, series) = devices::recording(session, "checkpoint_save", || {
+        with_ticker(&work.live, &AtomicU64::new(0), line, || {
+            for checkpoint in 1..=writes {
+                pause(session);
+                let name = plan.name_of(checkpoint);
+                let Some(log) = saver.save(&name, checkpoint)? else { return Ok(true) };
+                logs.push((format!("save_ckpt{checkpoint}"), log));
+            }
+            Ok::<bool, String>(false)
+        })
     });
     done.partial = outcome?;
     done.saved = saver.finish();
@@ -179,13 +238,15 @@ fn restore_all(
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
-    let (outcome, series) = with_ticker(&live, &AtomicU64::new(0), line, || {
-        for (number, whole) in found.into_iter().enumerate() {
-            pause(session);
-            let Some(log) = restorer.restore(whole)? else { return Ok(true) };
-            logs.push((format!("load_ckpt{}", number + 1), log));
-        }
-        Ok::<bool, String>(false)
+    let (outcome, series) = devices::recording(session, "checkpoint_restore", || {
+        with_ticker(&live, &AtomicU64::new(0), line, || {
+            for (number, whole) in found.iter().enumerate() {
+                pause(session);
+                let Some(log) = restorer.restore(whole)? else { return Ok(true) };
+                logs.push((format!("load_ckpt{}", number + 1), log));
+            }
+            Ok::<bool, String>(false)
+        })
     });
     done.partial = outcome?;
     done.restored = restorer.finish();
@@ -195,7 +256,9 @@ fn restore_all(
 
 fn progress(session: &Session<'_>, phase: &str, files: u64) -> Option<(Progress, Unit)> {
     let root = session.world.is_root();
-    root.then(|| (Progress::new(phase, files, session.quiet), Unit::Samples))
+    root.then(|| {
+        (Progress::new(&session.progress_label(phase), files, session.quiet), Unit::Samples)
+    })
 }
 
 /// `checkpoint.time_between_checkpoints`: stands for the computation between two checkpoints, and

@@ -4,29 +4,30 @@
 use super::content_of;
 use crate::config::VerifyMode;
 use crate::data::Generator;
+use crate::format::{Layout, check_range};
 use crate::metrics::{LiveCounters, Recorder};
-use crate::plan::ShardFile;
+use crate::plan::{RestorePiece, ShardFile};
 use crate::storage::{Completion, Handle, Op, OpenMode, Storage, StoreFacts, StoreSpec};
 use crate::workload::compute::now_ns;
 use crate::workload::crew::Crew;
 use crate::world::interrupted;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that a thread claims at a time.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// A file to read, with the rank that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A range of a file to read.
 pub struct Source {
-    /// The file.
-    pub file: ShardFile,
-    /// Who wrote it.
-    pub writer: u64,
+    /// The range, and who wrote the file.
+    pub piece: RestorePiece,
+    /// What lies over the file's content.
+    pub layout: Box<dyn Layout>,
 }
 
 /// What all threads of a rank share.
 pub struct ReadShards<'a> {
-    /// Files to read, in order.
+    /// What to read, in order.
     pub sources: &'a [Source],
     /// Folder of the checkpoint below the root.
     pub folder: &'a str,
@@ -72,17 +73,24 @@ struct Segment {
     end: u64,
 }
 
-/// Segment number `number` of all files, None after the last.
+/// Segment number `number` of all pieces, None after the last.
 fn segment(sources: &[Source], mut number: u64) -> Option<Segment> {
-    for (source, Source { file, .. }) in sources.iter().enumerate() {
-        let segments = file.bytes.div_ceil(SEGMENT_BYTES);
+    for (source, Source { piece, .. }) in sources.iter().enumerate() {
+        let range = &piece.range;
+        let segments = (range.end - range.start).div_ceil(SEGMENT_BYTES);
         if number < segments {
-            let start = number * SEGMENT_BYTES;
-            return Some(Segment { source, start, end: file.bytes.min(start + SEGMENT_BYTES) });
+            let start = range.start + number * SEGMENT_BYTES;
+            return Some(Segment { source, start, end: segment_end(range, start) });
         }
         number -= segments;
     }
     None
+}
+
+/// Where the segment ends that `offset` of a piece lies in.
+fn segment_end(range: &Range<u64>, offset: u64) -> u64 {
+    let number = (offset - range.start) / SEGMENT_BYTES;
+    range.end.min(range.start + (number + 1) * SEGMENT_BYTES)
 }
 
 /// A file that this thread has open.
@@ -152,7 +160,7 @@ impl Reader<'_> {
             self.in_flight += 1;
             offset += len as u64;
         }
-        if segment.end == self.job.sources[segment.source].file.bytes {
+        if segment.end == self.job.sources[segment.source].piece.range.end {
             self.live.on_samples(1);
         }
         Ok(())
@@ -166,11 +174,14 @@ impl Reader<'_> {
             return Ok(current.handle);
         }
         self.close()?;
-        let file = &self.job.sources[source].file;
+        let file = &self.job.sources[source].piece.file;
         let begin = now_ns();
         let mode = OpenMode::Read { expected_bytes: file.bytes };
         let name = format!("{}/{}", self.job.folder, file.name);
-        let opened = self.store.open(&name, mode).map_err(|error| error.to_string())?;
+        let opened = self.store.open(&name, mode).map_err(|error| match error.errno {
+            libc::ENOENT => self.damage(source, "is missing"),
+            _ => error.to_string(),
+        })?;
         let took = now_ns() - begin;
         self.metadata_ns += took;
         self.recorder.on_open(took);
@@ -213,10 +224,10 @@ impl Reader<'_> {
         }
         // Everything in flight belongs to the file that is open.
         let source = self.current.as_ref().map_or(0, |current| current.source);
-        let file = &self.job.sources[source].file;
+        let Source { piece: RestorePiece { file, range, .. }, layout } = &self.job.sources[source];
         let (offset, bytes) = (completion.tag, completion.bytes);
-        let wanted = (file.bytes - offset).min(self.job.block_bytes);
-        if (bytes as u64) < wanted && !ends_segment(offset, bytes as u64) {
+        let wanted = (segment_end(range, offset) - offset).min(self.job.block_bytes);
+        if (bytes as u64) < wanted {
             let what = format!("ends at byte {}: truncated", offset + bytes as u64);
             return Err(self.damage(source, &what));
         }
@@ -228,10 +239,9 @@ impl Reader<'_> {
             let begin = now_ns();
             let content = content_of(self.job.generator, file, self.job.version);
             let found = &buffer.as_slice()[completion.data_start..][..bytes];
-            content
-                .verify(offset, found)
+            let checked = check_range(layout.as_ref(), content, offset, found)
                 .map_err(|mismatch| self.damage(source, &mismatch.to_string()))?;
-            self.recorder.on_verified(bytes as u64);
+            self.recorder.on_verified(checked);
             self.verify_ns += now_ns() - begin;
         }
         self.store.give_buffer(buffer);
@@ -252,7 +262,7 @@ impl Reader<'_> {
 
     #[cold]
     fn damage(&self, source: usize, what: &str) -> String {
-        let Source { file, writer } = &self.job.sources[source];
+        let RestorePiece { file, writer, .. } = &self.job.sources[source].piece;
         format!(
             "{}/{}/{} of rank {writer}: {what}; this checkpoint is damaged, restore another one",
             self.job.store.root.trim_end_matches('/'),
@@ -262,36 +272,34 @@ impl Reader<'_> {
     }
 }
 
-/// A read may be shorter than a block only where a segment ends.
-fn ends_segment(offset: u64, bytes: u64) -> bool {
-    bytes > 0 && (offset + bytes).is_multiple_of(SEGMENT_BYTES)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::ShardKind;
     use proptest::prelude::*;
 
-    fn source(bytes: u64) -> Source {
-        let file =
-            ShardFile { name: String::new(), bytes, kind: ShardKind::Model, object_id: bytes };
-        Source { file, writer: 0 }
+    fn piece(range: Range<u64>) -> Source {
+        let (name, bytes) = (String::new(), range.end + 1);
+        let file = ShardFile { name, bytes, kind: ShardKind::Model, object_id: bytes };
+        let layout = crate::format::safetensors::plain(bytes);
+        Source { piece: RestorePiece { file, writer: 0, range }, layout }
     }
 
     proptest! {
         #[test]
         fn segments_cover_every_byte_once(
-            sizes in prop::collection::vec(0u64..5 * SEGMENT_BYTES, 0..6)
+            sizes in prop::collection::vec((0u64..1 << 40, 0..5 * SEGMENT_BYTES), 0..6)
         ) {
-            let sources: Vec<_> = sizes.iter().map(|bytes| source(*bytes)).collect();
-            let mut seen = vec![0; sizes.len()];
+            let ranges: Vec<_> = sizes.iter().map(|(at, len)| *at..at + len).collect();
+            let sources: Vec<_> = ranges.iter().cloned().map(piece).collect();
+            let mut seen: Vec<u64> = ranges.iter().map(|range| range.start).collect();
             for next in (0..).map_while(|number| segment(&sources, number)) {
                 prop_assert_eq!(next.start, seen[next.source]);
                 prop_assert!(next.end > next.start && next.end - next.start <= SEGMENT_BYTES);
                 seen[next.source] = next.end;
             }
-            prop_assert_eq!(seen, sizes);
+            let ends: Vec<u64> = ranges.iter().map(|range| range.end).collect();
+            prop_assert_eq!(seen, ends);
         }
     }
 }

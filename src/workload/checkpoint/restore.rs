@@ -3,16 +3,17 @@
 use super::folder::{Folder, Purpose, Whole};
 use super::read_shards::{self, ReadReport, ReadShards, Source};
 use super::tally::{Interval, Share, Tally, look_at, measure};
-use super::{Target, fitting_threads, marker_place};
-use crate::config::{CheckpointOrder, Restore};
+use super::{Target, marker_place, shards_of};
+use crate::config::CheckpointOrder;
 use crate::metrics::LiveCounters;
-use crate::plan::{CheckpointPlan, ShardKind};
+use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::connect;
 use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
+use crate::workload::run::unanimous;
 use crate::workload::session::Session;
 use crate::world::interrupted;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +21,6 @@ use std::sync::atomic::AtomicU64;
 /// Reads the checkpoints of a run, one after the other.
 pub struct Restorer<'a> {
     session: &'a Session<'a>,
-    plan: &'a CheckpointPlan,
     target: &'a Target,
     sources: Vec<Source>,
     clock: PhaseClock<'a>,
@@ -30,13 +30,7 @@ pub struct Restorer<'a> {
 
 /// I/O threads of this rank for reading; several may share a file.
 pub fn read_threads(session: &Session<'_>) -> usize {
-    let checkpoint = &session.config.checkpoint;
-    match checkpoint.order {
-        CheckpointOrder::Reference => 1,
-        CheckpointOrder::Parallel => {
-            fitting_threads(session, checkpoint.files_in_flight.max(1) as usize)
-        }
-    }
+    checkpoint_threads(session.config) as usize
 }
 
 /// The first `wanted` whole checkpoints at `target`, oldest first, as rank 0 finds them. On the
@@ -49,16 +43,11 @@ pub fn available(
 ) -> Result<Vec<Whole>, String> {
     let mut bytes = Vec::new();
     if session.world.is_root() {
-        for found in look(session, plan, target, wanted)? {
-            bytes.extend(found.checkpoint.to_le_bytes());
-            bytes.extend(u64::from(found.version).to_le_bytes());
-        }
+        let found = look(session, plan, target, wanted)?;
+        bytes = serde_json::to_vec(&found).expect("names and numbers are plain data");
     }
     let bytes = session.world.broadcast(bytes);
-    let word = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes were sent"));
-    let pair =
-        |pair: &[u8]| Whole { checkpoint: word(&pair[..8]), version: word(&pair[8..]) as u32 };
-    Ok(bytes.chunks_exact(16).map(pair).collect())
+    serde_json::from_slice(&bytes).map_err(|error| format!("rank 0 sent no list: {error}"))
 }
 
 /// What rank 0 finds.
@@ -69,7 +58,8 @@ fn look(
     wanted: u64,
 ) -> Result<Vec<Whole>, String> {
     if target.path.is_none() {
-        return Ok((1..=wanted).map(|checkpoint| Whole { checkpoint, version: 1 }).collect());
+        let nth = |checkpoint| Whole { name: plan.name_of(checkpoint), checkpoint, version: 1 };
+        return Ok((1..=wanted).map(nth).collect());
     }
     let token = partials::token(session.run_seed);
     let purpose = Purpose {
@@ -93,8 +83,8 @@ fn look(
     }
     whole.truncate(wanted as usize);
     for found in &whole {
-        let name = plan.name_of(found.checkpoint);
-        let manifest = folder.manifest(&name)?;
+        let name = &found.name;
+        let manifest = folder.manifest(name)?;
         let planned = (plan.total_files(), plan.total_bytes(), plan.grid().ranks);
         let agrees = manifest.is_some_and(|manifest| {
             let written = (manifest.files, manifest.bytes, manifest.ranks);
@@ -110,23 +100,28 @@ fn look(
     Ok(whole)
 }
 
-/// The files that this rank reads.
+/// What this rank reads. Collective.
 fn sources(session: &Session<'_>, plan: &CheckpointPlan) -> Result<Vec<Source>, String> {
-    let checkpoint = &session.config.checkpoint;
-    let writer = session.world.rank();
-    if checkpoint.restore != Restore::Same {
-        return Err(format!(
-            "checkpoint.restore: {:?} is not available in this version; set it to same",
-            checkpoint.restore
-        ));
+    let (world, config) = (session.world, session.config);
+    // A number for each rank: 400 KB at 100,000 of them.
+    let hosts = world.gather(&(world.host_index() as u32).to_le_bytes()).unwrap_or_default();
+    let hosts = world.broadcast(hosts.concat());
+    let hosts: Vec<u32> =
+        hosts.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let map = RestoreMap::new(plan, config, &hosts).map_err(|error| error.to_string())?;
+    let mut pieces = map.pieces_of(world.rank());
+    if config.checkpoint.order == CheckpointOrder::Parallel {
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.range.end - piece.range.start));
     }
-    let files = plan.files_of(writer).into_iter();
-    let wanted = files.filter(|file| !checkpoint.weights_only || file.kind == ShardKind::Model);
-    let mut sources: Vec<_> = wanted.map(|file| Source { file, writer }).collect();
-    if checkpoint.order == CheckpointOrder::Parallel {
-        sources.sort_by_key(|source| std::cmp::Reverse(source.file.bytes));
-    }
-    Ok(sources)
+    Ok(pieces.into_iter().map(|piece| source_of(plan, piece)).collect())
+}
+
+/// A piece with what lies over its file.
+fn source_of(plan: &CheckpointPlan, piece: RestorePiece) -> Source {
+    let shards = shards_of(plan, piece.writer).into_iter();
+    let shard = shards.into_iter().find(|shard| shard.file.name == piece.file.name);
+    let layout = shard.expect("a piece is of a file of its writer").layout;
+    Source { piece, layout }
 }
 
 impl<'a> Restorer<'a> {
@@ -137,11 +132,11 @@ impl<'a> Restorer<'a> {
         target: &'a Target,
         live: &'a [LiveCounters],
     ) -> Result<Restorer<'a>, String> {
-        let sources = sources(session, plan)?;
+        let sources = unanimous(session.world, sources(session, plan));
         let clock = PhaseClock::over(session, Direction::Read, marker_place(target));
         let verify = format!("{:?}", session.config.verify.mode).to_lowercase();
         let tally = Tally::new("checkpoint_restore", verify);
-        Ok(Restorer { session, plan, target, sources, clock, tally, live })
+        Ok(Restorer { session, target, sources, clock, tally, live })
     }
 
     /// Files that this rank reads of each checkpoint.
@@ -150,12 +145,12 @@ impl<'a> Restorer<'a> {
     }
 
     /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
-    pub fn restore(&mut self, found: Whole) -> Result<Option<CheckpointLog>, String> {
+    pub fn restore(&mut self, found: &Whole) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
-        let name = self.plan.name_of(found.checkpoint);
-        let before = look_at(session, self.paths(&name));
+        let name = &found.name;
+        let before = look_at(session, self.paths(name));
         self.clock.saw_before(before);
-        let (interval, reports) = self.read(&name, found.version)?;
+        let (interval, reports) = self.read(name, found.version)?;
         let share = self.share_of(reports);
         let log = self.tally.add(session, found.checkpoint, &interval, share, before.mean());
         let mut stopped = [u64::from(interrupted())];
@@ -164,7 +159,7 @@ impl<'a> Restorer<'a> {
             self.tally.operations.pop();
             return Ok(None);
         }
-        let after = look_at(session, self.paths(&name));
+        let after = look_at(session, self.paths(name));
         self.clock.saw_after(after);
         Ok(Some(log))
     }
@@ -172,8 +167,9 @@ impl<'a> Restorer<'a> {
     /// Paths of this rank's files; none without a file system behind them.
     fn paths(&self, name: &str) -> impl Iterator<Item = std::path::PathBuf> {
         let folder = self.target.path.as_ref().map(|path| path.join(name));
-        let files = folder
-            .map(|folder| self.sources.iter().map(move |source| folder.join(&source.file.name)));
+        let files = folder.map(|folder| {
+            self.sources.iter().map(move |source| folder.join(&source.piece.file.name))
+        });
         files.into_iter().flatten()
     }
 
@@ -220,9 +216,9 @@ impl<'a> Restorer<'a> {
 
     /// The phase. Collective; on rank 0 it has a value.
     pub fn finish(self) -> Option<Reduced> {
-        let mut sums = [
+        let mut sums: [u64; 2] = [
             self.sources.len() as u64,
-            self.sources.iter().map(|source| source.file.bytes).sum::<u64>(),
+            self.sources.iter().map(|one| one.piece.range.end - one.piece.range.start).sum(),
         ];
         self.session.world.sum(&mut sums);
         self.tally.reduce(self.session, self.clock, (sums[0], sums[1]))

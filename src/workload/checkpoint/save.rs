@@ -5,10 +5,10 @@ use super::manifest::Manifest;
 use super::names::{State, on_the_way};
 use super::tally::{Interval, Share, Tally, measure};
 use super::write_shards::{self, WriteReport, WriteShards};
-use super::{Target, marker_place};
+use super::{Shard, Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Durability};
 use crate::metrics::{LiveCounters, Recorder};
-use crate::plan::{CheckpointPlan, ShardFile};
+use crate::plan::{CheckpointPlan, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::SyncKind;
@@ -28,7 +28,7 @@ pub struct Saver<'a> {
     target: &'a Target,
     /// On rank 0.
     folder: Option<Folder>,
-    files: Vec<ShardFile>,
+    files: Vec<Shard>,
     next_version: u32,
     run_id: String,
     clock: PhaseClock<'a>,
@@ -38,12 +38,8 @@ pub struct Saver<'a> {
 
 /// I/O threads of this rank for writing: one for each file in flight.
 pub fn write_threads(session: &Session<'_>, plan: &CheckpointPlan) -> usize {
-    let checkpoint = &session.config.checkpoint;
-    if checkpoint.order == CheckpointOrder::Reference {
-        return 1;
-    }
     let files = plan.files_of(session.world.rank()).len();
-    super::fitting_threads(session, checkpoint.files_in_flight as usize).min(files.max(1))
+    (checkpoint_threads(session.config) as usize).min(files.max(1))
 }
 
 /// What `checkpoint.durability` asks of a file.
@@ -91,10 +87,10 @@ impl<'a> Saver<'a> {
         }
         let told = session.world.broadcast(version.to_le_bytes().to_vec());
         let next_version = u32::from_le_bytes(told.try_into().expect("four bytes were sent"));
-        let mut files = plan.files_of(session.world.rank());
+        let mut files = shards_of(plan, session.world.rank());
         if session.config.checkpoint.order == CheckpointOrder::Parallel {
             // The longest file is begun first, so that it does not end last and alone.
-            files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
+            files.sort_by_key(|shard| std::cmp::Reverse(shard.file.bytes));
         }
         let clock = PhaseClock::over(session, Direction::Write, marker_place(target));
         let tally = Tally::new("checkpoint_save", "none".into());
@@ -102,18 +98,17 @@ impl<'a> Saver<'a> {
         Ok(Saver { session, plan, target, folder, files, next_version, run_id, clock, tally, live })
     }
 
-    /// Writes checkpoint number `checkpoint`; None: interrupted, and nothing is left of it.
-    /// Collective; an error is this rank's own.
-    pub fn save(&mut self, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
+    /// Writes the checkpoint `name`, number `checkpoint` of this run; None: interrupted, and
+    /// nothing is left of it. Collective; an error is this rank's own.
+    pub fn save(&mut self, name: &str, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
         let (session, version) = (self.session, self.next_version);
-        let name = self.plan.name_of(checkpoint);
         let mut commit_ns = 0;
         if let Some(folder) = &mut self.folder {
             let start = now_ns();
-            folder.begin(&name)?;
+            folder.begin(name)?;
             commit_ns = now_ns() - start;
         }
-        let (interval, reports) = self.write(&name, version)?;
+        let (interval, reports) = self.write(name, version)?;
         let share = share_of(reports);
         let mut done = [share.files, share.bytes, u64::from(interrupted())];
         session.world.sum(&mut done);
@@ -121,7 +116,7 @@ impl<'a> Saver<'a> {
         if done[2] > 0 {
             self.tally.operations.pop();
             if let Some(folder) = &mut self.folder {
-                folder.abandon(&name)?;
+                folder.abandon(name)?;
             }
             return Ok(None);
         }
@@ -134,8 +129,8 @@ impl<'a> Saver<'a> {
             ));
         }
         let start = now_ns();
-        self.sync_folders(&name)?;
-        let replaced = self.commit(checkpoint, version)?;
+        self.sync_folders(name)?;
+        let replaced = self.commit(name, (checkpoint, version))?;
         session.world.barrier();
         commit_ns += now_ns() - start;
         self.tally.committed(session, commit_ns);
@@ -172,6 +167,8 @@ impl<'a> Saver<'a> {
             if let Some(folder) = claim {
                 folder.release();
             }
+            // Remedies of a store name the option of datasets.
+            let message = message.replace("--data-dir", "--checkpoint-dir");
             session.world.fail(&format!("checkpoint {name}: {message}"));
         };
         with_crew(&crew, "save", open, work, &fail, |go| measure(session, clock, go))
@@ -196,11 +193,10 @@ impl<'a> Saver<'a> {
     }
 
     /// Rank 0 commits what all have written; the folder that had the name before is returned.
-    fn commit(&mut self, checkpoint: u64, version: u32) -> Result<Option<String>, String> {
+    fn commit(&mut self, name: &str, numbers: (u64, u32)) -> Result<Option<String>, String> {
         let Some(folder) = &mut self.folder else { return Ok(None) };
-        let numbers = (checkpoint, version);
         let configuration = &self.target.configuration;
-        let manifest = Manifest::new(self.plan, numbers, configuration, &self.run_id);
+        let manifest = Manifest::new(self.plan, name, numbers, configuration, &self.run_id);
         folder.commit(self.plan, &manifest)
     }
 
@@ -211,7 +207,7 @@ impl<'a> Saver<'a> {
         let mut whole = folder.whole()?;
         whole.sort_by_key(|found| std::cmp::Reverse(found.version));
         for old in whole.iter().skip(keep) {
-            folder.remove(&self.plan.name_of(old.checkpoint))?;
+            folder.remove(&old.name)?;
         }
         Ok(())
     }

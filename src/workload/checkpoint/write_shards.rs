@@ -1,10 +1,10 @@
 //! One thread that writes files of a checkpoint: content is made straight into the I/O buffers
 //! while earlier blocks are on their way.
 
-use super::content_of;
+use super::{Shard, content_of};
 use crate::data::Generator;
+use crate::format::Filler;
 use crate::metrics::{LiveCounters, Recorder};
-use crate::plan::ShardFile;
 use crate::storage::{Storage, StoreFacts, StoreSpec, SyncKind, connect};
 use crate::workload::compute::now_ns;
 use crate::workload::crew::Crew;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What all threads of a rank share.
 pub struct WriteShards<'a> {
     /// Files of this rank, in the order in which they are begun.
-    pub files: &'a [ShardFile],
+    pub files: &'a [Shard],
     /// Folder below the root.
     pub folder: &'a str,
     /// Makes the content.
@@ -69,10 +69,10 @@ pub fn run(
     let start = now_ns();
     let mut out = FileWriter::new(store, live);
     let (mut files, mut bytes, mut sync_ns, mut metadata_ns) = (0, 0, 0, 0);
-    while let Some(file) = job.files.get(job.cursor.fetch_add(1, Ordering::Relaxed)) {
-        let Some(times) = write_file(job, &mut out, file)? else { break };
+    while let Some(shard) = job.files.get(job.cursor.fetch_add(1, Ordering::Relaxed)) {
+        let Some(times) = write_file(job, &mut out, shard)? else { break };
         files += 1;
-        bytes += file.bytes;
+        bytes += shard.file.bytes;
         sync_ns += times.sync_ns;
         metadata_ns += times.metadata_ns;
         live.on_samples(1);
@@ -92,7 +92,7 @@ struct FileTimes {
 fn write_file(
     job: &WriteShards<'_>,
     out: &mut FileWriter<'_>,
-    file: &ShardFile,
+    Shard { file, layout }: &Shard,
 ) -> Result<Option<FileTimes>, String> {
     let stopping = || job.crew.stopped() || crate::world::interrupted();
     if stopping() {
@@ -102,6 +102,7 @@ fn write_file(
     let handle = out.create(&format!("{}/{}", job.folder, file.name), file.bytes)?;
     let mut metadata_ns = now_ns() - begin;
     let content = content_of(job.generator, file, job.version);
+    let mut filler = Filler::new(layout.as_ref(), content);
     let mut offset = 0;
     while offset < file.bytes {
         if stopping() {
@@ -109,7 +110,7 @@ fn write_file(
             return out.close(handle).map(|()| None);
         }
         let len = (file.bytes - offset).min(job.block_bytes) as usize;
-        let buffer = out.filled(len, |block| content.fill(offset, block))?;
+        let buffer = out.filled(len, |block| filler.fill(block))?;
         out.write(handle, offset, len, buffer)?;
         offset += len as u64;
     }

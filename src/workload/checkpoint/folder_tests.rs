@@ -1,0 +1,131 @@
+//! The root of checkpoints without ranks: coming, going, what killed jobs leave, other owners.
+
+use super::*;
+use crate::config::Config;
+use serde_json::json;
+use std::path::Path;
+
+fn purpose<'a>(settings: &'a Value, token: &'a str) -> Purpose<'a> {
+    let configuration = if settings["layers"] == 1 { "one" } else { "other" };
+    Purpose { settings, configuration, token, run_id: "r", overwrite: false, durable: true }
+}
+
+const TOKEN: &str = "00000000000000ab";
+const OLDER: &str = "00000000000000aa";
+
+fn plan() -> CheckpointPlan {
+    let mut config = Config::default();
+    config.workflow.checkpoint = true;
+    config.model.model_size_bytes = 100;
+    CheckpointPlan::new(&config, 1).unwrap().unwrap()
+}
+
+/// Writes checkpoint `number` by the steps that a run takes.
+fn write(folder: &mut Folder, root: &Path, number: u64, version: u32) -> Option<String> {
+    let plan = plan();
+    let name = plan.name_of(number);
+    folder.begin(&name).unwrap();
+    let partial = root.join(on_the_way(&name, TOKEN, State::Partial));
+    for file in plan.files_of(0) {
+        std::fs::write(partial.join(file.name), version.to_string()).unwrap();
+    }
+    folder.commit(&plan, &Manifest::new(&plan, &name, (number, version), "one", "r")).unwrap()
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_checkpoint_comes_is_replaced_and_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, settings) = (dir.path().join("C"), json!({"layers": 1}));
+    let uri = root.to_str().unwrap();
+    let mut folder = Folder::claim(uri, &purpose(&settings, TOKEN)).unwrap();
+    assert_eq!(write(&mut folder, &root, 1, 1), None);
+    assert_eq!(write(&mut folder, &root, 2, 2), None);
+    let replaced = write(&mut folder, &root, 1, 3).unwrap();
+    assert_eq!(std::fs::read(root.join("global_epoch1_step1/model_states-0.pb")).unwrap(), b"3");
+    folder.remove_contents(&replaced).unwrap();
+    let versions: Vec<_> = folder.whole().unwrap().iter().map(|found| found.version).collect();
+    assert_eq!(versions, [2, 3]);
+    folder.remove("global_epoch1_step1").unwrap();
+    folder.release();
+    assert_eq!(names(&root), [MARKER, "global_epoch1_step2", LATEST]);
+    assert!(folder.notes.is_empty(), "{:?}", folder.notes);
+    let mut again = Folder::look(uri, &purpose(&settings, OLDER)).unwrap();
+    assert_eq!(again.whole().unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_killed_job_left_goes_or_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, settings) = (dir.path(), json!({"layers": 1}));
+    let uri = root.to_str().unwrap();
+    let mut folder = Folder::claim(uri, &purpose(&settings, TOKEN)).unwrap();
+    write(&mut folder, root, 1, 1);
+    write(&mut folder, root, 2, 2);
+    folder.release();
+    let older = |name: &str, state| root.join(on_the_way(name, OLDER, state));
+    // One was pushed aside and its successor never came, one was being written, one removed.
+    let aside = older("global_epoch1_step1", State::Replaced);
+    std::fs::rename(root.join("global_epoch1_step1"), &aside).unwrap();
+    for (name, state) in [("global_epoch1_step3", State::Partial), ("x", State::Removed)] {
+        std::fs::create_dir(older(name, state)).unwrap();
+        std::fs::write(older(name, state).join("model_states-0.pb"), "half").unwrap();
+    }
+    // Not of our making: left, and said.
+    std::fs::write(older("x", State::Removed).join("notes.txt"), "precious").unwrap();
+    let mut folder = Folder::claim(uri, &purpose(&settings, TOKEN)).unwrap();
+    assert_eq!(folder.whole().unwrap().len(), 2);
+    let left = older("x", State::Removed);
+    assert_eq!(names(&left), ["notes.txt"]);
+    let said = folder.notes.join("\n");
+    for word in ["step1 of a killed job was put back", "step3", "notes.txt"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!older("global_epoch1_step3", State::Partial).exists());
+}
+
+#[test]
+fn a_root_of_others_is_refused_unless_it_may_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("C");
+    let uri = root.to_str().unwrap();
+    let (one, other) = (json!({"layers": 1}), json!({"layers": 2}));
+    let said = Folder::look(uri, &purpose(&one, TOKEN)).err().unwrap();
+    assert!(said.contains("holds no checkpoints") && !root.exists(), "{said}");
+    let mut folder = Folder::claim(uri, &purpose(&one, TOKEN)).unwrap();
+    write(&mut folder, &root, 1, 1);
+    let busy = Folder::claim(uri, &purpose(&one, OLDER)).err().unwrap();
+    assert!(busy.contains("checkpoint r") && busy.contains("--checkpoint-dir"), "{busy}");
+    folder.release();
+    let said = Folder::claim(uri, &purpose(&other, TOKEN)).err().unwrap();
+    assert!(said.contains("layers is 1, wanted 2") && said.contains("--overwrite"), "{said}");
+    let overwrite = Purpose { overwrite: true, ..purpose(&other, TOKEN) };
+    let mut folder = Folder::claim(uri, &overwrite).unwrap();
+    assert!(folder.whole().unwrap().is_empty());
+    folder.release();
+    assert!(Folder::look(uri, &purpose(&one, TOKEN)).is_err());
+    std::fs::write(dir.path().join("thesis.tex"), "").unwrap();
+    let said = Folder::claim(dir.path().to_str().unwrap(), &purpose(&one, TOKEN)).err().unwrap();
+    assert!(said.contains("rankio did not make"), "{said}");
+}
+
+#[test]
+fn a_folder_with_the_name_of_a_checkpoint_and_no_manifest_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, settings) = (dir.path(), json!({"layers": 1}));
+    let mut folder = Folder::claim(root.to_str().unwrap(), &purpose(&settings, TOKEN)).unwrap();
+    std::fs::create_dir(root.join("global_epoch1_step1")).unwrap();
+    let plan = plan();
+    let name = plan.name_of(1);
+    folder.begin(&name).unwrap();
+    let manifest = Manifest::new(&plan, &name, (1, 1), "one", "r");
+    let said = folder.commit(&plan, &manifest).unwrap_err();
+    assert!(said.contains("without a manifest"), "{said}");
+}

@@ -1,0 +1,123 @@
+//! Checkpoints inside training: after the barrier of a step a block ends, all ranks write, and the
+//! next block begins. The I/O threads of the training keep reading ahead meanwhile, as the loader
+//! of the reference does.
+
+use super::save::Saver;
+use crate::config::Checkpoint;
+use crate::report::dlio::CheckpointLog;
+use crate::workload::phase::Reduced;
+
+/// When a training writes checkpoints, and what writes them.
+pub struct Saves<'a> {
+    saver: Saver<'a>,
+    schedule: Schedule,
+    written: u64,
+}
+
+/// When they are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Schedule {
+    /// Steps between two, counted anew in every epoch; 0: by epochs.
+    steps: u64,
+    /// Epochs between two.
+    epochs: u64,
+    /// Next epoch that ends with one.
+    next_epoch: u64,
+}
+
+impl Schedule {
+    fn of(checkpoint: &Checkpoint) -> Schedule {
+        Schedule {
+            steps: checkpoint.steps_between_checkpoints,
+            epochs: checkpoint.epochs_between_checkpoints.max(1),
+            next_epoch: checkpoint.checkpoint_after_epoch,
+        }
+    }
+
+    fn block_end(&self, from: u64, steps: u64) -> u64 {
+        match from.checked_div(self.steps) {
+            Some(blocks) => ((blocks + 1) * self.steps).min(steps),
+            None => steps,
+        }
+    }
+
+    fn is_due(&mut self, epoch: u64, step: u64, steps: u64) -> bool {
+        if self.steps > 0 {
+            return step.is_multiple_of(self.steps);
+        }
+        let due = step == steps && epoch >= self.next_epoch;
+        if due {
+            self.next_epoch += self.epochs;
+        }
+        due
+    }
+}
+
+impl<'a> Saves<'a> {
+    /// By the schedule of `checkpoint`.
+    pub fn new(saver: Saver<'a>, checkpoint: &Checkpoint) -> Saves<'a> {
+        Saves { saver, schedule: Schedule::of(checkpoint), written: 0 }
+    }
+
+    /// Where the block ends that begins at step `from` of an epoch of `steps` steps.
+    pub fn block_end(&self, from: u64, steps: u64) -> u64 {
+        self.schedule.block_end(from, steps)
+    }
+
+    /// Writes a checkpoint if one is due after `step` steps of `epoch`. `Some(None)`: it was
+    /// interrupted. Collective; an error is this rank's own.
+    pub fn after(
+        &mut self,
+        epoch: u64,
+        step: u64,
+        steps: u64,
+    ) -> Result<Option<Option<CheckpointLog>>, String> {
+        if !self.schedule.is_due(epoch, step, steps) {
+            return Ok(None);
+        }
+        self.written += 1;
+        let name = format!("global_epoch{epoch}_step{step}");
+        self.saver.save(&name, self.written).map(Some)
+    }
+
+    /// The phase. Collective; on rank 0 it has a value.
+    pub fn finish(self) -> Option<Reduced> {
+        self.saver.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoints(schedule: &mut Schedule, epochs: u64, steps: u64) -> Vec<(u64, u64)> {
+        let mut written = Vec::new();
+        for epoch in 1..=epochs {
+            let mut from = 0;
+            while from < steps {
+                from = schedule.block_end(from, steps);
+                if schedule.is_due(epoch, from, steps) {
+                    written.push((epoch, from));
+                }
+            }
+        }
+        written
+    }
+
+    #[test]
+    fn epochs_are_counted_from_the_first_one_on() {
+        let mut schedule = Schedule { steps: 0, epochs: 2, next_epoch: 3 };
+        assert_eq!(checkpoints(&mut schedule, 8, 10), [(3, 10), (5, 10), (7, 10)]);
+    }
+
+    #[test]
+    fn steps_are_counted_anew_in_every_epoch() {
+        let mut schedule = Schedule { steps: 4, epochs: 1, next_epoch: 1 };
+        assert_eq!(checkpoints(&mut schedule, 2, 10), [(1, 4), (1, 8), (2, 4), (2, 8)]);
+        // A checkpoint after the last step is followed by no block.
+        let mut schedule = Schedule { steps: 5, ..schedule };
+        assert_eq!(checkpoints(&mut schedule, 1, 10), [(1, 5), (1, 10)]);
+        let mut schedule = Schedule { steps: 11, ..schedule };
+        assert_eq!(checkpoints(&mut schedule, 3, 10), []);
+    }
+}
