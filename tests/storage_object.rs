@@ -5,7 +5,12 @@ mod s3;
 
 use rankio::config::{Balance, Io, ObjectOptions};
 use rankio::storage::{Completion, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3::{Fault, Kind, Server};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 256 << 10;
 
@@ -216,7 +221,7 @@ fn connections_are_kept_and_one_that_the_server_closed_is_replaced() {
         assert_eq!(completion.bytes, 5000);
         s.give_buffer(completion.buffer.unwrap());
     }
-    let connections = server.memory.connections.load(std::sync::atomic::Ordering::Relaxed);
+    let connections = server.memory.connections.load(Ordering::Relaxed);
     assert_eq!(connections, 1, "40 requests, one after the other");
 }
 
@@ -261,6 +266,97 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
     assert!(endpoints[0].errors > 0 && endpoints[0].set_aside == 1, "{endpoints:?}");
     assert!(endpoints[1].operations >= 40 && endpoints[1].errors == 0, "{endpoints:?}");
     assert!(s.facts().retried_operations > 0);
+}
+
+/// Answers every request with a redirect to `target`; how many it answered.
+fn redirector(target: String) -> (String, Arc<AtomicU64>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let path = head.split(' ').nth(1).unwrap().to_string();
+            counter.fetch_add(1, Ordering::Relaxed);
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nLocation: {target}{path}\r\n\
+                 Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    (url, count)
+}
+
+#[test]
+fn redirects_are_followed_and_a_circle_ends() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    let (url, count) = redirector(server.url());
+    let object = ObjectOptions { endpoint_url: url, ..ObjectOptions::default() };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    let completion = get(s.as_mut(), "x", 100, 4000);
+    assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+    assert_eq!(completion.buffer.unwrap().as_slice()[..4000], bytes(5000)[100..4100]);
+    assert_eq!(count.load(Ordering::Relaxed), 2, "size and content");
+    assert_eq!(s.facts().endpoints.len(), 2, "the one that answers is told too");
+    let (last, _) = redirector("http://127.0.0.1:9".into());
+    let (first, _) = redirector(last);
+    let object = ObjectOptions { endpoint_url: first, s3_max_attempts: 1, ..Default::default() };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    let said = s.stat("x").unwrap_err().to_string();
+    assert!(said.contains("cannot connect") && said.contains("127.0.0.1:9"), "{said}");
+}
+
+#[test]
+fn https_works_with_a_ca_of_ones_own_and_not_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return eprintln!("skipped: no openssl that makes certificates");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&certificate).unwrap()],
+            PrivateKeyDer::from_pem_file(&key).unwrap(),
+        )
+        .unwrap();
+    drop(server(0));
+    let server = Server::start_tls(tls);
+    let len = 3 * BLOCK + 77;
+    let object = ObjectOptions { s3_max_attempts: 1, ..options(&server) };
+    // Who does not know the authority does not trust it.
+    if let Ok(mut s) = open_store("s3://bench/data", object.clone()) {
+        let said = s.stat("x").unwrap_err().to_string();
+        assert!(said.contains("certificate"), "{said}");
+    }
+    // SAFETY: everything in this program that reads the environment does it through std, which
+    // locks it; the other tests use no TLS.
+    unsafe { std::env::set_var("AWS_CA_BUNDLE", &certificate) };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    assert_eq!(put(s.as_mut(), "big", len), None);
+    assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
+    for offset in [0, 1000, len - BLOCK] {
+        let completion = get(s.as_mut(), "big", offset as u64, BLOCK);
+        let buffer = completion.buffer.unwrap();
+        assert_eq!(buffer.as_slice()[..BLOCK], bytes(len)[offset..offset + BLOCK]);
+        s.give_buffer(buffer);
+    }
+    assert_eq!(s.facts().retried_operations, 0);
 }
 
 #[test]

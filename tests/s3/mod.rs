@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 pub use store::Memory;
+use tokio_rustls::{TlsAcceptor, rustls};
 
 /// Access key that the server takes.
 pub const ACCESS_KEY: &str = "rankiotestkey";
@@ -30,6 +31,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it holds, and its faults.
     pub memory: Arc<Memory>,
+    is_tls: bool,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -50,7 +52,18 @@ impl Server {
         Server::over("127.0.0.1:0", self.memory.clone())
     }
 
+    /// One that speaks TLS with this certificate and key.
+    pub fn start_tls(tls: rustls::ServerConfig) -> Server {
+        let tls = Some(tokio_rustls::TlsAcceptor::from(Arc::new(tls)));
+        Server::with("127.0.0.1:0", Arc::new(Memory::new(0)), tls)
+    }
+
     fn over(address: &str, memory: Arc<Memory>) -> Server {
+        Server::with(address, memory, None)
+    }
+
+    fn with(address: &str, memory: Arc<Memory>, tls: Option<TlsAcceptor>) -> Server {
+        let is_tls = tls.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -59,13 +72,16 @@ impl Server {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|error| panic!("{address}: {error}"));
         let address = listener.local_addr().expect("a listener has an address");
-        runtime.spawn(serve(listener, memory.clone()));
-        Server { address, memory, _runtime: runtime }
+        runtime.spawn(serve(listener, memory.clone(), tls));
+        Server { address, memory, is_tls, _runtime: runtime }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.is_tls {
+            true => format!("https://localhost:{}", self.address.port()),
+            false => format!("http://{}", self.address),
+        }
     }
 
     /// The environment of a client.
@@ -79,7 +95,7 @@ impl Server {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, memory: Arc<Memory>) {
+async fn serve(listener: tokio::net::TcpListener, memory: Arc<Memory>, tls: Option<TlsAcceptor>) {
     let mut builder = S3ServiceBuilder::new(store::Handle(memory.clone()));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = builder.build();
@@ -88,10 +104,17 @@ async fn serve(listener: tokio::net::TcpListener, memory: Arc<Memory>) {
         let _ = socket.set_nodelay(true);
         memory.connections.fetch_add(1, Ordering::Relaxed);
         let service = service.clone();
+        let tls = tls.clone();
         tokio::spawn(async move {
             let http = auto::Builder::new(TokioExecutor::new());
             // A client that goes away is no error of the server.
-            let _ = http.serve_connection(TokioIo::new(socket), service).await;
+            let _ = match tls {
+                None => http.serve_connection(TokioIo::new(socket), service).await,
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(socket) => http.serve_connection(TokioIo::new(socket), service).await,
+                    Err(_) => Ok(()),
+                },
+            };
         });
     }
 }
