@@ -148,10 +148,15 @@ impl Memory {
 
     /// The same with what decoding needs where `group_bytes` are read of a row group. Refuses a
     /// need above `io.max_buffer_bytes`.
-    pub fn with_decoding(self, config: &Config, group_bytes: u64) -> Result<Memory, PlanError> {
+    pub fn with_decoding(
+        self,
+        config: &Config,
+        group_bytes: impl FnOnce() -> u64,
+    ) -> Result<Memory, PlanError> {
         if !config.io.decode {
             return Ok(self);
         }
+        let group_bytes = group_bytes();
         let sets = if config.workflow.evaluation { 2 } else { 1 };
         let threads = u128::from(config.reader.read_threads) * sets;
         let decode = threads.saturating_mul(2 * u128::from(group_bytes));
@@ -255,13 +260,13 @@ mod tests {
         let mut config = Config::default();
         config.reader.read_threads = 3;
         let plain = Memory::new(&config).unwrap();
-        assert_eq!(plain.with_decoding(&config, 1000), Ok(plain));
+        assert_eq!(plain.with_decoding(&config, || 1000), Ok(plain));
         config.io.decode = true;
-        let decoding = plain.with_decoding(&config, 1000).unwrap();
+        let decoding = plain.with_decoding(&config, || 1000).unwrap();
         assert_eq!(decoding.bytes_per_rank(), plain.bytes_per_rank() + 3 * 2 * 1000);
         config.workflow.evaluation = true;
-        assert_eq!(plain.with_decoding(&config, 1000).unwrap().decode_bytes, 12_000);
-        let error = plain.with_decoding(&config, u64::MAX).unwrap_err().0;
+        assert_eq!(plain.with_decoding(&config, || 1000).unwrap().decode_bytes, 12_000);
+        let error = plain.with_decoding(&config, || u64::MAX).unwrap_err().0;
         assert!(error.contains("io.decode") && error.contains("io.max_buffer_bytes"), "{error}");
     }
 

@@ -68,7 +68,7 @@ impl DeviceRecorder {
         if !session.config.records_devices() || world.rank_on_host() != 0 {
             return Ok(None);
         }
-        let (names, named) = wanted(session.config, session.data_path.as_deref());
+        let (names, named) = wanted(session.config, session.measured_path.as_deref());
         if names.is_empty() && !named {
             session.note(
                 "note: profiling.iostat_devices: no block device lies below the data on this host, \

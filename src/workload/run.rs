@@ -198,7 +198,7 @@ fn gather_hosts(session: &Session<'_>) -> Vec<HostFacts> {
     let world = session.world;
     let mut bytes = Vec::new();
     if world.rank_on_host() == 0 {
-        let mut facts = crate::host::gather(session.data_path.as_deref(), &world.library());
+        let mut facts = crate::host::gather(session.measured_path.as_deref(), &world.library());
         facts.ranks = world.ranks_on_host();
         bytes = serde_json::to_vec(&facts).expect("facts are plain data");
     }
@@ -233,7 +233,7 @@ fn generate(
 /// The step log of this rank.
 fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
     let (world, config) = (session.world, &session.config.dataset);
-    let mut host = crate::host::gather(session.data_path.as_deref(), &world.library());
+    let mut host = crate::host::gather(session.measured_path.as_deref(), &world.library());
     host.ranks = world.ranks_on_host();
     let data_gib = data_gib_per_host(
         world.ranks_on_host() * session.plan.accelerators_per_rank(),

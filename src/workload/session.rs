@@ -22,6 +22,9 @@ pub struct Session<'a> {
     pub root: String,
     /// The same as a path, where it is one.
     pub data_path: Option<PathBuf>,
+    /// Folder whose device and file system the result tells of: that of the dataset, or of the
+    /// checkpoints where there is no dataset.
+    pub measured_path: Option<PathBuf>,
     /// Seed of `random` shuffles, the same on all ranks.
     pub run_seed: u64,
     /// No progress lines.
@@ -45,9 +48,25 @@ impl<'a> Session<'a> {
     ) -> Session<'a> {
         let root = root_of(config);
         let data_path = local_path(&root);
+        let measured_path = match config.workflow.uses_dataset() {
+            true => data_path.clone(),
+            false => local_path(&checkpoint_root_of(config)),
+        };
         let generator = Generator::new(content_settings(config));
         let (log, devices) = (None, None);
-        Session { world, config, plan, root, data_path, run_seed, quiet, generator, log, devices }
+        Session {
+            world,
+            config,
+            plan,
+            root,
+            data_path,
+            measured_path,
+            run_seed,
+            quiet,
+            generator,
+            log,
+            devices,
+        }
     }
 
     /// True if no storage is behind this run.
@@ -144,6 +163,14 @@ pub fn root_of(config: &Config) -> String {
     match config.io.engine {
         crate::config::Engine::Null => "null://".into(),
         _ => config.dataset.data_folder.clone(),
+    }
+}
+
+/// URI of the root of checkpoints of `config`.
+pub fn checkpoint_root_of(config: &Config) -> String {
+    match config.io.engine {
+        crate::config::Engine::Null => "null://".into(),
+        _ => config.checkpoint.checkpoint_folder.clone(),
     }
 }
 

@@ -21,9 +21,9 @@ use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
-use super::session::{Session, content_settings, local_path};
+use super::session::{Session, checkpoint_root_of, content_settings, local_path};
 use super::ticker::{Unit, with_ticker};
-use crate::config::{Config, Engine};
+use crate::config::Config;
 use crate::data::{Content, Generator};
 use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
@@ -56,10 +56,7 @@ pub struct Target {
 impl Target {
     /// Of `config`, whose checkpoints follow `plan`.
     pub fn new(config: &Config, plan: &CheckpointPlan) -> Target {
-        let root = match config.io.engine {
-            Engine::Null => "null://".into(),
-            _ => config.checkpoint.checkpoint_folder.clone(),
-        };
+        let root = checkpoint_root_of(config);
         let mut model = json!(config.model);
         if let Some(model) = model.as_object_mut() {
             // A label.
