@@ -7,7 +7,7 @@ use super::phase::Reduced;
 use super::results::{Collected, write_results};
 use super::run_folder::RunFolder;
 use super::session::Session;
-use super::small::connect_small;
+use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
 use super::{calibrate, checkpoint, datagen, listing, readback};
 use crate::config::units::format_bytes_iec;
@@ -319,7 +319,7 @@ fn agree_on_dataset(session: &Session<'_>) -> Result<Standing, String> {
     }
     let mut code = vec![0];
     if session.world.is_root() {
-        let mut store = connect_small(&session.root)?;
+        let mut store = connect_small_by(&session.root, session.object())?;
         let standing =
             dataset::standing(store.as_mut(), &session.root, session.config, session.plan);
         match standing {
@@ -341,7 +341,7 @@ fn remove_dataset(session: &Session<'_>, foreign: bool) -> Result<(), String> {
     if session.is_null() || !session.world.is_root() {
         return Ok(());
     }
-    let cleaned = super::clean::run(&session.root, false)?;
+    let cleaned = super::clean::run(&session.root, session.object(), false)?;
     session.note(&format!("removed {} files (dataset.keep_files is False)", cleaned.files));
     Ok(())
 }
