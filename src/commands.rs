@@ -267,9 +267,6 @@ fn check_checkpoints(config: &Config) -> Result<(), String> {
     let absent = |key: &str, instead: &str| {
         Err(format!("checkpoint.{key} is not available in this version; set it to {instead}"))
     };
-    if checkpoint.is_async {
-        return absent("async: True", "False");
-    }
     if checkpoint.restore == Restore::Broadcast {
         return absent("restore: broadcast", "same");
     }

@@ -133,3 +133,73 @@ fn a_killed_job_loses_no_checkpoint_and_leaves_no_half_one() {
     assert!(names.iter().all(|name| !name.contains(".partial")), "{names:?}\n{ended}");
     assert_eq!(names.len(), 5, "{names:?}");
 }
+
+/// Settings of a training that writes [`MODEL`] in the background, each flush longer than the steps
+/// between two checkpoints.
+const BACKGROUND: &[&str] = &[
+    "workflow.generate_data=True",
+    "workflow.train=True",
+    "dataset.num_files_train=36",
+    "dataset.record_length_bytes=4096",
+    "reader.batch_size=2",
+    "train.computation_time=0.01",
+    "train.epochs=2",
+    "checkpoint.async=True",
+    "checkpoint.steps_between_checkpoints=2",
+    "io.delay={latency: 0.02}",
+];
+
+#[test]
+fn a_job_killed_while_it_flushes_keeps_the_checkpoint_before() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    let (file, root, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
+    let data = lab.arg("data");
+    let job = |id: &str, more: &[&str]| {
+        let words = ["run", &file, "--checkpoint-dir", &root, "--results-dir", &results];
+        let words = words.into_iter().chain(["--data-dir", &data, "--run-id", id, "--quiet"]);
+        let settings = more.iter().flat_map(|text| ["--set", *text]);
+        lab.command(RANKS, &words.chain(settings).collect::<Vec<_>>())
+    };
+    job("first", BACKGROUND).succeed();
+    let mut before = whole(Path::new(&root));
+    assert_eq!(before.len(), 6);
+    let mut chance = Chance(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
+    let mut unfinished = 0;
+    for round in 0..6 {
+        let left = partials(Path::new(&root));
+        let mut running = job(&format!("k{round}"), BACKGROUND).start();
+        running.wait_until("a flush", || {
+            partials(Path::new(&root)).iter().any(|name| !left.contains(name))
+        });
+        std::thread::sleep(Duration::from_millis(chance.below(150)));
+        let ranks = running.ranks();
+        if let Some(victim) = ranks.get(chance.below(RANKS as u64) as usize) {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(*victim), Signal::SIGKILL);
+        }
+        let ended = running.end();
+        all_gone(&ranks);
+        assert!(ended.errors().is_empty(), "{ended}");
+        unfinished += partials(Path::new(&root)).len();
+        let after = whole(Path::new(&root));
+        for (name, version) in &before {
+            assert!(after.get(name) >= Some(version), "{name} went back or is lost\n{ended}");
+        }
+        before = after;
+    }
+    assert!(unfinished > 0, "no flush was cut: nothing was tested");
+    let none = "checkpoint.num_checkpoints_write=0";
+    let reads = format!("checkpoint.num_checkpoints_read={}", before.len());
+    job("read", &[none, &reads, "verify.mode=full"]).succeed();
+}
+
+/// Names of checkpoints in `root` that are being written.
+fn partials(root: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(root).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".partial")).collect()
+}

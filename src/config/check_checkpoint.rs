@@ -12,7 +12,8 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
     let refusal = grid(model, config.checkpoint.mode)
         .or_else(|| sizes(model))
         .or_else(|| counts(&config.checkpoint, config.workflow.train))
-        .or_else(|| restores(&config.checkpoint, model));
+        .or_else(|| restores(&config.checkpoint, model))
+        .or_else(|| background(&config.checkpoint, config.workflow.train));
     match refusal {
         Some((path, text)) => Err(sources.error_about(path, &text)),
         None => Ok(()),
@@ -94,6 +95,23 @@ fn counts(checkpoint: &Checkpoint, trains: bool) -> Refusal {
             "`{kept}` checkpoints stay, but checkpoint.num_checkpoints_read is {read}; keep as many"
         );
         return Some(("checkpoint.keep_last", text));
+    }
+    None
+}
+
+fn background(checkpoint: &Checkpoint, trains: bool) -> Refusal {
+    if !checkpoint.is_async {
+        return None;
+    }
+    if !trains {
+        let text = "`True` writes while a training goes on, and workflow.train is False; set one \
+                    of them";
+        return Some(("checkpoint.async", text.into()));
+    }
+    if checkpoint.rank_sync {
+        let text = "`True` waits for all ranks in each checkpoint, which checkpoint.async: True \
+                    does not; set one of them";
+        return Some(("checkpoint.rank_sync", text.into()));
     }
     None
 }

@@ -87,7 +87,16 @@ pub fn host_name() -> String {
 /// User and system seconds of this process so far, all threads (io_uring's worker threads
 /// included).
 pub fn cpu_seconds() -> f64 {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
+    cpu_of(UsageWho::RUSAGE_SELF)
+}
+
+/// CPU time of the calling thread so far, seconds.
+pub fn thread_cpu_seconds() -> f64 {
+    cpu_of(UsageWho::RUSAGE_THREAD)
+}
+
+fn cpu_of(who: UsageWho) -> f64 {
+    let Ok(usage) = getrusage(who) else { return 0.0 };
     let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }

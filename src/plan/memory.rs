@@ -1,8 +1,8 @@
 //! The memory that a rank needs for a run. It follows from the reader's settings and from nothing
 //! else: not from the number or size of files, not from the number of ranks.
 
-use super::PlanError;
 use super::show::binary;
+use super::{CheckpointPlan, PlanError, WorldShape};
 use crate::config::{CheckpointOrder, Config, Io};
 
 /// Room that direct I/O may need around a request: its ends are moved out to the device's block
@@ -85,6 +85,9 @@ pub struct Memory {
     /// What is held to be decoded, and its values: for each thread twice what is read of a row
     /// group, as planned; 0 without `io.decode`.
     pub decode_bytes: u64,
+    /// The largest shard of a checkpoint, which `checkpoint.async` holds while it is written; 0
+    /// without it. Not held to `io.max_buffer_bytes`: it follows from the model.
+    pub snapshot_bytes: u64,
 }
 
 impl Memory {
@@ -143,7 +146,7 @@ impl Memory {
         check_writers(config)?;
         // Both are below the cap, which has 64 bits.
         let (buffers_bytes, bookkeeping_bytes) = (buffers as u64, bookkeeping as u64);
-        Ok(Memory { buffers_bytes, bookkeeping_bytes, decode_bytes: 0 })
+        Ok(Memory { buffers_bytes, bookkeeping_bytes, decode_bytes: 0, snapshot_bytes: 0 })
     }
 
     /// The same with what decoding needs where `group_bytes` are read of a row group. Refuses a
@@ -175,9 +178,39 @@ impl Memory {
         Ok(Memory { decode_bytes: decode as u64, ..self })
     }
 
+    /// The same with a snapshot of the largest shard of `checkpoint` where `checkpoint.async` takes
+    /// one. Refuses a need beyond the memory of the hosts of `world`, where that is known.
+    pub fn with_snapshot(
+        self,
+        config: &Config,
+        checkpoint: Option<&CheckpointPlan>,
+        world: WorldShape,
+    ) -> Result<Memory, PlanError> {
+        let Some(plan) = checkpoint.filter(|_| config.checkpoint.is_async) else {
+            return Ok(self);
+        };
+        let snapshot_bytes = plan.classes().iter().map(|class| class.bytes).max().unwrap_or(0);
+        let memory = Memory { snapshot_bytes, ..self };
+        let ranks = world.ranks.div_ceil(world.hosts.max(1));
+        let (need, have) =
+            (memory.bytes_per_rank().saturating_mul(ranks), world.memory_per_host_bytes);
+        if have > 0 && need > have {
+            return Err(PlanError(format!(
+                "checkpoint.async: True holds a snapshot of {} on a rank; with their buffers the \
+                 {ranks} rank(s) of a host need {}, and it has {}; use more hosts, or set it to \
+                 False",
+                binary(snapshot_bytes as f64),
+                binary(need as f64),
+                binary(have as f64),
+            )));
+        }
+        Ok(memory)
+    }
+
     /// All of it, bytes.
     pub fn bytes_per_rank(&self) -> u64 {
-        self.buffers_bytes + self.bookkeeping_bytes + self.decode_bytes
+        let buffers = self.buffers_bytes + self.bookkeeping_bytes + self.decode_bytes;
+        buffers.saturating_add(self.snapshot_bytes)
     }
 }
 
@@ -268,6 +301,28 @@ mod tests {
         assert_eq!(plain.with_decoding(&config, || 1000).unwrap().decode_bytes, 12_000);
         let error = plain.with_decoding(&config, || u64::MAX).unwrap_err().0;
         assert!(error.contains("io.decode") && error.contains("io.max_buffer_bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_snapshot_of_the_largest_shard_must_fit_into_a_host() {
+        let mut config = Config::default();
+        config.workflow.checkpoint = true;
+        config.model.model_size_bytes = 1 << 30;
+        let plan = CheckpointPlan::new(&config, 4).unwrap();
+        let plain = Memory::new(&config).unwrap();
+        let mut world = WorldShape { ranks: 4, hosts: 2, memory_per_host_bytes: 0 };
+        let with = |config: &Config, world| plain.with_snapshot(config, plan.as_ref(), world);
+        assert_eq!(with(&config, world), Ok(plain));
+        config.checkpoint.is_async = true;
+        let memory = with(&config, world).unwrap();
+        let largest = plan.as_ref().unwrap().bytes_of(0);
+        assert!(largest >= 1 << 30);
+        assert_eq!(memory.bytes_per_rank(), plain.bytes_per_rank() + largest);
+        world.memory_per_host_bytes = 2 * memory.bytes_per_rank();
+        assert_eq!(with(&config, world), Ok(memory));
+        world.memory_per_host_bytes -= 1;
+        let error = with(&config, world).unwrap_err().0;
+        assert!(error.contains("checkpoint.async: True") && error.contains("2 rank(s)"), "{error}");
     }
 
     #[test]

@@ -160,6 +160,7 @@ impl Plan {
         };
         let crowd = Crowd::new(config, world)?;
         let memory = Memory::new(config)?.with_decoding(config, || train.group_bytes())?;
+        let memory = memory.with_snapshot(config, checkpoint.as_ref(), world)?;
         let (train_dealing, train_shortage) = deal_training(config, &train, crowd)?;
         let evaluation = valid.as_ref().map(|files| deal_evaluation(config, files, crowd));
         let (valid_dealing, valid_shortage) = evaluation.unzip();

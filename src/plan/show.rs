@@ -37,6 +37,9 @@ pub fn json(plan: &Plan) -> Value {
     if memory.decode_bytes > 0 {
         section["decode_bytes_per_rank"] = json!(memory.decode_bytes);
     }
+    if memory.snapshot_bytes > 0 {
+        section["snapshot_bytes_per_rank"] = json!(memory.snapshot_bytes);
+    }
     sections.insert("memory".into(), section);
     sections.insert("world".into(), json!(plan.world));
     sections.insert("hash".into(), json!(plan.hash()));
@@ -216,7 +219,12 @@ pub fn text(plan: &Plan) -> String {
         checkpoint::show::rows(checkpoint, &plan.config, plan.world, &mut table);
     }
     let memory = plan.memory().bytes_per_rank();
-    table.row("memory", "per rank", binary(memory as f64));
+    let mut per_rank = binary(memory as f64);
+    if plan.memory().snapshot_bytes > 0 {
+        let snapshot = binary(plan.memory().snapshot_bytes as f64);
+        per_rank += &format!(", {snapshot} of it the snapshot of checkpoint.async");
+    }
+    table.row("memory", "per rank", per_rank);
     let per_host = ranks_per_host(plan).saturating_mul(memory);
     table.row("", "per host", binary(per_host as f64));
     let world = plan.world;

@@ -30,6 +30,64 @@ pub struct CheckpointOperation {
     pub sync_s: f64,
     /// Share of sampled pages of the files that were in the page cache before they were read.
     pub resident_before: Option<f64>,
+    /// With `checkpoint.async`: the time for which training stood still on the rank where that
+    /// lasted longest; wait for the checkpoint before and snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stall_s: Option<f64>,
+    /// The part of `stall_s` that filled the snapshot, on the slowest rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_s: Option<f64>,
+    /// From the end of the snapshot to that of the last file, on the slowest rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_s: Option<f64>,
+}
+
+/// What checkpoints in the background cost, and what they did to the training beside them.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct BackgroundMetrics {
+    /// Bytes of the largest snapshot of a rank.
+    pub snapshot_bytes_per_rank: u64,
+    /// Sum over operations of `stall_s`.
+    pub stall_s: f64,
+    /// Sum over operations of `snapshot_s`.
+    pub snapshot_s: f64,
+    /// Sum over operations of `flush_s`.
+    pub flush_s: f64,
+    /// Time for which steps waited for commits and the removal of old checkpoints, on the rank where
+    /// that lasted longest; part of the time of the steps below.
+    pub settle_s: f64,
+    /// Time from the end of the last step until the last checkpoint was committed, on the slowest
+    /// rank.
+    pub drain_s: f64,
+    /// Steps that began while a checkpoint was on its way.
+    pub during_flush: StepsBeside,
+    /// All others.
+    pub outside_flush: StepsBeside,
+}
+
+/// Training steps of all ranks, those left out that `output.metric.exclude_start_steps` leaves out
+/// of an epoch.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct StepsBeside {
+    /// Steps of a rank.
+    pub steps: u64,
+    /// Wait for the batch.
+    pub load_wait_ns: Summary,
+    /// Compute time over the time of the steps, percent; None: there were none.
+    pub au_percent: Option<f64>,
+}
+
+impl StepsBeside {
+    /// Of the waits of `ranks` ranks, and the sums of their compute times and of the times from the
+    /// begin of a step to the end of its barrier.
+    pub fn new(load_wait_ns: Summary, ranks: u64, compute_ns: u64, step_ns: u64) -> StepsBeside {
+        let au = 100.0 * compute_ns as f64 / step_ns as f64;
+        StepsBeside {
+            steps: load_wait_ns.count / ranks.max(1),
+            load_wait_ns,
+            au_percent: (step_ns > 0).then_some(au),
+        }
+    }
 }
 
 /// `metrics` of a phase of kind `checkpoint_save` or `checkpoint_restore`.
@@ -67,6 +125,9 @@ pub struct CheckpointMetrics {
     pub sync_share: f64,
     /// Share in creating, opening and closing files.
     pub metadata_share: f64,
+    /// With `checkpoint.async` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<BackgroundMetrics>,
     /// Time of an operation on a rank.
     pub rank_ns: Summary,
     /// Each checkpoint by itself.
@@ -128,6 +189,21 @@ impl ThreadTimes {
 }
 
 impl CheckpointMetrics {
+    /// The same with what belongs to checkpoints in the background; sums over operations are made
+    /// here.
+    pub fn with_background(mut self, background: BackgroundMetrics) -> CheckpointMetrics {
+        let sum = |part: fn(&CheckpointOperation) -> Option<f64>| {
+            self.operations.iter().filter_map(part).sum::<f64>()
+        };
+        self.background = Some(BackgroundMetrics {
+            stall_s: sum(|one| one.stall_s),
+            snapshot_s: sum(|one| one.snapshot_s),
+            flush_s: sum(|one| one.flush_s),
+            ..background
+        });
+        self
+    }
+
     /// Figures of `operations` on checkpoints of `files` files and `bytes` bytes.
     pub fn new(
         (files, bytes): (u64, u64),
@@ -159,6 +235,7 @@ impl CheckpointMetrics {
             transfer_share: share(total_ns.saturating_sub(others)),
             sync_share: share(sync_ns),
             metadata_share: share(metadata_ns),
+            background: None,
             rank_ns,
             operations,
         }
@@ -196,6 +273,29 @@ mod tests {
         let none = ThreadTimes::default();
         let metrics = CheckpointMetrics::new((1, 1), vec![slow], &none, Summary::default());
         assert_eq!((metrics.strict_gib_per_s, metrics.committed_gib_per_s), (1.0, 0.5));
+    }
+
+    #[test]
+    fn stalls_are_summed_and_steps_without_time_have_no_utilisation() {
+        let operations = [1.0, 2.0].map(|stall_s| CheckpointOperation {
+            stall_s: Some(stall_s),
+            flush_s: Some(4.0),
+            ..operation(5.0, 5.0)
+        });
+        let none = ThreadTimes::default();
+        let metrics = CheckpointMetrics::new((1, 1), operations.into(), &none, Summary::default());
+        assert_eq!(metrics.background, None);
+        let during = StepsBeside::new(Summary { count: 6, ..Summary::default() }, 2, 30, 40);
+        let outside = StepsBeside::new(Summary::default(), 2, 0, 0);
+        assert_eq!((during.steps, during.au_percent), (3, Some(75.0)));
+        assert_eq!((outside.steps, outside.au_percent), (0, None));
+        let background = BackgroundMetrics {
+            during_flush: during,
+            outside_flush: outside,
+            ..Default::default()
+        };
+        let background = metrics.with_background(background).background.unwrap();
+        assert_eq!((background.stall_s, background.flush_s), (3.0, 8.0));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A fixed result in which every field holds something, for the tests of all exporters.
 
 use super::cache::CacheState;
-use super::checkpoint::{CheckpointMetrics, CheckpointOperation, ThreadTimes};
+use super::checkpoint::{
+    BackgroundMetrics, CheckpointMetrics, CheckpointOperation, StepsBeside, ThreadTimes,
+};
 use super::result::*;
 use crate::config::CacheMode;
 use crate::host::HostFacts;
@@ -81,10 +83,27 @@ fn checkpoint() -> CheckpointMetrics {
         commit_s: 0.25,
         sync_s: 0.5,
         resident_before: Some(0.0),
+        stall_s: Some(0.75),
+        snapshot_s: Some(0.5),
+        flush_s: Some(strict_s - 0.5),
+    };
+    let beside = |au| StepsBeside {
+        steps: 300,
+        load_wait_ns: summary(2_400, 5 * MS, MS),
+        au_percent: Some(au),
+    };
+    let background = BackgroundMetrics {
+        snapshot_bytes_per_rank: 13 * GIB,
+        settle_s: 1.25,
+        drain_s: 2.5,
+        during_flush: beside(91.5),
+        outside_flush: beside(97.25),
+        ..Default::default()
     };
     let times = ThreadTimes { content_ns: 10, sync_ns: 5, metadata_ns: 1, total_ns: 100 };
     let operations = vec![operation(1, 8.0), operation(2, 12.0)];
     CheckpointMetrics::new((48, 104 * GIB), operations, &times, summary(48, 4_000 * MS, MS))
+        .with_background(background)
 }
 
 fn storage() -> StoreFacts {

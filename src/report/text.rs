@@ -3,7 +3,7 @@
 //! One table of phases, one of latencies, a paragraph for each phase with what belongs to it, the
 //! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
 
-use super::checkpoint::CheckpointMetrics;
+use super::checkpoint::{BackgroundMetrics, CheckpointMetrics, StepsBeside};
 use super::result::{DatagenMetrics, DirectProof, Phase, Run, RunResult, TrainingMetrics};
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
@@ -288,6 +288,9 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
             percent(m.metadata_share)
         ),
     ));
+    if let Some(background) = &m.background {
+        in_background(background, lines);
+    }
     if m.operations.len() <= EPOCHS_LISTED {
         let times = m.operations.iter().map(|one| {
             let slowest = one.slowest_rank;
@@ -295,6 +298,30 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
         });
         lines.push(("slowest", times.collect::<Vec<_>>().join("; ")));
     }
+}
+
+/// Checkpoints that were written while the training went on.
+fn in_background(background: &BackgroundMetrics, lines: &mut Vec<(&str, String)>) {
+    let b = background;
+    let snapshot = bytes(b.snapshot_bytes_per_rank);
+    lines.push((
+        "stalls",
+        format!(
+            "{:.2} s in all, {:.2} s of it for snapshots of {snapshot} a rank; {:.2} s for commits \
+             between steps, {:.2} s in the end",
+            b.stall_s, b.snapshot_s, b.settle_s, b.drain_s
+        ),
+    ));
+    let beside = |steps: &StepsBeside| {
+        let wait = &steps.load_wait_ns;
+        let mean = wait.mean.map_or("-".into(), duration);
+        let au = steps.au_percent.map_or("-".into(), |au| format!("{au:.2} %"));
+        let p99 = percentile(wait.p99);
+        format!("AU {au}, load mean {mean}, p99 {p99} ({} steps)", steps.steps)
+    };
+    lines.push(("flushes", format!("{:.2} s in all", b.flush_s)));
+    lines.push(("during them", beside(&b.during_flush)));
+    lines.push(("outside", beside(&b.outside_flush)));
 }
 
 fn training(metrics: &TrainingMetrics, lines: &mut Vec<(&str, String)>) {

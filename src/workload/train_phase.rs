@@ -1,6 +1,6 @@
 //! The training phase: epochs with their evaluations, and the reduction to results.
 
-use super::checkpoint::Saves;
+use super::checkpoint::{After, Saves};
 use super::compute::{Draws, Pacer, now_ns, unix_ns};
 use super::dataset::Standing;
 use super::devices;
@@ -255,7 +255,11 @@ pub fn run(
         Some(tally) => tally.reduce(session),
         None => (None, EpochTable::default()),
     };
-    let saved = saves.and_then(Saves::finish);
+    let (saved, cut) = match saves {
+        Some(saves) => saves.finish()?,
+        None => (None, false),
+    };
+    let partial = partial || cut;
     Ok(Trained { training, evaluation, saved, train_figures, eval_figures, series, partial })
 }
 
@@ -341,18 +345,26 @@ impl Epochs<'_, '_> {
         while from < steps {
             let end = self.saves.as_ref().map_or(steps, |saves| saves.block_end(from, steps));
             let (train, pacer) = (&mut self.train, &mut self.pacer);
-            let (mut stopped, figures) =
-                run.run(train, pacer, self.steps_done, (order, from..end), true, blocks.next())?;
+            let (mut stopped, figures) = run.run(
+                (train, pacer),
+                self.steps_done,
+                (order, from..end),
+                Some(self.saves.as_deref_mut()),
+                blocks.next(),
+            )?;
             blocks.end(figures);
             if let (Some(saves), false) = (&mut self.saves, stopped) {
                 let cpu_s = crate::host::cpu_seconds();
-                let saved = saves.after(run.epoch, end, steps)?;
+                let after = saves.after(run.epoch, end, steps)?;
                 if end < steps {
                     // The training's clock runs on, for its threads read on.
                     train.clock.leave_out_cpu(crate::host::cpu_seconds() - cpu_s);
                 }
-                stopped = matches!(saved, Some(None));
-                blocks.checkpoints.push(saved.flatten());
+                stopped = matches!(after, After::Interrupted);
+                blocks.checkpoints.push(match after {
+                    After::Written(log) => Some(log),
+                    _ => None,
+                });
             }
             if stopped {
                 if end < steps {
@@ -393,7 +405,7 @@ impl Epochs<'_, '_> {
         let pacer = &mut self.pacer;
         let ((stopped, figures), reports) = with_readers(job, control, live, || {
             let all = (&order, 0..order.steps());
-            run.run(tally, pacer, &uncounted, all, false, block)
+            run.run((tally, pacer), &uncounted, all, None, block)
         })?;
         tally.take(&reports);
         tally.table.add(session, &figures, false);
@@ -455,17 +467,18 @@ struct Block<'a> {
 impl Block<'_> {
     fn run(
         &mut self,
-        tally: &mut Tally<'_>,
-        pacer: &mut Pacer,
+        (tally, pacer): (&mut Tally<'_>, &mut Pacer),
         steps_done: &AtomicU64,
         (order, part): (&EpochOrder, Range<u64>),
-        step_barrier: bool,
+        training: Option<Option<&mut Saves<'_>>>,
         log: &mut BlockLog,
     ) -> Result<(bool, EpochFigures), String> {
         let session = self.session;
         let task = task_of(session, self.job, *order, tally.batch);
         let control = self.control;
-        let steps = StepLoop { session, control, step_barrier, steps_done };
+        let step_barrier = training.is_some();
+        let mut steps =
+            StepLoop { session, control, step_barrier, steps_done, saves: training.flatten() };
         let (is_first, is_last) = (part.start == 0, part.end == task.steps);
         if is_first {
             tally.clock.resume(session);

@@ -7,6 +7,7 @@
 //! without being named, here it has its own bucket. Epoch figures are reduced at once, so a rank
 //! never holds more than the step lists of one epoch.
 
+use super::checkpoint::Saves;
 use super::compute::{Draws, Pacer, StepDraw, now_ns, unix_ns};
 use super::reader::{Control, EpochTask, ReadJob};
 use super::session::Session;
@@ -35,7 +36,7 @@ pub struct StepTimes {
 }
 
 /// A step loop over one epoch or one evaluation.
-pub struct StepLoop<'a> {
+pub struct StepLoop<'a, 's> {
     /// The run.
     pub session: &'a Session<'a>,
     /// Shared with the I/O threads.
@@ -44,13 +45,19 @@ pub struct StepLoop<'a> {
     pub step_barrier: bool,
     /// Steps done, for the progress line.
     pub steps_done: &'a AtomicU64,
+    /// Checkpoints that may be written beside the steps.
+    pub saves: Option<&'a mut Saves<'s>>,
 }
 
-impl StepLoop<'_> {
+/// What ranks tell each other in a step's barrier; the largest is heard by all.
+const FLUSHING: u64 = 1;
+const STOP: u64 = 2;
+
+impl StepLoop<'_, '_> {
     /// Runs the steps `part` of an epoch as one block; the lists of `log` are filled in place. The
     /// I/O threads begin with the first part and end with the last. True: the run was interrupted.
     pub fn block(
-        &self,
+        &mut self,
         (task, part): (&EpochTask, Range<u64>),
         compute: &mut Draws,
         pacer: &mut Pacer,
@@ -71,13 +78,15 @@ impl StepLoop<'_> {
             control.begin(*task);
         }
         let mut stopped = false;
+        let alarm = self.saves.as_ref().and_then(|saves| saves.alarm());
+        let alarmed = || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed));
         for step in part.clone() {
             let start = now_ns();
             if !control.wait_batch(step)? {
                 // Interrupted while waiting: the others meet us at this step's barrier and learn of
                 // it.
                 if self.step_barrier {
-                    world.step_barrier(1);
+                    world.step_barrier(STOP);
                 }
                 stopped = true;
                 break;
@@ -86,24 +95,27 @@ impl StepLoop<'_> {
             control.consume(step, task);
             let wanted = compute.next_step();
             // A long step must not hide that an I/O thread failed meanwhile.
-            let computed = pacer.wait_unless(loaded, wanted.longest_ns, || control.failed());
+            let computed =
+                pacer.wait_unless(loaded, wanted.longest_ns, || control.failed() || alarmed());
             control.check()?;
             // The end of the mean accelerator's own compute; it waits for the longest.
             let own = computed - (wanted.longest_ns - wanted.mean_ns).min(computed - loaded);
-            let flag = u64::from(interrupted());
-            let stop = if self.step_barrier { world.step_barrier(flag) } else { flag };
+            let flag = self.flag()?;
+            let heard = if self.step_barrier { world.step_barrier(flag) } else { flag };
             let met = now_ns();
-            times.step(loaded - start, own - loaded, met - own);
+            let parts = [loaded - start, own - loaded, met - own];
+            times.step(parts);
             times.sleep(wanted, computed - loaded, own - loaded);
             log.load_s.push((loaded - start) as f64 / 1e9);
             log.compute_s.push((own - loaded) as f64 / 1e9);
             log.barrier_s.push((met - own) as f64 / 1e9);
             log.samples.push(task.step_samples(step));
             self.steps_done.fetch_add(1, Ordering::Relaxed);
-            if stop != 0 {
+            if heard == STOP {
                 stopped = true;
                 break;
             }
+            self.beside(step, parts, heard)?;
         }
         log.duration_s = (now_ns() - block_start) as f64 / 1e9;
         log.end_unix_ns = unix_ns();
@@ -114,11 +126,32 @@ impl StepLoop<'_> {
         world.max(&mut flag);
         Ok(flag[0] != 0)
     }
+
+    /// What this rank says in the barrier of a step.
+    fn flag(&mut self) -> Result<u64, String> {
+        let flushing = match &mut self.saves {
+            Some(saves) => saves.is_flushing()?,
+            None => false,
+        };
+        Ok(match (interrupted(), flushing) {
+            (true, _) => STOP,
+            (false, true) => FLUSHING,
+            (false, false) => 0,
+        })
+    }
+
+    /// Tells a step to the checkpoints beside it. The first ones of an epoch, whose waits belong to
+    /// the start of the readers, are left out as they are of AU.
+    fn beside(&mut self, step: u64, parts: [u64; 3], heard: u64) -> Result<(), String> {
+        let Some(saves) = &mut self.saves else { return Ok(()) };
+        let counts = step >= self.session.config.output.metric.exclude_start_steps;
+        saves.on_step(counts.then_some(parts), heard == 0)
+    }
 }
 
 impl StepTimes {
     #[inline]
-    fn step(&mut self, load_ns: u64, compute_ns: u64, barrier_ns: u64) {
+    fn step(&mut self, [load_ns, compute_ns, barrier_ns]: [u64; 3]) {
         self.load.record(load_ns);
         self.compute.record(compute_ns);
         self.barrier.record(barrier_ns);

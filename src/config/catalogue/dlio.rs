@@ -204,7 +204,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
     folded("checkpoint.recovery_rank_shift", BOOL, "checkpoint.restore"),
     typed("checkpoint.type", Kind::Choice(&["rank_zero", "all_ranks"])),
     ignored("checkpoint.randomize_tensor", BOOL, "content is always that of the generator"),
-    ignored("checkpoint.ksm", Kind::Any, "no rank holds its shard in memory"),
+    ignored("checkpoint.ksm", Kind::Any, "equal pages are never merged"),
     ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),
 ];
 

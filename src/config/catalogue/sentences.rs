@@ -176,7 +176,7 @@ const CHECKPOINT: Sentences = &[
         "Seconds before each checkpoint, in place of computation; below 0: none",
     ),
     ("checkpoint.num_checkpoints_write", "Checkpoints that are written without training"),
-    ("checkpoint.num_checkpoints_read", "Checkpoints that are then read"),
+    ("checkpoint.num_checkpoints_read", "Checkpoints that are read after writing or after training"),
     ("checkpoint.rank_sync", "Wait for all ranks inside the time of a checkpoint"),
     (
         "checkpoint.recovery_rank_shift",
@@ -208,7 +208,7 @@ const CHECKPOINT: Sentences = &[
     ("checkpoint.reshard.pipeline", "Stages that share the layers when reading; 0: as written"),
     ("checkpoint.reshard.written_ranks", "Ranks that wrote the checkpoints; 0: as many as read"),
     ("checkpoint.weights_only", "Read the model files only"),
-    ("checkpoint.async", "Write in the background while the job goes on"),
+    ("checkpoint.async", "Write from a snapshot in memory while the training goes on"),
 ];
 
 const STORAGE: Sentences = &[

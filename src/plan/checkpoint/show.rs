@@ -131,9 +131,12 @@ fn notes(plan: &CheckpointPlan, config: &Config, world: WorldShape) -> Vec<Strin
     let mut notes = Vec::new();
     let most = plan.host_bytes(Placement::Block, world.hosts).max_bytes;
     notes.push(format!(
-        "a job keeps up to {} of state on a host; rankio makes it as it writes and holds its \
-         buffers only",
-        binary(most as f64)
+        "a job keeps up to {} of state on a host; rankio {}",
+        binary(most as f64),
+        match config.checkpoint.is_async {
+            true => "holds a snapshot of it (checkpoint.async)",
+            false => "makes it as it writes and holds its buffers only",
+        }
     ));
     let checkpoint = &config.checkpoint;
     let memory = u128::from(world.memory_per_host_bytes) * u128::from(world.hosts);

@@ -1,17 +1,32 @@
 //! Checkpoints inside training: after the barrier of a step a block ends, all ranks write, and the
-//! next block begins. The I/O threads of the training keep reading ahead meanwhile, as the loader
+//! next block begins. With `checkpoint.async` they only take a snapshot; the checkpoint is committed
+//! after the step whose barrier tells that all ranks have written it. The I/O threads of the training keep reading ahead meanwhile, as the loader
 //! of the reference does.
 
 use super::save::Saver;
 use crate::config::{Checkpoint, Config};
 use crate::report::dlio::CheckpointLog;
 use crate::workload::phase::Reduced;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// When a training writes checkpoints, and what writes them.
 pub struct Saves<'a> {
     saver: Saver<'a>,
     schedule: Schedule,
     written: u64,
+}
+
+/// What became of a checkpoint that was or was not due.
+pub enum After {
+    /// None was.
+    NotDue,
+    /// It is whole.
+    Written(CheckpointLog),
+    /// It is being written while the training goes on, so its time is not known yet.
+    Begun,
+    /// Nothing is left of it, and the run is to end.
+    Interrupted,
 }
 
 /// When they are due.
@@ -91,25 +106,52 @@ impl<'a> Saves<'a> {
         self.schedule.block_end(from, steps)
     }
 
-    /// Writes a checkpoint if one is due after `step` steps of `epoch`. `Some(None)`: it was
-    /// interrupted. Collective; an error is this rank's own.
-    pub fn after(
-        &mut self,
-        epoch: u64,
-        step: u64,
-        steps: u64,
-    ) -> Result<Option<Option<CheckpointLog>>, String> {
+    /// Writes a checkpoint, or begins to, if one is due after `step` steps of `epoch`. Collective;
+    /// an error is this rank's own.
+    pub fn after(&mut self, epoch: u64, step: u64, steps: u64) -> Result<After, String> {
         if !self.schedule.is_due(epoch, step, steps) {
-            return Ok(None);
+            return Ok(After::NotDue);
         }
         self.written += 1;
         let name = format!("global_epoch{epoch}_step{step}");
-        self.saver.save(&name, self.written).map(Some)
+        if self.saver.is_background() {
+            let begun = self.saver.begin(&name, self.written)?;
+            return Ok(if begun { After::Begun } else { After::Interrupted });
+        }
+        let saved = self.saver.save(&name, self.written)?;
+        Ok(saved.map_or(After::Interrupted, After::Written))
     }
 
-    /// The phase. Collective; on rank 0 it has a value.
-    pub fn finish(self) -> Option<Reduced> {
-        self.saver.finish()
+    /// True while this rank writes in the background. To be asked in each step.
+    ///
+    /// # Errors
+    /// What a thread that writes failed with.
+    pub fn is_flushing(&mut self) -> Result<bool, String> {
+        self.saver.is_flushing()
+    }
+
+    /// Set once a thread that writes in the background failed; None: there are none.
+    pub fn alarm(&self) -> Option<Arc<AtomicBool>> {
+        self.saver.alarm().cloned()
+    }
+
+    /// Takes the times of a step (load, compute, barrier; None: it is left out), and commits the
+    /// pending checkpoint where the barrier has told that `all_flushed`. Collective then.
+    pub fn on_step(&mut self, times: Option<[u64; 3]>, all_flushed: bool) -> Result<(), String> {
+        if let Some(times) = times {
+            self.saver.on_step(times);
+        }
+        if all_flushed && self.saver.is_pending() {
+            self.saver.settle_in_step()?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is pending, and gives the phase; true: the last checkpoint was interrupted.
+    /// Collective; on rank 0 the phase has a value.
+    pub fn finish(mut self) -> Result<(Option<Reduced>, bool), String> {
+        let whole = self.saver.drain()?;
+        Ok((self.saver.finish(), !whole))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
 //! and later they are read back.
 
+mod background;
 pub mod clean;
 mod folder;
 mod in_training;
@@ -13,7 +14,7 @@ mod tally;
 mod write_shards;
 
 pub use folder::MARKER;
-pub use in_training::{Saves, check_reads};
+pub use in_training::{After, Saves, check_reads};
 use restore::{Restorer, Which};
 use save::{Saver, write_threads};
 

@@ -1,9 +1,10 @@
 //! Writes checkpoints: every rank its files, then rank 0 the commit.
 
+use super::background::{Background, FlushJob};
 use super::folder::{Folder, Purpose};
 use super::manifest::Manifest;
 use super::names::{State, on_the_way};
-use super::tally::{Interval, Share, Tally, measure};
+use super::tally::{BesideTally, FlushTimes, Interval, Share, Tally, measure};
 use super::write_shards::{self, WriteReport, WriteShards};
 use super::{Shard, Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Durability};
@@ -12,14 +13,15 @@ use crate::plan::{CheckpointPlan, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
 use crate::storage::SyncKind;
-use crate::workload::compute::now_ns;
+use crate::workload::compute::{now_ns, unix_ns};
 use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
 use crate::workload::session::Session;
 use crate::workload::small::connect_small;
 use crate::world::interrupted;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Writes the checkpoints of a run, one after the other.
 pub struct Saver<'a> {
@@ -33,7 +35,33 @@ pub struct Saver<'a> {
     run_id: String,
     clock: PhaseClock<'a>,
     tally: Tally,
+    /// With `checkpoint.async`.
+    background: Option<Background>,
+    pending: Option<Pending>,
     live: &'a [LiveCounters],
+}
+
+/// A checkpoint that is being written in the background.
+struct Pending {
+    name: String,
+    checkpoint: u64,
+    version: u32,
+    /// Monotonic and wall clock at the begin of the snapshot.
+    start_ns: u64,
+    start_unix_ns: u64,
+    times: FlushTimes,
+    /// Making the folder.
+    folder_ns: u64,
+    /// CPU time of this process at the end of the snapshot.
+    cpu_s: f64,
+}
+
+/// What a checkpoint is called, by whom, and what was spent on it so far.
+struct Named<'n> {
+    name: &'n str,
+    checkpoint: u64,
+    version: u32,
+    commit_ns: u64,
 }
 
 /// I/O threads of this rank for writing: one for each file in flight.
@@ -93,15 +121,40 @@ impl<'a> Saver<'a> {
             files.sort_by_key(|shard| std::cmp::Reverse(shard.file.bytes));
         }
         let clock = PhaseClock::over(session, Direction::Write, marker_place(target));
-        let tally = Tally::new("checkpoint_save", "none".into());
+        let mut tally = Tally::new("checkpoint_save", "none".into());
         let run_id = run_id.to_string();
-        Ok(Saver { session, plan, target, folder, files, next_version, run_id, clock, tally, live })
+        let mut background = None;
+        if session.config.checkpoint.is_async {
+            let job = FlushJob {
+                store: session.write_store_at(&target.root),
+                block_bytes: session.config.io.block_size,
+                sync: sync_of(session.config.checkpoint.durability),
+            };
+            let made = Background::new(&files, &job, live.len())
+                .map_err(|message| checkpoint_words(&message))?;
+            tally.beside = Some(Box::new(BesideTally::new(made.bytes())));
+            background = Some(made);
+        }
+        Ok(Saver {
+            session,
+            plan,
+            target,
+            folder,
+            files,
+            next_version,
+            run_id,
+            clock,
+            tally,
+            background,
+            pending: None,
+            live,
+        })
     }
 
     /// Writes the checkpoint `name`, number `checkpoint` of this run; None: interrupted, and
     /// nothing is left of it. Collective; an error is this rank's own.
     pub fn save(&mut self, name: &str, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
-        let (session, version) = (self.session, self.next_version);
+        let version = self.next_version;
         let mut commit_ns = 0;
         if let Some(folder) = &mut self.folder {
             let start = now_ns();
@@ -109,18 +162,35 @@ impl<'a> Saver<'a> {
             commit_ns = now_ns() - start;
         }
         let (interval, reports) = self.write(name, version)?;
+        let named = Named { name, checkpoint, version, commit_ns };
+        self.conclude(&named, &interval, reports, None)
+    }
+
+    /// Commits what all ranks have written, where it is all; None: interrupted before, and nothing
+    /// is left of it. Collective; an error is this rank's own.
+    fn conclude(
+        &mut self,
+        &Named { name, checkpoint, version, mut commit_ns }: &Named<'_>,
+        interval: &Interval,
+        reports: Vec<WriteReport>,
+        flush: Option<FlushTimes>,
+    ) -> Result<Option<CheckpointLog>, String> {
+        let session = self.session;
         let share = share_of(reports);
         let mut done = [share.files, share.bytes, u64::from(interrupted())];
         session.world.sum(&mut done);
-        let log = self.tally.add(session, checkpoint, &interval, share, None);
-        if done[2] > 0 {
+        let log = self.tally.add(session, checkpoint, interval, share, None);
+        if let Some(times) = flush {
+            self.tally.flushed(session, times);
+        }
+        let planned = [self.plan.total_files(), self.plan.total_bytes()];
+        if done[2] > 0 && done[..2] != planned {
             self.tally.operations.pop();
             if let Some(folder) = &mut self.folder {
                 folder.abandon(name)?;
             }
             return Ok(None);
         }
-        let planned = [self.plan.total_files(), self.plan.total_bytes()];
         if done[..2] != planned {
             return Err(format!(
                 "checkpoint {name}: {} files and {} bytes were written, planned are {} and {}; \
@@ -167,11 +237,124 @@ impl<'a> Saver<'a> {
             if let Some(folder) = claim {
                 folder.release();
             }
-            // Remedies of a store name the option of datasets.
-            let message = message.replace("--data-dir", "--checkpoint-dir");
-            session.world.fail(&format!("checkpoint {name}: {message}"));
+            session.world.fail(&named(name, message));
         };
         with_crew(&crew, "save", open, work, &fail, |go| measure(session, clock, go))
+    }
+
+    /// True where checkpoints are written in the background.
+    pub fn is_background(&self) -> bool {
+        self.background.is_some()
+    }
+
+    /// Takes the snapshot of checkpoint `name`, number `checkpoint` of this run, when the one before
+    /// is committed, and begins to write it; false: interrupted. Collective; an error is this
+    /// rank's own.
+    pub fn begin(&mut self, name: &str, checkpoint: u64) -> Result<bool, String> {
+        let (session, stalled) = (self.session, now_ns());
+        if !self.settle()? {
+            return Ok(false);
+        }
+        let (version, begun) = (self.next_version, now_ns());
+        if let Some(folder) = &mut self.folder {
+            folder.begin(name)?;
+        }
+        let folder_ns = now_ns() - begun;
+        // No rank writes before the folder is there.
+        self.clock.resume(session);
+        let (start_ns, start_unix_ns) = (now_ns(), unix_ns());
+        let background = self.background.as_mut().expect("the caller asked is_background");
+        background.snapshot(&self.files, &session.generator, version);
+        let snapshot_ns = now_ns() - start_ns;
+        let token = partials::token(session.run_seed);
+        background.flush(on_the_way(name, &token, State::Partial));
+        let times = FlushTimes { stall_ns: now_ns() - stalled, snapshot_ns, flush_ns: 0 };
+        let (name, cpu_s) = (name.to_string(), crate::host::cpu_seconds());
+        self.pending = Some(Pending {
+            name,
+            checkpoint,
+            version,
+            start_ns,
+            start_unix_ns,
+            times,
+            folder_ns,
+            cpu_s,
+        });
+        Ok(true)
+    }
+
+    /// True while this rank still writes a checkpoint in the background.
+    ///
+    /// # Errors
+    /// What one of its threads failed with.
+    pub fn is_flushing(&mut self) -> Result<bool, String> {
+        let (Some(background), Some(pending)) = (&mut self.background, &self.pending) else {
+            return Ok(false);
+        };
+        background.under_way().map_err(|message| named(&pending.name, &message))
+    }
+
+    /// A step of the training; whether a checkpoint was on its way is known here.
+    pub fn on_step(&mut self, times: [u64; 3]) {
+        let during_flush = self.pending.is_some();
+        if let Some(beside) = &mut self.tally.beside {
+            beside.on_step(during_flush, times);
+        }
+    }
+
+    /// Set once a thread that writes in the background failed.
+    pub fn alarm(&self) -> Option<&Arc<AtomicBool>> {
+        self.background.as_ref().map(Background::alarm)
+    }
+
+    /// True from the snapshot of a checkpoint to its commit, on all ranks alike.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Waits until the pending checkpoint is written on all ranks, and commits it; false:
+    /// interrupted before, and nothing is left of it. Collective; an error is this rank's own.
+    pub fn settle(&mut self) -> Result<bool, String> {
+        let (Some(background), Some(pending)) = (&mut self.background, self.pending.take()) else {
+            return Ok(true);
+        };
+        let Pending { name, start_ns, start_unix_ns, mut times, .. } = pending;
+        let reports = background.wait().map_err(|message| named(&name, &message))?;
+        let end_ns = reports.iter().map(|report| report.end_ns).max().unwrap_or(start_ns);
+        let own_ns = end_ns - start_ns;
+        times.flush_ns = own_ns.saturating_sub(times.snapshot_ns);
+        let flush_cpu_s: f64 = reports.iter().map(|report| report.cpu_s).sum();
+        // Since the snapshot the training has used this process too.
+        let since_cpu_s = crate::host::cpu_seconds() - pending.cpu_s;
+        self.clock.leave_out_cpu((since_cpu_s - flush_cpu_s).max(0.0));
+        self.clock.pause(self.session);
+        let unix_ns = (start_unix_ns, start_unix_ns + own_ns);
+        let interval = Interval { unix_ns, own_ns, official_ns: own_ns };
+        let Pending { checkpoint, version, folder_ns: commit_ns, .. } = pending;
+        let named = Named { name: &name, checkpoint, version, commit_ns };
+        let reports = reports.into_iter().map(|report| report.wrote).collect();
+        Ok(self.conclude(&named, &interval, reports, Some(times))?.is_some())
+    }
+
+    /// Between two steps: the same, and all wait for rank 0's work. Collective.
+    pub fn settle_in_step(&mut self) -> Result<(), String> {
+        let start = now_ns();
+        self.settle()?;
+        self.session.world.barrier();
+        if let Some(beside) = &mut self.tally.beside {
+            beside.on_settled(now_ns() - start);
+        }
+        Ok(())
+    }
+
+    /// After the last step: the same, and its time is told apart. Collective.
+    pub fn drain(&mut self) -> Result<bool, String> {
+        let start = now_ns();
+        let whole = self.settle()?;
+        if let Some(beside) = &mut self.tally.beside {
+            beside.drain_ns = now_ns() - start;
+        }
+        Ok(whole)
     }
 
     /// With `fsync` one rank of each host syncs the folder in which its host made files; rank 0
@@ -220,6 +403,16 @@ impl<'a> Saver<'a> {
         let size = (self.plan.total_files(), self.plan.total_bytes());
         self.tally.reduce(self.session, self.clock, size)
     }
+}
+
+/// An error of a thread that writes the checkpoint `name`.
+fn named(name: &str, message: &str) -> String {
+    format!("checkpoint {name}: {}", checkpoint_words(message))
+}
+
+/// Remedies of a store name the option of datasets.
+fn checkpoint_words(message: &str) -> String {
+    message.replace("--data-dir", "--checkpoint-dir")
 }
 
 fn share_of(reports: Vec<WriteReport>) -> Share {

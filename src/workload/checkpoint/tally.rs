@@ -1,7 +1,9 @@
 //! What a rank measures over the checkpoints of a phase, and their reduction to results.
 
 use crate::metrics::{Histogram, Recorder};
-use crate::report::checkpoint::{CheckpointMetrics, CheckpointOperation, ThreadTimes};
+use crate::report::checkpoint::{
+    BackgroundMetrics, CheckpointMetrics, CheckpointOperation, StepsBeside, ThreadTimes,
+};
 use crate::report::dlio::CheckpointLog;
 use crate::storage::StoreFacts;
 use crate::workload::compute::{now_ns, unix_ns};
@@ -65,6 +67,8 @@ pub struct Tally {
     intervals: Histogram,
     window_ns: u64,
     files: u64,
+    /// What belongs to checkpoints in the background only.
+    pub beside: Option<Box<BesideTally>>,
     /// Operations so far, over all ranks.
     pub operations: Vec<CheckpointOperation>,
 }
@@ -81,6 +85,7 @@ impl Tally {
             intervals: Histogram::new(),
             window_ns: 0,
             files: 0,
+            beside: None,
             operations: Vec::new(),
         }
     }
@@ -114,6 +119,7 @@ impl Tally {
             commit_s: 0.0,
             sync_s: seconds(longest[1]),
             resident_before,
+            ..CheckpointOperation::default()
         });
         self.recorder.add(&share.recorder);
         self.times.add(&share.times);
@@ -146,6 +152,16 @@ impl Tally {
         }
     }
 
+    /// What the last operation in the background cost; the longest of all ranks counts. Collective.
+    pub fn flushed(&mut self, session: &Session<'_>, times: FlushTimes) {
+        let mut longest = [times.stall_ns, times.snapshot_ns, times.flush_ns];
+        session.world.max(&mut longest);
+        let [stall, snapshot, flush] = longest.map(|ns| Some(ns as f64 / 1e9));
+        if let Some(last) = self.operations.last_mut() {
+            (last.stall_s, last.snapshot_s, last.flush_s) = (stall, snapshot, flush);
+        }
+    }
+
     /// The phase of `size` = (files, bytes) of a checkpoint. Collective; on rank 0 it has a value.
     pub fn reduce(
         mut self,
@@ -158,6 +174,15 @@ impl Tally {
         let mut words = self.times.to_words();
         session.world.sum(&mut words);
         let times = ThreadTimes::from_words(words);
+        let beside = self.beside.take();
+        let mut histograms = vec![("rank_ns", &self.intervals)];
+        let mut sums = None;
+        if let Some(beside) = &beside {
+            let [during, outside] = &beside.load;
+            histograms.push(("load_wait_during_flush_ns", during));
+            histograms.push(("load_wait_outside_flush_ns", outside));
+            sums = Some(beside.reduced(session));
+        }
         let outcome = RankOutcome {
             kind: self.kind,
             window_ns: self.window_ns,
@@ -166,14 +191,101 @@ impl Tally {
             facts: self.facts.into_iter().collect(),
             samples: self.files,
             columns: RankColumns::default(),
-            histograms: vec![("rank_ns", &self.intervals)],
+            histograms,
             verify_mode: self.verify_mode,
         };
         let mut reduced = clock.finish(session, &outcome)?;
-        let rank_ns = reduced.histograms.first().map(|(_, h)| h.summary()).unwrap_or_default();
-        let metrics = CheckpointMetrics::new(size, self.operations, &times, rank_ns);
+        let summary = |index: usize| {
+            reduced.histograms.get(index).map(|(_, h)| h.summary()).unwrap_or_default()
+        };
+        let mut metrics = CheckpointMetrics::new(size, self.operations, &times, summary(0));
+        if let Some(sums) = sums {
+            let BesideSums { snapshot_bytes, settle_s, drain_s, compute_ns, step_ns } = sums;
+            let ranks = session.world.size();
+            let steps = |index: usize| {
+                StepsBeside::new(summary(1 + index), ranks, compute_ns[index], step_ns[index])
+            };
+            metrics = metrics.with_background(BackgroundMetrics {
+                snapshot_bytes_per_rank: snapshot_bytes,
+                settle_s,
+                drain_s,
+                during_flush: steps(0),
+                outside_flush: steps(1),
+                ..BackgroundMetrics::default()
+            });
+        }
         reduced.phase.metrics = serde_json::to_value(metrics).expect("metrics are plain data");
         Some(reduced)
+    }
+}
+
+/// Times of a checkpoint in the background on this rank.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlushTimes {
+    /// Training stood still.
+    pub stall_ns: u64,
+    /// The part of it that filled the snapshot.
+    pub snapshot_ns: u64,
+    /// From its end to that of the last file.
+    pub flush_ns: u64,
+}
+
+/// Steps of this rank beside checkpoints: index 0 while one was on its way, 1 otherwise.
+#[derive(Default)]
+pub struct BesideTally {
+    load: [Histogram; 2],
+    compute_ns: [u64; 2],
+    step_ns: [u64; 2],
+    snapshot_bytes: u64,
+    settle_ns: u64,
+    /// From the last step to the last commit.
+    pub drain_ns: u64,
+}
+
+/// The same of all ranks.
+struct BesideSums {
+    snapshot_bytes: u64,
+    settle_s: f64,
+    drain_s: f64,
+    compute_ns: [u64; 2],
+    step_ns: [u64; 2],
+}
+
+impl BesideTally {
+    /// Of a rank whose snapshot has so many bytes.
+    pub fn new(snapshot_bytes: u64) -> BesideTally {
+        BesideTally { snapshot_bytes, ..BesideTally::default() }
+    }
+
+    /// A step that waited, computed and met the others for so long.
+    #[inline]
+    pub fn on_step(&mut self, during_flush: bool, [load, compute, barrier]: [u64; 3]) {
+        let index = usize::from(!during_flush);
+        self.load[index].record(load);
+        self.compute_ns[index] += compute;
+        self.step_ns[index] += load + compute + barrier;
+    }
+
+    /// The step before waited so long for a commit.
+    pub fn on_settled(&mut self, ns: u64) {
+        self.settle_ns += ns;
+        self.step_ns[0] += ns;
+    }
+
+    fn reduced(&self, session: &Session<'_>) -> BesideSums {
+        let mut largest = [self.snapshot_bytes, self.settle_ns, self.drain_ns];
+        session.world.max(&mut largest);
+        let ([c0, c1], [s0, s1]) = (self.compute_ns, self.step_ns);
+        let mut sums = [c0, c1, s0, s1];
+        session.world.sum(&mut sums);
+        let [c0, c1, s0, s1] = sums;
+        BesideSums {
+            snapshot_bytes: largest[0],
+            settle_s: largest[1] as f64 / 1e9,
+            drain_s: largest[2] as f64 / 1e9,
+            compute_ns: [c0, c1],
+            step_ns: [s0, s1],
+        }
     }
 }
 

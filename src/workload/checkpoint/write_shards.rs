@@ -83,40 +83,64 @@ pub fn run(
     Ok(WriteReport { recorder, facts, files, bytes, fill_ns, sync_ns, metadata_ns, total_ns })
 }
 
-struct FileTimes {
-    sync_ns: u64,
-    metadata_ns: u64,
+/// What a file cost beside its writes.
+pub struct FileTimes {
+    /// In its sync.
+    pub sync_ns: u64,
+    /// In creating and closing it.
+    pub metadata_ns: u64,
 }
 
-/// Writes one file; None if the run was stopped before its end.
+/// How a file is written.
+pub struct Manner {
+    /// Bytes of a write.
+    pub block_bytes: u64,
+    /// It is made durable.
+    pub synced: bool,
+}
+
 fn write_file(
     job: &WriteShards<'_>,
     out: &mut FileWriter<'_>,
     Shard { file, layout }: &Shard,
 ) -> Result<Option<FileTimes>, String> {
+    let content = content_of(job.generator, file, job.version);
+    let mut filler = Filler::new(layout.as_ref(), content);
+    let manner = Manner { block_bytes: job.block_bytes, synced: job.sync.is_some() };
     let stopping = || job.crew.stopped() || crate::world::interrupted();
+    let name = format!("{}/{}", job.folder, file.name);
+    write_blocks(out, (&name, file.bytes), &manner, &stopping, &mut |_, block| filler.fill(block))
+}
+
+/// Writes one file of a name and a length, whose blocks are made by `fill` in order of their
+/// offsets; None if the run was stopped before its end.
+pub fn write_blocks(
+    out: &mut FileWriter<'_>,
+    (name, bytes): (&str, u64),
+    manner: &Manner,
+    stopping: &dyn Fn() -> bool,
+    fill: &mut dyn FnMut(u64, &mut [u8]),
+) -> Result<Option<FileTimes>, String> {
     if stopping() {
         return Ok(None);
     }
     let begin = now_ns();
-    let handle = out.create(&format!("{}/{}", job.folder, file.name), file.bytes)?;
+    let handle = out.create(name, bytes)?;
     let mut metadata_ns = now_ns() - begin;
-    let content = content_of(job.generator, file, job.version);
-    let mut filler = Filler::new(layout.as_ref(), content);
     let mut offset = 0;
-    while offset < file.bytes {
+    while offset < bytes {
         if stopping() {
             out.drain()?;
             return out.close(handle).map(|()| None);
         }
-        let len = (file.bytes - offset).min(job.block_bytes) as usize;
-        let buffer = out.filled(len, |block| filler.fill(block))?;
+        let len = (bytes - offset).min(manner.block_bytes) as usize;
+        let buffer = out.filled(len, |block| fill(offset, block))?;
         out.write(handle, offset, len, buffer)?;
         offset += len as u64;
     }
     out.drain()?;
     let written = now_ns();
-    if job.sync.is_some() {
+    if manner.synced {
         out.sync(handle)?;
     }
     let synced = now_ns();
