@@ -5,7 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, Restore, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request, Search};
@@ -264,9 +264,6 @@ fn check_checkpoints(config: &Config) -> Result<(), String> {
     };
     if checkpoint.is_async {
         return absent("async: True", "False");
-    }
-    if checkpoint.restore == Restore::Broadcast {
-        return absent("restore: broadcast", "same");
     }
     let null = checkpoint.checkpoint_folder.starts_with("null://");
     if null && config.verify.mode != VerifyMode::None {
