@@ -249,7 +249,14 @@ fn main() {
         huge_pages: !options.small_pages,
         ..Io::default()
     };
-    let spec = StoreSpec { root, io, rank: 0, buffers: options.depth, buffer_bytes: options.block };
+    let spec = StoreSpec {
+        root,
+        io,
+        object: Default::default(),
+        rank: 0,
+        buffers: options.depth,
+        buffer_bytes: options.block,
+    };
     let mut store = connect(&spec).expect("connect");
     if !null && store.stat(&name).expect("stat").is_none() {
         let mut maker = connect(&StoreSpec { buffers: 8, buffer_bytes: 1 << 20, ..spec.clone() })

@@ -59,7 +59,8 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "NAME")]
     pub accelerator: Option<String>,
 
-    /// Dataset root (holds train/ and valid/): a path or null://. Replaces dataset.data_folder.
+    /// Dataset root (holds train/ and valid/): a path, s3://BUCKET/PREFIX or null://. Replaces
+    /// dataset.data_folder.
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
 

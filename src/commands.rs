@@ -237,7 +237,12 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
     if let Some((key, text)) = config::contradiction(config) {
         return Err(format!("{key}: {text}"));
     }
-    check_root("--data-dir", &config.dataset.data_folder)?;
+    let root = &config.dataset.data_folder;
+    match config::is_object_root(root) && config.workflow.uses_dataset() {
+        true if config.io.engine == Engine::Null => {}
+        true => crate::storage::check_object_root(root, &config.storage.storage_options)?,
+        false => check_root("--data-dir", root)?,
+    }
     if config.workflow.checkpoint {
         check_checkpoints(config)?;
     }
@@ -277,16 +282,24 @@ fn check_checkpoints(config: &Config) -> Result<(), String> {
 fn check_root(option: &str, root: &str) -> Result<(), String> {
     if root.is_empty() {
         return Err(format!(
-            "{option} is empty; give a path, file://PATH, direct://PATH or null://"
+            "{option} is empty; give a path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or \
+             null://"
         ));
     }
     if let Some((scheme, _)) = root.split_once("://")
         && !matches!(scheme, "file" | "direct" | "null")
     {
-        return Err(format!(
-            "{root}: stores of kind {scheme}:// are not available in this version; give a path, \
-             file://PATH, direct://PATH or null://"
-        ));
+        // The rest of it may hold a secret.
+        return Err(match (scheme, option) {
+            ("s3", "--data-dir") => return Ok(()),
+            ("s3", _) => format!(
+                "{option}: checkpoints on s3:// are not available in this version; give a path"
+            ),
+            _ => format!(
+                "{option}: stores of kind {scheme}:// are not available in this version; give a \
+                 path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or null://"
+            ),
+        });
     }
     Ok(())
 }
@@ -369,6 +382,8 @@ fn load(
     if let Some(root) = &files.checkpoint_dir {
         config.checkpoint.checkpoint_folder = root.clone();
     }
+    let object = &config.storage.storage_options;
+    crate::storage::check_object_uri(&config.dataset.data_folder, object)?;
     options(config)?;
     take_scheme(config)?;
     loaded.effective_yaml =
@@ -461,7 +476,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
     if launcher_rank() != 0 {
         return ExitCode::SUCCESS;
     }
-    match workload::clean::run(&args.data_dir, args.dry_run) {
+    match workload::clean::run(&args.data_dir, &Default::default(), args.dry_run) {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;

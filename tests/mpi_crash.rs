@@ -96,7 +96,7 @@ fn a_killed_job_loses_no_checkpoint_and_leaves_no_half_one() {
         // Not before MPI is up: Open MPI's launcher may hang when a rank dies in MPI_Init.
         let folder = lab.path("results").join(&id);
         running.wait_until("MPI is up", || folder.is_dir());
-        let delay = Duration::from_millis(chance.below(usual_ms));
+        let delay = Duration::from_millis(chance.below(usual_ms / 2));
         std::thread::sleep(delay);
         let ranks = running.ranks();
         if let Some(victim) = ranks.get(chance.below(RANKS as u64) as usize) {

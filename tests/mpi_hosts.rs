@@ -97,3 +97,66 @@ fn an_interruption_reaches_both_hosts() {
     assert_eq!(lab.result("t")["run"]["partial"], true, "{ended}");
     assert_eq!(lab.result("t")["run"]["hosts"], 2);
 }
+
+/// Two layers, ZeRO 3: each rank has its own two files.
+const MODEL: &str = "
+model:
+  name: small
+  type: transformer
+  num_layers: 2
+  parallelism: {tensor: 1, pipeline: 1, zero_stage: 3}
+  transformer: {vocab_size: 1000, hidden_size: 256, ffn_hidden_size: 512}
+workflow: {generate_data: False, train: False, checkpoint: True}
+checkpoint:
+  time_between_checkpoints: 0
+  num_checkpoints_write: 1
+  num_checkpoints_read: 1
+  restore: ring
+  durability: fsync
+";
+
+#[test]
+fn in_a_ring_no_rank_reads_what_its_own_host_wrote() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    let script = shared.join("tools/netns-mpirun");
+    if !is_root() || !script.exists() {
+        return eprintln!("skipped: needs root and {}", script.display());
+    }
+    let lab = Lab::new();
+    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    // A trap is a read of one rank from the files of one writer that ends the job.
+    let launch = |id: &str, traps: &[(u64, u64)]| {
+        let traps: Vec<_> = traps
+            .iter()
+            .map(|(rank, writer)| {
+                format!(
+                    "{{op: read, kind: eio, rank: {rank}, name_contains: zero_pp_rank_{writer}_}}"
+                )
+            })
+            .collect();
+        let fault = format!("io.fault=[{}]", traps.join(", "));
+        let mut words = vec![script.to_str().unwrap().to_string()];
+        words.extend(["-H", "2", "-s", "2", "--", "-n", "4"].map(String::from));
+        let (model, folder, results) = (lab.arg("model.yaml"), lab.arg(id), lab.arg("results"));
+        let job = ["run", &model, "--checkpoint-dir", &folder, "--results-dir", &results];
+        let more = ["--run-id", id, "--verify", "full", "--set", &fault];
+        words.extend(lab.command(1, &[&job[..], &more].concat()).plain().words());
+        lab.raw(words).end()
+    };
+    // Ranks 0 and 1 are on one host, 2 and 3 on the other.
+    let own_host = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 3), (3, 2), (3, 3)];
+    let ended = launch("own", &own_host);
+    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
+        return eprintln!("skipped: no namespaces here\n{ended}");
+    }
+    assert!(ended.status.success(), "{ended}");
+    let phase = lab.phase("own", "checkpoint_restore");
+    assert_eq!(phase["verify"]["bytes_checked"], phase["bytes"]["requested"]);
+    // The traps work: every rank reads from a host that is not its own.
+    for rank in 0..4 {
+        let other = if rank < 2 { [(rank, 2), (rank, 3)] } else { [(rank, 0), (rank, 1)] };
+        let ended = launch(&format!("other{rank}"), &other);
+        assert!(!ended.status.success(), "{ended}");
+        ended.one_error(&[&format!("rank {rank} (node"), "read ", "zero_pp_rank_"]);
+    }
+}

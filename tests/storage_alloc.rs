@@ -1,6 +1,8 @@
 //! The measured path must not allocate: submit and reap are run many times under an allocator that
 //! counts what this thread asks for.
 
+mod s3;
+
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
 use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -99,17 +101,36 @@ fn submit_and_reap_allocate_nothing() {
     ];
     for (i, (name, io)) in ways.into_iter().enumerate() {
         let root = dir.path().to_str().unwrap().to_string();
-        let spec = StoreSpec { root, io, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK };
-        let mut s = connect(&spec).unwrap();
-        let read = s.open("f", OpenMode::Read { expected_bytes: 1 << 20 }).unwrap().handle;
-        let new = OpenMode::Create { final_bytes: 16 * BLOCK as u64 };
-        let write = s.open(&format!("w{i}"), new).unwrap().handle;
-        let mut out = Vec::with_capacity(2 * DEPTH);
-        turn(s.as_mut(), read, write, 50, &mut out);
-        let before = ALLOCATIONS.get();
-        turn(s.as_mut(), read, write, 500, &mut out);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{name} allocates");
-        s.close(read).unwrap();
-        s.close(write).unwrap();
+        check(name, root, io, &format!("w{i}"));
     }
+}
+
+#[test]
+fn requests_to_an_object_store_allocate_nothing() {
+    let server = s3::Server::start(0);
+    for (name, value) in server.environment() {
+        // SAFETY: everything in this program that reads the environment does it through std,
+        // which locks it.
+        unsafe { std::env::set_var(name, value) };
+    }
+    server.memory.put("data/f", vec![1u8; 32 * BLOCK]);
+    let io = Io { huge_pages: false, ..Io::default() };
+    check("s3-raw", format!("s3://{}/data", s3::BUCKET), io, "w");
+}
+
+/// Reads `f` below `root` and writes `new`, and counts.
+fn check(name: &str, root: String, io: Io, new: &str) {
+    let object = Default::default();
+    let spec = StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK };
+    let mut s = connect(&spec).unwrap();
+    let read = s.open("f", OpenMode::Read { expected_bytes: 1 << 20 }).unwrap().handle;
+    let mode = OpenMode::Create { final_bytes: 16 * BLOCK as u64 };
+    let write = s.open(new, mode).unwrap().handle;
+    let mut out = Vec::with_capacity(2 * DEPTH);
+    turn(s.as_mut(), read, write, 50, &mut out);
+    let before = ALLOCATIONS.get();
+    turn(s.as_mut(), read, write, 500, &mut out);
+    assert_eq!(ALLOCATIONS.get() - before, 0, "{name} allocates");
+    s.close(read).unwrap();
+    s.close(write).unwrap();
 }

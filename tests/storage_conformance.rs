@@ -1,71 +1,14 @@
 //! One suite for every store: what the storage contract promises is checked on each engine and
 //! wrapper, on ext4 or whatever holds the target folder, on tmpfs, and on xfs where this process
-//! may mount one.
+//! may mount one; and on objects in a server of the test's own.
 
-mod mounts;
+mod ground;
 
-use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
+use ground::{BLOCK, DEPTH, fault, on_every_folder, on_every_store, store};
+use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
 use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, SyncKind, connect};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-const BLOCK: usize = 64 << 10;
-const DEPTH: usize = 8;
-
-/// A way to reach a folder.
-struct Way {
-    name: &'static str,
-    io: Io,
-}
-
-/// Every engine and wrapper that really stores bytes.
-fn ways() -> Vec<Way> {
-    let base = || Io { huge_pages: false, ..Io::default() };
-    let way = |name, io| Way { name, io };
-    let delay = DelaySpec { latency: 1e-4, bandwidth: 4_000_000_000, rank: None };
-    let never = FaultSpec { rank: Some(99), ..fault(FaultOp::Read, FaultKind::Eio, 1) };
-    vec![
-        way("uring", Io { engine: Engine::Uring, ..base() }),
-        way("uring batch", Io { engine: Engine::Uring, submit_batch: 4, ..base() }),
-        way("uring plain", Io { engine: Engine::Uring, registered: false, ..base() }),
-        way("uring buffered", Io { engine: Engine::Uring, direct: false, ..base() }),
-        way("uring unreserved", Io { engine: Engine::Uring, fallocate: false, ..base() }),
-        way("sync", Io { engine: Engine::Sync, ..base() }),
-        way("sync buffered", Io { engine: Engine::Sync, direct: false, ..base() }),
-        way("mmap", Io { engine: Engine::Mmap, ..base() }),
-        way("delay", Io { engine: Engine::Uring, delay: Some(delay), ..base() }),
-        way("fault", Io { engine: Engine::Uring, fault: vec![never], ..base() }),
-        way("auto", base()),
-    ]
-}
-
-fn fault(op: FaultOp, kind: FaultKind, at: u64) -> FaultSpec {
-    FaultSpec { op, kind, at, every: 0, name_contains: String::new(), rank: None }
-}
-
-fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
-    let root = dir.to_str().unwrap().to_string();
-    connect(&StoreSpec { root, io: io.clone(), rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
-        .unwrap()
-}
-
-/// Runs a check on every way in a fresh folder on every file system at hand.
-fn on_every_store(check: impl Fn(&mut dyn Storage, &Path)) {
-    let shm = Path::new("/dev/shm");
-    let xfs = mounts::Mount::xfs();
-    let mut roots = vec![PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
-    match &xfs {
-        Some(mount) => roots.push(mount.path().to_path_buf()),
-        None => eprintln!("xfs skipped: it needs root and mkfs.xfs"),
-    }
-    for root in roots.iter().filter(|root| root.is_dir()) {
-        for way in ways() {
-            let dir = tempfile::tempdir_in(root).unwrap();
-            eprintln!("{} on {}", way.name, root.display());
-            check(store(dir.path(), &way.io).as_mut(), dir.path());
-        }
-    }
-}
 
 /// Bytes that tell their own position.
 fn content(offset: u64, len: usize, seed: u64) -> Vec<u8> {
@@ -144,13 +87,13 @@ fn read_at(s: &mut dyn Storage, handle: Handle, offset: u64, len: usize) -> Vec<
 
 #[test]
 fn files_of_every_size_come_back() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let sizes = [0, 1, 511, 512, 4095, 4096, 4097, BLOCK, BLOCK + 1, 5 * BLOCK + 777];
         for (i, len) in sizes.into_iter().enumerate() {
             let name = format!("train/deep/f{i}");
             write_file(s, &name, len, i as u64);
             assert_eq!(s.stat(&name).unwrap().unwrap().size_bytes, len as u64);
-            let whole = std::fs::read(dir.join(&name)).unwrap();
+            let whole = ground.bytes(&name);
             assert!(whole == content(0, len, i as u64), "{len} bytes differ on disk");
             let o = s.open(&name, OpenMode::Read { expected_bytes: 1 }).unwrap();
             assert_eq!(o.size_bytes, len as u64);
@@ -224,7 +167,7 @@ fn deep_queues_over_two_files_lose_nothing() {
 
 #[test]
 fn a_sync_waits_for_the_writes_before_it() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let h = s.open("f", OpenMode::Create { final_bytes: 4 * BLOCK as u64 }).unwrap().handle;
         for i in 0..3u64 {
             let mut buffer = s.take_buffer().unwrap();
@@ -240,8 +183,8 @@ fn a_sync_waits_for_the_writes_before_it() {
         }
         let at = out.iter().position(|c| c.tag == 3).unwrap();
         assert_eq!(at, 3, "the sync is the last");
-        let len = std::fs::metadata(dir.join("f")).unwrap().len();
-        assert_eq!(len, 2 * BLOCK as u64 + 100, "padding and reserve are gone after a sync");
+        let len = ground.bytes("f").len();
+        assert_eq!(len, 2 * BLOCK + 100, "padding and reserve are gone after a sync");
         settle(s, &mut out);
         s.close(h).unwrap();
     });
@@ -249,10 +192,10 @@ fn a_sync_waits_for_the_writes_before_it() {
 
 #[test]
 fn names_are_made_replaced_removed_and_missed() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         let missing = s.open("no/such", OpenMode::Read { expected_bytes: 1 }).unwrap_err();
         assert_eq!(missing.errno, libc::ENOENT);
-        assert!(missing.to_string().contains(&format!("{}/no/such", dir.display())), "{missing}");
+        assert!(missing.to_string().contains(&format!("{}/no/such", ground.root())), "{missing}");
         assert!(missing.to_string().contains("rankio datagen"), "{missing}");
         write_file(s, "a/x.tmp", 5000, 1);
         write_file(s, "b/x", 10, 2);
@@ -266,13 +209,39 @@ fn names_are_made_replaced_removed_and_missed() {
         assert_eq!(s.stat("b/x").unwrap(), None);
         assert_eq!(s.remove("b/x").unwrap_err().errno, libc::ENOENT);
         assert!(s.open("../out", OpenMode::Create { final_bytes: 1 }).is_err());
-        assert_eq!(s.open("b", OpenMode::Read { expected_bytes: 0 }).unwrap_err().errno, 21);
+        write_file(s, "b/y", 10, 3);
+        let folder = s.open("b", OpenMode::Read { expected_bytes: 0 }).unwrap_err().errno;
+        // Objects have no folders.
+        let none = if ground.is_objects() { libc::ENOENT } else { libc::EISDIR };
+        assert_eq!(folder, none);
+    });
+}
+
+#[test]
+fn a_folder_lists_its_names_and_folders() {
+    on_every_store(|s, _| {
+        for name in ["d/one", "d/two", "d/deep/three", "other"] {
+            write_file(s, name, 10, 1);
+        }
+        let mut seen = Vec::new();
+        s.list("d", &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        seen.sort();
+        let named = |name: &str, folder| (name.to_string(), folder);
+        assert_eq!(seen, [named("deep", true), named("one", false), named("two", false)]);
+        let mut none = 0;
+        s.list("absent", &mut |_, _| none += 1).unwrap();
+        assert_eq!(none, 0);
+        seen.clear();
+        s.list("", &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        seen.sort();
+        assert_eq!(seen, [named("d", true), named("other", false)]);
     });
 }
 
 #[test]
 fn folders_are_made_listed_swapped_and_removed() {
-    on_every_store(|s, dir| {
+    // Objects have none.
+    on_every_folder(|s, ground| {
         let list = |s: &mut dyn Storage, folder: &str| {
             let mut names = Vec::new();
             s.list(folder, &mut |name, is_folder| names.push((name.to_string(), is_folder)))
@@ -297,14 +266,14 @@ fn folders_are_made_listed_swapped_and_removed() {
             assert_eq!(list(s, "a"), [pair("b", true), pair("x", false)]);
             assert_eq!(list(s, "c"), [pair("z", false)]);
         } else {
-            eprintln!("no exchange of names on {}", dir.display());
+            eprintln!("no exchange of names on {}", ground.root());
         }
         assert!(s.exchange("a", "missing").is_err());
         let full = s.remove_folder("a").unwrap_err();
         assert!(full.to_string().contains("remove folder"), "{full}");
         s.make_folder("empty").unwrap();
         s.remove_folder("empty").unwrap();
-        assert!(!dir.join("empty").exists());
+        assert!(!Path::new(&ground.root()).join("empty").exists());
         assert!(s.make_folder("../out").is_err() && s.remove_folder("/tmp").is_err());
     });
 }
@@ -312,10 +281,10 @@ fn folders_are_made_listed_swapped_and_removed() {
 #[test]
 fn files_of_every_manner_of_sync_come_back() {
     for kind in [SyncKind::Full, SyncKind::Data, SyncKind::EachWrite] {
-        on_every_store(|s, dir| {
+        on_every_store(|s, ground| {
             s.set_sync(kind);
             write_file(s, "f", 3 * BLOCK + 100, 5);
-            let found = std::fs::read(dir.join("f")).unwrap();
+            let found = ground.bytes("f");
             assert_eq!(found, content(0, 3 * BLOCK + 100, 5), "{kind:?}");
         });
     }
@@ -356,7 +325,7 @@ fn closing_with_operations_in_flight_is_refused() {
         let buffer = s.take_buffer().unwrap();
         s.submit(h, Op::Read { offset: 0, len: BLOCK, buffer }, 1).unwrap();
         // An engine that works within `submit` has nothing in flight any more.
-        let asynchronous = s.facts().engine.contains("uring");
+        let asynchronous = ["uring", "s3"].iter().any(|name| s.facts().engine.contains(name));
         if asynchronous {
             let e = s.close(h).unwrap_err();
             assert!(e.to_string().contains("in flight"), "{e}");
@@ -370,10 +339,10 @@ fn closing_with_operations_in_flight_is_refused() {
 
 #[test]
 fn a_store_dropped_with_reads_in_flight_lets_go() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         write_file(s, "f", 8 * BLOCK, 1);
         let io = Io { huge_pages: false, ..Io::default() };
-        let mut other = store(dir, &io);
+        let mut other = ground.store(&io);
         let h = other.open("f", OpenMode::Read { expected_bytes: 0 }).unwrap().handle;
         for i in 0..DEPTH as u64 {
             let buffer = other.take_buffer().unwrap();
@@ -386,10 +355,10 @@ fn a_store_dropped_with_reads_in_flight_lets_go() {
 
 #[test]
 fn a_store_made_on_one_thread_works_on_another() {
-    on_every_store(|s, dir| {
+    on_every_store(|s, ground| {
         write_file(s, "f", 3 * BLOCK, 4);
         let io = Io { huge_pages: false, engine: Engine::Uring, ..Io::default() };
-        let mut moved = store(dir, &io);
+        let mut moved = ground.store(&io);
         let h = moved.open("f", OpenMode::Read { expected_bytes: 0 }).unwrap().handle;
         let worker = std::thread::spawn(move || {
             assert!(read_at(moved.as_mut(), h, 5, BLOCK) == content(5, BLOCK, 4));
@@ -511,7 +480,8 @@ fn faults_of_writes_opens_and_syncs() {
     }
     let bad = Io { fault: vec![fault(FaultOp::Sync, FaultKind::Flip, 1)], ..Io::default() };
     let root = dir.path().to_str().unwrap().to_string();
-    let spec = StoreSpec { root, io: bad, rank: 0, buffers: 1, buffer_bytes: 1 };
+    let object = ObjectOptions::default();
+    let spec = StoreSpec { root, io: bad, object, rank: 0, buffers: 1, buffer_bytes: 1 };
     assert!(connect(&spec).err().unwrap().to_string().contains("io.fault[0]"));
 }
 

@@ -14,7 +14,15 @@ const BLOCK: usize = 256 << 10;
 fn store(dir: &Path, engine: Engine, direct: bool) -> Box<dyn Storage> {
     let root = dir.to_str().unwrap().to_string();
     let io = Io { engine, direct, ..Io::default() };
-    connect(&StoreSpec { root, io, rank: 0, buffers: 4, buffer_bytes: BLOCK }).unwrap()
+    connect(&StoreSpec {
+        root,
+        io,
+        object: Default::default(),
+        rank: 0,
+        buffers: 4,
+        buffer_bytes: BLOCK,
+    })
+    .unwrap()
 }
 
 /// Writes a file; the first error ends it.
@@ -120,7 +128,14 @@ fn a_direct_uri_overrides_buffered_settings() {
     for (scheme, direct) in [("direct://", wanted), ("file://", false), ("", false)] {
         let root = format!("{scheme}{}", dir.path().display());
         let io = Io { direct: false, ..Io::default() };
-        let spec = StoreSpec { root, io, rank: 0, buffers: 1, buffer_bytes: BLOCK };
+        let spec = StoreSpec {
+            root,
+            io,
+            object: Default::default(),
+            rank: 0,
+            buffers: 1,
+            buffer_bytes: BLOCK,
+        };
         let mut s = connect(&spec).unwrap();
         fill(s.as_mut(), &format!("f{}", scheme.len()), 5000).unwrap();
         assert_eq!(s.facts().direct, Some(direct), "{scheme}");
@@ -159,7 +174,14 @@ fn a_full_disk_is_named_at_open_or_at_the_write() {
         assert!(!mount.path().join("reserved").exists(), "no useless file is left");
         let root = mount.path().to_str().unwrap().to_string();
         let io = Io { engine, fallocate: false, ..Io::default() };
-        let spec = StoreSpec { root, io, rank: 0, buffers: 4, buffer_bytes: BLOCK };
+        let spec = StoreSpec {
+            root,
+            io,
+            object: Default::default(),
+            rank: 0,
+            buffers: 4,
+            buffer_bytes: BLOCK,
+        };
         let mut s = connect(&spec).unwrap();
         let e = fill(s.as_mut(), "growing", 64 << 20).unwrap_err();
         assert_eq!((e.op, e.errno), ("write", libc::ENOSPC), "{e}");

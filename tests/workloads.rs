@@ -121,8 +121,8 @@ const MODELS: &[Model] = &[
 ];
 
 /// Files that are not of a benchmark's model.
-const OTHERS: [&str; 4] =
-    ["quick.yaml", "default.yaml", "bert_v100.yaml", "megatron_deepspeed.yaml"];
+const OTHERS: [&str; 5] =
+    ["quick.yaml", "pipeline.yaml", "default.yaml", "bert_v100.yaml", "megatron_deepspeed.yaml"];
 
 /// Columns of dlrm in order, compactly: h float16, f float32, d float64, b int8; a capital is read.
 const DLRM_COLUMNS: &str = "
@@ -202,6 +202,26 @@ fn quick_is_quick() {
     };
     let steps = d.num_files_train / config.reader.batch_size / 2 * config.train.epochs;
     assert!(steps >= 10 && steps as f64 * seconds < 30.0, "{steps} steps of {seconds} s");
+}
+
+#[test]
+fn the_pipeline_makes_trains_saves_and_restores() {
+    let config = config("pipeline.yaml");
+    let workflow = &config.workflow;
+    assert!(workflow.generate_data && workflow.train && workflow.checkpoint);
+    let checkpoint = &config.checkpoint;
+    assert!(checkpoint.num_checkpoints_read > 0 && checkpoint.durability == Durability::Fsync);
+    for ranks in [1, 2, 3] {
+        // At least one checkpoint in each epoch.
+        let steps = config.dataset.num_files_train / config.reader.batch_size / ranks;
+        assert!(steps >= checkpoint.steps_between_checkpoints);
+        let plan = CheckpointPlan::new(&config, ranks).unwrap().expect("writes checkpoints");
+        assert_eq!(plan.total_files(), 2 * ranks);
+        if ranks == 2 {
+            let said = format!("of {:.1} MiB;", plan.total_bytes() as f64 / f64::from(1 << 20));
+            assert!(std::fs::read_to_string(path("pipeline.yaml")).unwrap().contains(&said));
+        }
+    }
 }
 
 #[test]

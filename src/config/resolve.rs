@@ -195,7 +195,7 @@ fn fold_storage(
     let kind = word("storage.storage_type")?;
     let kind = kind.as_ref().and_then(Value::as_str);
     match kind {
-        None | Some("local_fs" | "direct_fs") => {}
+        None | Some("local_fs" | "direct_fs" | "s3") => {}
         Some("parallel_fs") => {
             return Err(sources.error_about(
                 "storage.storage_type",
@@ -204,8 +204,9 @@ fn fold_storage(
             ));
         }
         Some(other) => {
-            let text =
-                format!("`{other}` is not available in this version; give local_fs or direct_fs");
+            let text = format!(
+                "`{other}` is not available in this version; give local_fs, direct_fs or s3"
+            );
             return Err(sources.error_about("storage.storage_type", &text));
         }
     }
@@ -213,7 +214,16 @@ fn fold_storage(
     super::cache::fold(sources, &Wishes { odirect, storage: kind }, config, notes)?;
     let root = word("storage.storage_root")?;
     if let Some(root) = root.as_ref().and_then(Value::as_str) {
-        config.dataset.data_folder = below(root, &config.dataset.data_folder);
+        // On S3 the reference's root is the bucket, and the folder a prefix in it.
+        let root = match (kind, root.contains("://")) {
+            (Some("s3"), false) => format!("s3://{root}"),
+            _ => root.to_string(),
+        };
+        config.dataset.data_folder = below(&root, &config.dataset.data_folder);
+    } else if kind == Some("s3") {
+        let text = "storage.storage_type: `s3` without storage.storage_root (the bucket) names no \
+                    bucket: data lie where dataset.data_folder or --data-dir says";
+        notes.push(text.into());
     }
     config.dataset.data_folder = without_slash(&config.dataset.data_folder);
     Ok(())

@@ -112,7 +112,7 @@ fn every_word_of_every_choice_is_understood() {
         let kind::Kind::Choice(words) = key.kind else { continue };
         for word in words {
             let loaded = load_text("train:\n", &[&format!("{}={word}", key.path)]);
-            let refused = ["parallel_fs", "s3", "aistore", "collective", "mpio"];
+            let refused = ["parallel_fs", "aistore", "collective", "mpio"];
             let unavailable = refused.contains(word);
             assert_eq!(loaded.is_ok(), !unavailable, "{}={word}: {loaded:?}", key.path);
         }
@@ -304,6 +304,9 @@ fn folders_lose_their_slash_and_gain_their_root() {
     let yaml = "dataset: {data_folder: data/x/}\nstorage: {storage_root: /mnt/y/}";
     assert_eq!(folder(yaml, &[]), "/mnt/y/data/x");
     assert_eq!(folder(yaml, &["dataset.data_folder=/abs/"]), "/abs");
+    let bucket = "storage: {storage_type: s3, storage_root: bench}\ndataset: {data_folder: data/x}";
+    assert_eq!(folder(bucket, &[]), "s3://bench/data/x");
+    assert_eq!(folder(bucket, &["dataset.data_folder=s3://other/y/"]), "s3://other/y");
 }
 
 fn times() -> impl Strategy<Value = Distribution> {

@@ -4,6 +4,7 @@ use super::cache::CacheMode;
 use super::checkpoint::Checkpoint;
 use super::compression::Compression;
 use super::model::Model;
+use super::object::StorageSection;
 use super::parquet::Parquet;
 use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
@@ -35,6 +36,8 @@ pub struct Config {
     pub profiling: Profiling,
     /// `checkpoint`.
     pub checkpoint: Checkpoint,
+    /// `storage`: how an object store is reached.
+    pub storage: StorageSection,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.

@@ -67,7 +67,8 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
 fn check_writers(config: &Config) -> Result<(), PlanError> {
-    let (threads, io) = (config.reader.write_threads, &config.io);
+    let threads = config.reader.write_threads;
+    let io = &config.write_io(&config.dataset.data_folder);
     let each = write_buffers_bytes(io);
     let need = u128::from(threads).saturating_mul(each);
     if !config.workflow.generate_data || threads < 2 || need <= u128::from(io.max_buffer_bytes) {

@@ -6,8 +6,8 @@ use super::result::*;
 use crate::config::CacheMode;
 use crate::host::HostFacts;
 use crate::metrics::{ByteCounts, Histogram, OpCounts, Summary};
-use crate::storage::StoreFacts;
 use crate::storage::proof::AlignmentProbe;
+use crate::storage::{EndpointFacts, StoreFacts};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -96,6 +96,7 @@ fn storage() -> StoreFacts {
         page_size: "2MiB-thp".into(),
         alignment: 4096,
         fallbacks: vec!["2MiB-hugetlb pages were not free, 2MiB-thp are used".into()],
+        endpoints: vec![EndpointFacts { url: "http://store1:9000".into(), ..Default::default() }],
         ..Default::default()
     }
 }

@@ -352,6 +352,13 @@ fn storage(phase: &Phase) -> String {
     };
     let registered = if facts.registered_buffers { "registered" } else { "plain" };
     let (engine, pages, alignment) = (&facts.engine, &facts.page_size, facts.alignment);
+    if !facts.endpoints.is_empty() && facts.engine.contains("s3-") {
+        let each = facts.endpoints.iter().map(|server| {
+            let moved = bytes(server.bytes_read + server.bytes_written);
+            format!("{} {moved}, {} error(s)", server.url, server.errors)
+        });
+        return format!("{engine}, {}", each.collect::<Vec<_>>().join("; "));
+    }
     format!("{engine}, {direct}, {registered} buffers, {pages} pages, alignment {alignment}")
 }
 

@@ -171,6 +171,10 @@ fn directness(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Ve
         let text = format!("{name}: the bytes come from memory: {reason}.");
         findings.push((Status::Cached, text));
     }
+    if phase.storage.engine.contains("s3-") {
+        held.push(format!("{name}: objects come from a server, whose cache is not seen."));
+        return;
+    }
     if phase.storage.direct != Some(true) {
         // Judged already, or no file was opened.
         return;

@@ -5,6 +5,7 @@ use super::fault::FaultStore;
 use super::file::{Engine, FileOptions, FileStore, MmapEngine, SyncEngine};
 use super::file::{UringEngine, UringOptions};
 use super::null::NullStore;
+use super::object::ObjectStore;
 use super::{BufferPool, Storage, StorageError, StoreSpec};
 use crate::config;
 use std::io;
@@ -16,6 +17,8 @@ enum Scheme {
     /// A folder; `true`: direct whatever `io.direct` says.
     Folder(bool),
     Null,
+    /// Objects by S3's protocol.
+    S3,
     /// Known, but not built.
     Absent,
 }
@@ -25,7 +28,7 @@ const SCHEMES: &[(&str, Scheme)] = &[
     ("file://", Scheme::Folder(false)),
     ("direct://", Scheme::Folder(true)),
     ("null://", Scheme::Null),
-    ("s3://", Scheme::Absent),
+    ("s3://", Scheme::S3),
     ("az://", Scheme::Absent),
     ("gs://", Scheme::Absent),
 ];
@@ -38,7 +41,8 @@ fn parse(root: &str) -> Result<(Scheme, &str), StorageError> {
         }
     }
     if let Some((scheme, _)) = root.split_once("://") {
-        let what = format!("unknown scheme `{scheme}`: use a path, file://, direct:// or null://");
+        let what =
+            format!("unknown scheme `{scheme}`: use a path, file://, direct://, s3:// or null://");
         return Err(StorageError::own("connect", Path::new(root), what));
     }
     Ok((Scheme::Folder(false), root))
@@ -54,6 +58,14 @@ pub fn connect(spec: &StoreSpec) -> Result<Box<dyn Storage>, StorageError> {
     let own = |what: String| StorageError::own("connect", Path::new(&spec.root), what);
     let mut store: Box<dyn Storage> = match scheme {
         Scheme::Absent => return Err(own("not available in this version".into())),
+        Scheme::S3 if spec.io.engine == config::Engine::Null => {
+            Box::new(NullStore::new(pool_of(spec)?))
+        }
+        // The root is not repeated while it may hold a secret.
+        Scheme::S3 => Box::new(
+            ObjectStore::new(spec, path, pool_of(spec)?)
+                .map_err(|what| StorageError::own("connect", Path::new("s3://"), what))?,
+        ),
         Scheme::Null => Box::new(NullStore::new(pool_of(spec)?)),
         Scheme::Folder(_) if path.is_empty() => return Err(own("the path is empty".into())),
         Scheme::Folder(_) if spec.io.engine == config::Engine::Null => {
@@ -162,7 +174,9 @@ mod tests {
     use crate::config::Io;
 
     fn spec(root: &str) -> StoreSpec {
-        StoreSpec { root: root.into(), io: Io::default(), rank: 0, buffers: 2, buffer_bytes: 4096 }
+        let io = Io::default();
+        let object = Default::default();
+        StoreSpec { root: root.into(), io, object, rank: 0, buffers: 2, buffer_bytes: 4096 }
     }
 
     fn message(root: &str) -> String {
@@ -172,8 +186,8 @@ mod tests {
     #[test]
     fn object_stores_and_unknown_schemes_have_a_sentence() {
         assert_eq!(
-            message("s3://bucket/x"),
-            "connect s3://bucket/x: not available in this version"
+            message("az://bucket/x"),
+            "connect az://bucket/x: not available in this version"
         );
         assert!(message("ftp://x").contains("unknown scheme `ftp`"));
         assert!(message("file://").contains("the path is empty"));

@@ -168,6 +168,10 @@ impl Storage for DelayStore {
         self.inner.stat(name)
     }
 
+    fn puts_are_atomic(&self) -> bool {
+        self.inner.puts_are_atomic()
+    }
+
     fn set_sync(&mut self, kind: SyncKind) {
         self.inner.set_sync(kind);
     }

@@ -282,6 +282,10 @@ impl Storage for FaultStore {
         self.inner.stat(name)
     }
 
+    fn puts_are_atomic(&self) -> bool {
+        self.inner.puts_are_atomic()
+    }
+
     fn set_sync(&mut self, kind: SyncKind) {
         self.inner.set_sync(kind);
     }

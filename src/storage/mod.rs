@@ -16,10 +16,12 @@ mod fault;
 mod file;
 mod filesystem;
 mod null;
+mod object;
 pub mod pool;
 pub mod proof;
 
 pub use connect::connect;
+pub use object::{check_root as check_object_root, check_uri as check_object_uri};
 
 pub use pool::{BufferPool, IoBuffer};
 use std::time::Duration;
@@ -36,6 +38,12 @@ pub enum OpenMode {
     Read {
         /// Planned size.
         expected_bytes: u64,
+    },
+    /// New content for a name, there or not; only where [`Storage::puts_are_atomic`].
+    /// `final_bytes` as below.
+    Replace {
+        /// Length it will have.
+        final_bytes: u64,
     },
     /// New, for writing; fails if it exists (parent folders are made). `final_bytes`: length it
     /// will have (space is reserved where asked for).
@@ -137,6 +145,9 @@ pub struct StoreFacts {
     pub alignment: u32,
     /// Everything that was wanted and could not be had, one sentence each.
     pub fallbacks: Vec<String>,
+    /// Servers of an object store.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointFacts>,
     /// Times that an operation was handed to the system again because it answered EAGAIN or EINTR.
     /// Part of `ops.retries` in the result.
     #[serde(skip)]
@@ -144,6 +155,37 @@ pub struct StoreFacts {
     /// Bytes mapped for buffers. Part of `client.buffer_bytes` in the result.
     #[serde(skip)]
     pub buffer_bytes: u64,
+}
+
+/// What one server of an object store did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct EndpointFacts {
+    /// `http://HOST:PORT`.
+    pub url: String,
+    /// Requests that it was sent: every attempt, also those about names.
+    pub operations: u64,
+    /// Those that broke, or were answered with an error.
+    pub errors: u64,
+    /// Bytes of objects that it sent.
+    pub bytes_read: u64,
+    /// Bytes of objects that it took.
+    pub bytes_written: u64,
+    /// Sum of the times from sending a request to the end of its answer, ns.
+    pub busy_ns: u64,
+    /// Times that it was set aside because it broke connections.
+    pub set_aside: u64,
+}
+
+impl EndpointFacts {
+    /// Adds what the same server did for somebody else.
+    pub fn add(&mut self, other: &EndpointFacts) {
+        self.operations += other.operations;
+        self.errors += other.errors;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.busy_ns += other.busy_ns;
+        self.set_aside += other.set_aside;
+    }
 }
 
 /// A failed operation.
@@ -193,6 +235,9 @@ pub trait Storage: Send {
     fn give_buffer(&mut self, buffer: IoBuffer);
     /// Size of a name, None if it does not exist.
     fn stat(&mut self, name: &str) -> Result<Option<Stat>, StorageError>;
+    /// True where a new file appears whole or not at all, once it was synced or closed whole: then
+    /// nothing needs another name while it is written.
+    fn puts_are_atomic(&self) -> bool;
     /// How files that are created from now on become durable.
     fn set_sync(&mut self, kind: SyncKind);
     /// Moves a finished file to its final name, replacing what is there, or a whole folder to a
@@ -221,10 +266,12 @@ pub trait Storage: Send {
 /// How to reach a store.
 #[derive(Debug, Clone)]
 pub struct StoreSpec {
-    /// Root: a path, `file://PATH`, `direct://PATH` or `null://`.
+    /// Root: a path, `file://PATH`, `direct://PATH`, `s3://BUCKET/PREFIX` or `null://`.
     pub root: String,
     /// Settings of the `io` section.
     pub io: crate::config::Io,
+    /// How an object store is reached.
+    pub object: crate::config::ObjectOptions,
     /// This rank (for wrappers that act on one rank only).
     pub rank: u32,
     /// Buffers of this instance.

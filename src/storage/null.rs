@@ -37,7 +37,7 @@ impl Storage for NullStore {
     fn open(&mut self, _: &str, mode: OpenMode) -> Result<Opened, StorageError> {
         let size_bytes = match mode {
             OpenMode::Read { expected_bytes } => expected_bytes,
-            OpenMode::Create { .. } => 0,
+            OpenMode::Create { .. } | OpenMode::Replace { .. } => 0,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.sizes.push(None);
@@ -113,6 +113,10 @@ impl Storage for NullStore {
         Ok(None)
     }
 
+    fn puts_are_atomic(&self) -> bool {
+        false
+    }
+
     fn set_sync(&mut self, _: SyncKind) {}
 
     fn rename(&mut self, _: &str, _: &str) -> Result<(), StorageError> {
@@ -151,6 +155,7 @@ impl Storage for NullStore {
             page_size: self.pool.page_size().into(),
             alignment: 1,
             fallbacks: self.pool.shortfall().map(str::to_string).into_iter().collect(),
+            endpoints: Vec::new(),
             retried_operations: 0,
             buffer_bytes: self.pool.mapped_bytes(),
         }

@@ -5,8 +5,8 @@ use super::claim::Claim;
 use super::dataset::{MARKER, Marker};
 use super::partials;
 use super::session::local_path;
-use super::small::connect_small;
-use crate::config::{Config, Io};
+use super::small::connect_small_by;
+use crate::config::{Config, Io, ObjectOptions, is_object_root};
 use crate::plan::{FileSet, Plan, Split, WorldShape};
 use crate::storage::Storage;
 use std::path::Path;
@@ -21,13 +21,17 @@ pub struct Cleaned {
 }
 
 /// The command: removes the dataset or the checkpoints at `root`, or only counts them.
-pub fn run(root: &str, dry_run: bool) -> Result<Cleaned, String> {
-    if super::checkpoint::clean::is_root(root) {
+pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
+    if !is_object_root(root) && super::checkpoint::clean::is_root(root) {
         return super::checkpoint::clean::run(root, dry_run);
     }
-    let path = local_path(root).ok_or_else(|| format!("{root}: has no files to remove"))?;
-    crate::host::check_data_path(&path)?;
-    let mut store = connect_small(root)?;
+    let path = local_path(root);
+    match &path {
+        Some(path) => crate::host::check_data_path(path)?,
+        None if is_object_root(root) => crate::storage::check_object_root(root, object)?,
+        None => return Err(format!("{root}: has no files to remove")),
+    }
+    let mut store = connect_small_by(root, object)?;
     let mut marker = || {
         Marker::read(store.as_mut(), root)?.ok_or_else(|| {
             format!("{root}: no {MARKER} there, so rankio did not make it; nothing was removed")
@@ -36,12 +40,13 @@ pub fn run(root: &str, dry_run: bool) -> Result<Cleaned, String> {
     // A folder without a marker is not even claimed.
     let found = marker()?;
     if dry_run {
-        return each_file(store.as_mut(), Some(&path), &found, &mut |_, _| Ok(()));
+        return each_file(store.as_mut(), path.as_deref(), &found, &mut |_, _| Ok(()));
     }
-    let _claim = Claim::take(&path, "clean", "")?;
+    // An object store has no lock; see `datagen`.
+    let _claim = path.as_deref().map(|path| Claim::take(path, "clean", "")).transpose()?;
     // Meanwhile it may have become another one.
     let found = marker()?;
-    remove(store.as_mut(), Some(&path), &found)
+    remove(store.as_mut(), path.as_deref(), &found)
 }
 
 /// Removes the files of `marker`, the marker and emptied folders. The folder must be claimed.

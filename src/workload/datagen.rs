@@ -9,7 +9,7 @@ use super::devices;
 use super::partials;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
-use super::small::connect_small;
+use super::small::connect_small_by;
 use super::ticker::{Unit, with_ticker};
 use super::write_thread::{self, WriteJob, WriteReport};
 use crate::metrics::{LiveCounters, Recorder, Series};
@@ -38,11 +38,11 @@ pub struct Generated {
 /// Collective; an error is this rank's own.
 pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Generated, String> {
     let world = session.world;
-    let claim = Cell::new(None);
+    let claim: Cell<Option<Claim>> = Cell::new(None);
     let mut resume = false;
     if world.is_root() && !session.is_null() {
         let (taken, files_may_be_there) = prepare(session, overwrite, run_id)?;
-        claim.set(Some(taken));
+        claim.set(taken);
         resume = files_may_be_there;
     }
     let resume = world.broadcast(vec![u8::from(resume)]) == [1];
@@ -78,33 +78,44 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
 }
 
 /// Rank 0 looks at the folder and claims it. True: files may already be there.
-fn prepare(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<(Claim, bool), String> {
-    let mut store = connect_small(&session.root)?;
+///
+/// Below the root of an object store there is no lock, because nothing there goes away with the
+/// process that holds it. There is little to protect either: objects appear whole, no name depends
+/// on the run, and two generations of one configuration write the same bytes.
+fn prepare(
+    session: &Session<'_>,
+    overwrite: bool,
+    run_id: &str,
+) -> Result<(Option<Claim>, bool), String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
     let path = session.data_path.as_deref();
-    let path = path.ok_or_else(|| format!("{}: not a folder", session.root))?;
-    crate::host::check_data_path(path)?;
+    if let Some(path) = path {
+        crate::host::check_data_path(path)?;
+    }
     // A folder that is refused is not even claimed. While somebody holds it, it may look like
     // anything.
-    if !Claim::is_there(path) {
+    if path.is_some_and(|path| !Claim::is_there(path)) {
         existing(session, store.as_mut(), path, overwrite)?;
     }
-    let claim = Claim::take(path, "datagen", run_id)?;
+    let claim = path.map(|path| Claim::take(path, "datagen", run_id)).transpose()?;
     let wanted = Marker::new(session.config, session.plan, State::Generating);
     let resume = match existing(session, store.as_mut(), path, overwrite)? {
         Some(marker) if marker.dataset_hash == wanted.dataset_hash => {
-            if marker.state == State::Generating {
+            if let (State::Generating, Some(path)) = (marker.state, path) {
                 remove_leftovers(session, store.as_mut(), path)?;
             }
             true
         }
         Some(marker) => {
-            clean::remove(store.as_mut(), Some(path), &marker)?;
+            clean::remove(store.as_mut(), path, &marker)?;
             false
         }
         None => false,
     };
     wanted.write(store.as_mut())?;
-    make_empty_folders(path)?;
+    if let Some(path) = path {
+        make_empty_folders(path)?;
+    }
     Ok((claim, resume))
 }
 
@@ -112,12 +123,16 @@ fn prepare(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<(Clai
 fn existing(
     session: &Session<'_>,
     store: &mut dyn Storage,
-    path: &Path,
+    path: Option<&Path>,
     overwrite: bool,
 ) -> Result<Option<Marker>, String> {
     let root = &session.root;
     let Some(marker) = Marker::read(store, root)? else {
-        return refuse_foreign(path).map(|()| None);
+        return match path {
+            Some(path) => refuse_foreign(path),
+            None => refuse_foreign_objects(store, root),
+        }
+        .map(|()| None);
     };
     let wanted = Marker::new(session.config, session.plan, State::Generating);
     if marker.dataset_hash != wanted.dataset_hash && !overwrite {
@@ -176,11 +191,27 @@ fn refuse_foreign(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// The same of objects.
+fn refuse_foreign_objects(store: &mut dyn Storage, root: &str) -> Result<(), String> {
+    let mut foreign = None;
+    let listed = store.list("", &mut |name, _| {
+        foreign.get_or_insert_with(|| name.to_string());
+    });
+    listed.map_err(|error| error.to_string())?;
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "{root}: holds {name}, which rankio did not make; give an empty or new prefix as \
+             --data-dir"
+        )),
+    }
+}
+
 fn finish(session: &Session<'_>) -> Result<(), String> {
     if session.is_null() {
         return Ok(());
     }
-    let mut store = connect_small(&session.root)?;
+    let mut store = connect_small_by(&session.root, session.object())?;
     Marker::new(session.config, session.plan, State::Complete).write(store.as_mut())
 }
 
@@ -193,7 +224,7 @@ fn job<'a>(session: &'a Session<'a>, crew: &'a Crew, resume: bool) -> WriteJob<'
         splits: splits(session),
         generator: &session.generator,
         store: session.write_store(),
-        block_bytes: session.config.io.block_size,
+        block_bytes: session.config.write_io(&session.root).block_size,
         rank: session.world.rank(),
         ranks: session.world.size(),
         resume,

@@ -165,7 +165,7 @@ pub fn made_parquet(config: &Config) -> Option<Parquet> {
     if config.dataset.format != FormatKind::Parquet || root.starts_with("null:") {
         return None;
     }
-    let mut store = small::connect_small(&root).ok()?;
+    let mut store = small::connect_small_by(&root, &config.storage.storage_options).ok()?;
     let marker = Marker::read(store.as_mut(), &root).ok()??;
     (marker.dataset.format == FormatKind::Parquet).then_some(marker.dataset.parquet)
 }

@@ -111,7 +111,8 @@ fn mpi(world: &World) -> Finding {
 fn engine(path: &Path) -> Finding {
     let io = Io::default();
     let root = path.to_string_lossy().into_owned();
-    let spec = StoreSpec { root, buffers: 8, buffer_bytes: io.block_size as usize, io, rank: 0 };
+    let (buffer_bytes, object) = (io.block_size as usize, Default::default());
+    let spec = StoreSpec { root, buffers: 8, buffer_bytes, io, object, rank: 0 };
     match connect(&spec) {
         Err(error) => finding("engine", Level::Bad, error.to_string(), "use --engine sync"),
         Ok(store) => {

@@ -34,10 +34,14 @@ impl<'a> FileWriter<'a> {
         self.store.as_mut()
     }
 
-    /// Makes the file `name`, which will have `bytes`.
+    /// Makes the file `name`, which will have `bytes`; where puts are atomic it may be there.
     pub fn create(&mut self, name: &str, bytes: u64) -> Result<Handle, String> {
         let start = now_ns();
-        let opened = self.store.open(name, OpenMode::Create { final_bytes: bytes });
+        let mode = match self.store.puts_are_atomic() {
+            true => OpenMode::Replace { final_bytes: bytes },
+            false => OpenMode::Create { final_bytes: bytes },
+        };
+        let opened = self.store.open(name, mode);
         self.recorder.on_open(now_ns() - start);
         opened.map(|opened| opened.handle).map_err(|error| error.to_string())
     }

@@ -2,7 +2,7 @@
 //! or of its last bytes as its format needs.
 
 use super::small;
-use crate::config::{FormatKind, Parquet};
+use crate::config::{FormatKind, ObjectOptions, Parquet};
 use crate::format::foreign::{PARQUET_TRAILER_BYTES, parquet_tail_bytes};
 use crate::format::{FileShape, ForeignExtents, OFFSETS_SUFFIX, SIZES_SUFFIX, SizeIndex};
 use crate::storage::Storage;
@@ -64,8 +64,13 @@ fn parquet(
 }
 
 /// Rows of the first row group of the parquet file `name` below `root`. The error names the file.
-pub fn first_row_group(root: &str, name: &str, settings: &Parquet) -> Result<u64, String> {
-    let mut side = small::connect_small(root)?;
+pub fn first_row_group(
+    root: &str,
+    object: &ObjectOptions,
+    name: &str,
+    settings: &Parquet,
+) -> Result<u64, String> {
+    let mut side = small::connect_small_by(root, object)?;
     let stat = side.stat(name).map_err(|error| error.to_string())?;
     let at = |what: &str| format!("{}/{name}: {what}", root.trim_end_matches('/'));
     let stat = stat.ok_or_else(|| at("not found"))?;

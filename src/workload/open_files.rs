@@ -148,7 +148,8 @@ impl<'a> OpenFiles<'a> {
                 .map_err(|what| format!("{}: {what}", self.full_path()));
         }
         if self.side.is_none() {
-            self.side = Some(small::connect_small(&self.job.store.root)?);
+            self.side =
+                Some(small::connect_small_by(&self.job.store.root, &self.job.store.object)?);
         }
         let side = self.side.as_mut().expect("it was just connected").as_mut();
         let look = foreign_files::Look { kind, parquet: self.job.parquet, decode: self.job.decode };

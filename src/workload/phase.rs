@@ -199,7 +199,9 @@ impl<'a> PhaseClock<'a> {
             .iter()
             .map(|(name, histogram)| (name.to_string(), sum_histogram(session, histogram)))
             .collect();
-        let process = sum_known(session, self.process_bytes, true);
+        // What goes over sockets is not counted there.
+        let process = self.process_bytes.filter(|_| self.place.folder.is_some());
+        let process = sum_known(session, process, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
         let row = row(session, outcome, facts, (self.cpu_s, self.place.folder));
         let bytes = serde_json::to_vec(&row).expect("a row is plain data");
@@ -336,6 +338,12 @@ pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts 
         total.alignment = total.alignment.max(facts.alignment);
         total.retried_operations += facts.retried_operations;
         total.buffer_bytes += facts.buffer_bytes;
+        for server in &facts.endpoints {
+            match total.endpoints.iter_mut().find(|known| known.url == server.url) {
+                Some(known) => known.add(server),
+                None => total.endpoints.push(server.clone()),
+            }
+        }
         for sentence in &facts.fallbacks {
             if !total.fallbacks.contains(sentence) {
                 total.fallbacks.push(sentence.clone());

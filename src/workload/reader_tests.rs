@@ -104,6 +104,7 @@ fn job_of<'a>(case: &Case, config: &'a Config, files: &'a FileSet) -> ReadJob<'a
         accelerators: case.accelerators,
         store: StoreSpec {
             root: "null://".into(),
+            object: Default::default(),
             io: config.io.clone(),
             rank: 0,
             buffers: 3,

@@ -57,6 +57,7 @@ pub(super) fn write_results(
         phases.reduced.extend(trained.training);
         phases.reduced.extend(trained.evaluation);
         phases.reduced.extend(trained.saved);
+        phases.reduced.extend(phases.restored.take());
         phases.series.push(("training", trained.series));
     }
     let series: Vec<(&'static str, Series)> =

@@ -7,7 +7,7 @@ use super::phase::Reduced;
 use super::results::{Collected, write_results};
 use super::run_folder::RunFolder;
 use super::session::Session;
-use super::small::connect_small;
+use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
 use super::{calibrate, checkpoint, datagen, listing, readback};
 use crate::config::units::format_bytes_iec;
@@ -65,6 +65,8 @@ pub(super) struct Phases {
     pub series: Vec<(&'static str, Series)>,
     pub calibration: Option<Calibration>,
     pub trained: Option<Trained>,
+    /// Reading checkpoints after the training.
+    pub restored: Option<Reduced>,
     pub partial: bool,
     /// The dataset was not made by rankio.
     pub foreign: bool,
@@ -119,7 +121,7 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
-        train(session, folder, (run_id, request.overwrite), &mut phases)?;
+        train(session, folder, (run_id, request), &mut phases)?;
     }
     let checkpoints_only = !loaded.config.workflow.train && !request.datagen_only;
     if let (true, false, Some(plan)) = (checkpoints_only, phases.partial, &session.plan.checkpoint)
@@ -246,13 +248,44 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
         .map_err(|error| error.to_string())
 }
 
-/// `claim`: name of the run, and whether checkpoints of another configuration may go.
+/// Trains the run named `run_id`, and restores what it wrote where that is asked for.
 fn train(
     session: &Session<'_>,
     folder: &Path,
-    claim: (&str, bool),
+    (run_id, request): (&str, &Request),
     phases: &mut Phases,
 ) -> Result<(), String> {
+    let plan = session.plan.checkpoint.as_ref();
+    let restores = plan.filter(|_| session.config.checkpoint.num_checkpoints_read > 0);
+    if restores.is_some() {
+        let steps = session.plan.train_order(1, session.run_seed).steps();
+        unanimous(session.world, checkpoint::check_reads(session.config, steps));
+    }
+    let standing = check_dataset(session, phases)?;
+    phases.calibration = Some(calibrate::run(session)?);
+    // Not before it is known that there is something to train on.
+    let mut log = rank_log(session, folder)?;
+    let claim = (run_id, request.overwrite);
+    let work = plan.map(|plan| SaveWork::new(session, plan));
+    let saves = match &work {
+        Some(work) => Some(Saves::new(work.saver(session, claim)?, &session.config.checkpoint)),
+        None => None,
+    };
+    let trained = train_phase::run(session, &standing, &mut log, saves)?;
+    phases.partial |= trained.partial;
+    phases.trained = Some(trained);
+    if let (Some(plan), false) = (restores, phases.partial) {
+        let between = request.between.as_deref();
+        let done = checkpoint::restore_after_training(session, plan, &mut log, between)?;
+        phases.partial |= done.partial;
+        phases.restored = done.restored;
+        phases.series.extend(done.series);
+    }
+    log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))
+}
+
+/// What the dataset is and whether it can be trained on. Collective.
+fn check_dataset(session: &Session<'_>, phases: &mut Phases) -> Result<Standing, String> {
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
@@ -276,20 +309,7 @@ fn train(
     {
         session.note(&note);
     }
-    phases.calibration = Some(calibrate::run(session)?);
-    // Not before it is known that there is something to train on.
-    let mut log = rank_log(session, folder)?;
-    let plan = session.plan.checkpoint.as_ref();
-    let work = plan.map(|plan| SaveWork::new(session, plan));
-    let saves = match &work {
-        Some(work) => Some(Saves::new(work.saver(session, claim)?, &session.config.checkpoint)),
-        None => None,
-    };
-    let trained = train_phase::run(session, &standing, &mut log, saves)?;
-    log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))?;
-    phases.partial |= trained.partial;
-    phases.trained = Some(trained);
-    Ok(())
+    Ok(standing)
 }
 
 /// Rank 0 looks at the dataset and tells the others.
@@ -299,7 +319,7 @@ fn agree_on_dataset(session: &Session<'_>) -> Result<Standing, String> {
     }
     let mut code = vec![0];
     if session.world.is_root() {
-        let mut store = connect_small(&session.root)?;
+        let mut store = connect_small_by(&session.root, session.object())?;
         let standing =
             dataset::standing(store.as_mut(), &session.root, session.config, session.plan);
         match standing {
@@ -321,7 +341,7 @@ fn remove_dataset(session: &Session<'_>, foreign: bool) -> Result<(), String> {
     if session.is_null() || !session.world.is_root() {
         return Ok(());
     }
-    let cleaned = super::clean::run(&session.root, false)?;
+    let cleaned = super::clean::run(&session.root, session.object(), false)?;
     session.note(&format!("removed {} files (dataset.keep_files is False)", cleaned.files));
     Ok(())
 }

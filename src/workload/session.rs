@@ -2,7 +2,7 @@
 
 use super::devices::DeviceRecorder;
 use crate::config::Pattern;
-use crate::config::{Config, Io};
+use crate::config::{Config, Io, ObjectOptions};
 use crate::data::{ContentSettings, Generator};
 use crate::plan::{Plan, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
 use crate::report::run_log::RunLog;
@@ -74,6 +74,11 @@ impl<'a> Session<'a> {
         self.root.starts_with("null:")
     }
 
+    /// How an object store is reached.
+    pub fn object(&self) -> &ObjectOptions {
+        &self.config.storage.storage_options
+    }
+
     /// How an I/O thread that reads reaches the store.
     pub fn read_store(&self) -> StoreSpec {
         self.read_store_at(&self.root)
@@ -94,7 +99,7 @@ impl<'a> Session<'a> {
 
     /// The same below another root than the dataset's.
     pub fn write_store_at(&self, root: &str) -> StoreSpec {
-        let io = self.config.io.clone();
+        let io = self.config.write_io(root);
         let buffers = (io.queue_depth + WRITE_BUFFERS_EXTRA) as usize;
         let buffer_bytes = io.block_size as usize;
         self.store(root, io, buffers, buffer_bytes)
@@ -102,7 +107,8 @@ impl<'a> Session<'a> {
 
     fn store(&self, root: &str, io: Io, buffers: usize, buffer_bytes: usize) -> StoreSpec {
         let rank = self.world.rank() as u32;
-        StoreSpec { root: root.into(), io, rank, buffers, buffer_bytes }
+        let object = self.object().clone();
+        StoreSpec { root: root.into(), io, object, rank, buffers, buffer_bytes }
     }
 
     /// Files a rank writes at a time: `reader.write_threads`, or by the CPUs that are this rank's
@@ -115,7 +121,7 @@ impl<'a> Session<'a> {
         // The reference's default of 1 means "unset". More threads than CPUs hide create and sync
         // latency.
         let cpus = crate::host::cpus_allowed().div_ceil(self.world.ranks_on_host()) as usize;
-        let per_thread = write_buffers_bytes(&self.config.io) as usize;
+        let per_thread = write_buffers_bytes(&self.config.write_io(&self.root)) as usize;
         // A quarter of this rank's share of the host, whatever the cap allows.
         let share = self.plan.world.memory_per_host_bytes / self.world.ranks_on_host() / 4;
         let cap = match share {

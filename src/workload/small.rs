@@ -1,6 +1,6 @@
 //! Small files through the storage trait: markers, index files, headers.
 
-use crate::config::{Engine, Io};
+use crate::config::{Engine, Io, ObjectOptions};
 use crate::storage::{Handle, IoBuffer, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
 use std::ops::Range;
 
@@ -10,12 +10,24 @@ const PART_BYTES: usize = 1 << 20;
 /// Enough for the headers of every format.
 const HEAD_BYTES: u64 = 4096;
 
-/// A store instance for small files: plain reads and writes, one buffer, no injected faults.
+/// [`connect_small_by`] with what the environment says of object stores.
 pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
+    connect_small_by(root, &ObjectOptions::default())
+}
+
+/// A store instance for small files: plain reads and writes, one buffer, no injected faults.
+pub fn connect_small_by(root: &str, object: &ObjectOptions) -> Result<Box<dyn Storage>, String> {
     let io = Io { engine: Engine::Sync, direct: false, huge_pages: false, ..Io::default() };
     // direct:// would bring O_DIRECT back.
     let root = root.strip_prefix("direct://").unwrap_or(root).to_string();
-    let spec = StoreSpec { root, io, rank: 0, buffers: 1, buffer_bytes: PART_BYTES };
+    let spec = StoreSpec {
+        root,
+        io,
+        object: object.clone(),
+        rank: 0,
+        buffers: 1,
+        buffer_bytes: PART_BYTES,
+    };
     connect(&spec).map_err(|error| error.to_string())
 }
 
@@ -125,6 +137,11 @@ pub fn replace_text(
     text: &[u8],
     sync: bool,
 ) -> Result<(), String> {
+    if store.puts_are_atomic() {
+        let mut writer = TextWriter::open(store, name, OpenMode::Replace { final_bytes: 0 })?;
+        writer.push(text)?;
+        return writer.finish(sync);
+    }
     let partial = format!("{name}.partial");
     if store.stat(&partial).map_err(text_of)?.is_some() {
         store.remove(&partial).map_err(text_of)?;
@@ -151,7 +168,15 @@ pub struct TextWriter<'a> {
 impl<'a> TextWriter<'a> {
     /// Makes the file, which must not be there. Nothing else may be in flight on `store`.
     pub fn create(store: &'a mut dyn Storage, name: &str) -> Result<TextWriter<'a>, String> {
-        let opened = store.open(name, OpenMode::Create { final_bytes: 0 }).map_err(text_of)?;
+        TextWriter::open(store, name, OpenMode::Create { final_bytes: 0 })
+    }
+
+    fn open(
+        store: &'a mut dyn Storage,
+        name: &str,
+        mode: OpenMode,
+    ) -> Result<TextWriter<'a>, String> {
+        let opened = store.open(name, mode).map_err(text_of)?;
         Ok(TextWriter { store, handle: opened.handle, buffer: None, filled: 0, offset: 0 })
     }
 

@@ -179,7 +179,7 @@ fn group_samples(session: &Session<'_>, files: &FileSet, own: bool) -> u64 {
     if session.world.is_root() {
         let mut name = String::new();
         files.name(0, &mut name);
-        match first_row_group(&session.root, &name, &dataset.parquet) {
+        match first_row_group(&session.root, session.object(), &name, &dataset.parquet) {
             Ok(found) => rows = found.to_le_bytes().to_vec(),
             Err(message) => session.world.fail(&message),
         }

@@ -164,7 +164,10 @@ impl Writer<'_> {
     ) -> Result<bool, String> {
         let bytes = layout.file_bytes();
         let mut filler = Filler::new(layout, content);
-        let partial = partial_name(name, &self.job.token);
+        let partial = match self.out.store().puts_are_atomic() {
+            true => name.to_string(),
+            false => partial_name(name, &self.job.token),
+        };
         let handle = self.out.create(&partial, bytes)?;
         // Checksums in a header are known only at the end, so the first block waits for the others.
         let mut first: Option<(IoBuffer, usize)> = None;
@@ -232,13 +235,18 @@ impl Writer<'_> {
     fn abandon(&mut self, handle: Handle, partial: &str) -> Result<(), String> {
         self.out.drain()?;
         self.out.close(handle)?;
+        if self.out.store().puts_are_atomic() {
+            return Ok(());
+        }
         self.out.store().remove(partial).map_err(|error| error.to_string())
     }
 
     fn finish(&mut self, handle: Handle, partial: &str, name: &str) -> Result<(), String> {
         self.out.sync(handle)?;
         self.out.close(handle)?;
-        self.out.store().rename(partial, name).map_err(|error| error.to_string())?;
+        if partial != name {
+            self.out.store().rename(partial, name).map_err(|error| error.to_string())?;
+        }
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !self.folders.contains(folder) {
             self.folders.insert(folder.to_string());

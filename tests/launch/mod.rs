@@ -139,7 +139,8 @@ impl Lab {
     /// A whole command line, launcher included.
     pub fn raw(&self, words: Vec<String>) -> Job {
         let (out, err) = (self.log("out"), self.log("err"));
-        Job { folder: self.folder.path().to_path_buf(), words, out, err }
+        let environment = Vec::new();
+        Job { folder: self.folder.path().to_path_buf(), words, environment, out, err }
     }
 
     fn log(&self, name: &str) -> PathBuf {
@@ -169,6 +170,7 @@ impl Lab {
 pub struct Job {
     folder: PathBuf,
     words: Vec<String>,
+    environment: Vec<(String, String)>,
     out: PathBuf,
     err: PathBuf,
 }
@@ -200,6 +202,13 @@ impl Job {
         self
     }
 
+    /// The same with more in its environment.
+    pub fn with(mut self, environment: &[(&str, String)]) -> Job {
+        let more = environment.iter().map(|(name, value)| (name.to_string(), value.clone()));
+        self.environment.extend(more);
+        self
+    }
+
     /// The whole command line, to be wrapped into another one.
     pub fn words(self) -> Vec<String> {
         self.words
@@ -210,6 +219,7 @@ impl Job {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).current_dir(&self.folder).stdin(Stdio::null());
         command.envs(SETTINGS.iter().copied()).env("NO_COLOR", "1");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // Apart from the test's group, as under a job manager.
         command.process_group(0);
         command.stdout(File::create(&self.out).unwrap());

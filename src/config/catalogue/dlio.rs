@@ -48,7 +48,9 @@ const DATATYPES: &[&str] = &["int8", "uint8", "fp16", "bf16", "fp32", "fp64"];
 const OWN_GENERATOR: &str = "rankio has its own generator (dataset.pattern)";
 const PLUGIN: &str = "rankio reads with its own engine and loads no Python classes";
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
-const OBJECT: &str = "it belongs to object stores, which this version does not have";
+const IN_OPTIONS: &str =
+    "the reference does not read it either; see storage.storage_options.endpoint_uris";
+const OBJECT: &str = "it belongs to client libraries that rankio does not use";
 const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
 const NO_READER: &str = "the reference does not read it either";
 
@@ -206,26 +208,37 @@ pub(super) const CHECKPOINT: &[Key] = &[
     ignored("checkpoint.checkpoint_mechanism_classname", WORD, PLUGIN),
 ];
 
-/// `storage`. Values below `storage_options` are not looked at: they may be credentials.
+const PART: Kind = Kind::Bytes { min: PAGE_BYTES, max: BLOCK_BYTES_MAX, multiple: PAGE_BYTES };
+const POSITIVE_SECONDS: Kind = Kind::Number { min: 0.0, max: 3600.0, above_min: true };
+
+const BALANCE: Kind =
+    Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections"]);
+
+/// `storage`. Values of keys that may be credentials are not looked at.
 pub(super) const STORAGE: &[Key] = &[
     folded("storage.storage_type", Kind::Choice(STORAGES), "io.direct"),
     folded("storage.storage_root", TEXT, "dataset.data_folder"),
     ignored("storage.storage_library", WORD, OBJECT),
     ignored("storage.post_generation_settle_seconds", SECONDS, OBJECT),
-    ignored("storage.endpoint_uris", Kind::Any, NO_READER),
-    ignored("storage.load_balance_strategy", Kind::Any, NO_READER),
-    ignored("storage.use_mpi_endpoint_distribution", Kind::Any, NO_READER),
+    ignored("storage.endpoint_uris", Kind::Any, IN_OPTIONS),
+    ignored("storage.load_balance_strategy", Kind::Any, IN_OPTIONS),
+    ignored("storage.use_mpi_endpoint_distribution", Kind::Any, IN_OPTIONS),
     ignored("storage.storage_options.access_key_id", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.secret_access_key", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.s3_profile", Kind::Any, NO_CREDENTIALS),
-    ignored("storage.storage_options.endpoint_url", Kind::Any, OBJECT),
-    ignored("storage.storage_options.region", Kind::Any, OBJECT),
+    typed("storage.storage_options.endpoint_url", Kind::FreeText),
+    typed("storage.storage_options.endpoint_uris", Kind::Texts),
+    typed("storage.storage_options.load_balance_strategy", Kind::Optional(&BALANCE)),
+    typed("storage.storage_options.region", Kind::FreeText),
     ignored("storage.storage_options.storage_library", Kind::Any, OBJECT),
     ignored("storage.storage_options.uri_scheme", Kind::Any, OBJECT),
     ignored("storage.storage_options.use_full_object_uri", Kind::Any, OBJECT),
     ignored("storage.storage_options.secure", Kind::Any, OBJECT),
-    ignored("storage.storage_options.s3_force_path_style", Kind::Any, OBJECT),
-    ignored("storage.storage_options.s3_max_attempts", Kind::Any, OBJECT),
+    typed("storage.storage_options.s3_force_path_style", Kind::Optional(&BOOL)),
+    typed("storage.storage_options.s3_max_attempts", Kind::Count { min: 1, max: 100 }),
+    typed("storage.storage_options.part_size", PART),
+    typed("storage.storage_options.connect_timeout", POSITIVE_SECONDS),
+    typed("storage.storage_options.timeout", POSITIVE_SECONDS),
     ignored("storage.storage_options.prefetch_workers", Kind::Any, OBJECT),
     ignored("storage.storage_options.prefetch_window", Kind::Any, OBJECT),
     ignored("storage.storage_options.stagger_workers", Kind::Any, OBJECT),

@@ -332,6 +332,7 @@ pub const CATALOG: &[Section] = &[
         ],
     },
     super::proof::PROOF,
+    super::store::ENDPOINTS,
     Section {
         title: "Metrics of training and evaluation",
         metrics: &[

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod entries;
 mod proof;
+mod store;
 
 pub use entries::CATALOG;
 

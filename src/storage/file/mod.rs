@@ -125,6 +125,10 @@ impl<E: Engine> Storage for FileStore<E> {
         let path = match mode {
             OpenMode::Read { .. } => self.root.resolve("open", name)?,
             OpenMode::Create { .. } => self.root.resolve_own("create", name)?,
+            OpenMode::Replace { .. } => {
+                let what = "a file is replaced by a rename, not in place";
+                return Err(StorageError::own("create", &self.root.path().join(name), what));
+            }
         };
         let file = self.opener.open(&path, mode)?;
         let (size_bytes, direct) = (file.size, file.direct);
@@ -199,6 +203,10 @@ impl<E: Engine> Storage for FileStore<E> {
         self.root.stat(name)
     }
 
+    fn puts_are_atomic(&self) -> bool {
+        false
+    }
+
     fn set_sync(&mut self, kind: SyncKind) {
         self.opener.sync = kind;
     }
@@ -243,6 +251,7 @@ impl<E: Engine> Storage for FileStore<E> {
             page_size: self.pool.page_size().to_string(),
             alignment: self.opener.align,
             fallbacks: self.opener.fallbacks.clone(),
+            endpoints: Vec::new(),
             retried_operations: 0,
             buffer_bytes: self.pool.mapped_bytes(),
         };

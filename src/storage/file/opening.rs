@@ -75,7 +75,7 @@ impl Opener {
     pub fn open(&mut self, path: &Path, mode: OpenMode) -> Result<OpenFile, StorageError> {
         let (op, created) = match mode {
             OpenMode::Read { .. } => ("open", false),
-            OpenMode::Create { .. } => ("create", true),
+            OpenMode::Create { .. } | OpenMode::Replace { .. } => ("create", true),
         };
         let fail = |e: io::Error| StorageError::system(op, path, None, errno_of(&e));
         let each_write = created && self.sync == SyncKind::EachWrite;

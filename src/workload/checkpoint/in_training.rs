@@ -3,7 +3,7 @@
 //! of the reference does.
 
 use super::save::Saver;
-use crate::config::Checkpoint;
+use crate::config::{Checkpoint, Config};
 use crate::report::dlio::CheckpointLog;
 use crate::workload::phase::Reduced;
 
@@ -34,6 +34,15 @@ impl Schedule {
         }
     }
 
+    /// Checkpoints that are due in `epochs` epochs of `steps` steps.
+    fn count(&self, epochs: u64, steps: u64) -> u64 {
+        match steps.checked_div(self.steps) {
+            Some(each) => each.saturating_mul(epochs),
+            None if epochs < self.next_epoch => 0,
+            None => (epochs - self.next_epoch) / self.epochs + 1,
+        }
+    }
+
     fn block_end(&self, from: u64, steps: u64) -> u64 {
         match from.checked_div(self.steps) {
             Some(blocks) => ((blocks + 1) * self.steps).min(steps),
@@ -51,6 +60,24 @@ impl Schedule {
         }
         due
     }
+}
+
+/// Refuses a training that will not have as many checkpoints in the end as are then to be read.
+/// `steps`: of an epoch.
+pub fn check_reads(config: &Config, steps: u64) -> Result<(), String> {
+    let (checkpoint, reads) = (&config.checkpoint, config.checkpoint.num_checkpoints_read);
+    let written = Schedule::of(checkpoint).count(config.train.epochs, steps);
+    let left = match checkpoint.keep_last {
+        0 => written,
+        keep => written.min(keep),
+    };
+    if reads <= left {
+        return Ok(());
+    }
+    Err(format!(
+        "checkpoint.num_checkpoints_read is {reads}, but this training writes {written} checkpoints \
+         and leaves {left}; lower it, or see checkpoint.steps_between_checkpoints and keep_last"
+    ))
 }
 
 impl<'a> Saves<'a> {
@@ -91,7 +118,7 @@ mod tests {
     use super::*;
 
     fn checkpoints(schedule: &mut Schedule, epochs: u64, steps: u64) -> Vec<(u64, u64)> {
-        let mut written = Vec::new();
+        let (mut written, count) = (Vec::new(), schedule.count(epochs, steps));
         for epoch in 1..=epochs {
             let mut from = 0;
             while from < steps {
@@ -101,6 +128,7 @@ mod tests {
                 }
             }
         }
+        assert_eq!(written.len() as u64, count);
         written
     }
 
@@ -108,6 +136,8 @@ mod tests {
     fn epochs_are_counted_from_the_first_one_on() {
         let mut schedule = Schedule { steps: 0, epochs: 2, next_epoch: 3 };
         assert_eq!(checkpoints(&mut schedule, 8, 10), [(3, 10), (5, 10), (7, 10)]);
+        let mut schedule = Schedule { steps: 0, epochs: 2, next_epoch: 3 };
+        assert_eq!(checkpoints(&mut schedule, 2, 10), []);
     }
 
     #[test]
@@ -119,5 +149,18 @@ mod tests {
         assert_eq!(checkpoints(&mut schedule, 1, 10), [(1, 5), (1, 10)]);
         let mut schedule = Schedule { steps: 11, ..schedule };
         assert_eq!(checkpoints(&mut schedule, 3, 10), []);
+    }
+
+    #[test]
+    fn more_reads_than_a_training_leaves_checkpoints_are_refused_before_it() {
+        let mut config = Config::default();
+        config.train.epochs = 2;
+        config.checkpoint.steps_between_checkpoints = 4;
+        config.checkpoint.num_checkpoints_read = 4;
+        assert_eq!(check_reads(&config, 10), Ok(()));
+        let error = check_reads(&config, 7).unwrap_err();
+        assert!(error.contains("num_checkpoints_read is 4") && error.contains("leaves 2"));
+        config.checkpoint.keep_last = 3;
+        assert!(check_reads(&config, 10).unwrap_err().contains("writes 4 checkpoints"));
     }
 }

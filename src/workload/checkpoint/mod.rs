@@ -14,8 +14,8 @@ mod tally;
 mod write_shards;
 
 pub use folder::MARKER;
-pub use in_training::Saves;
-use restore::Restorer;
+pub use in_training::{Saves, check_reads};
+use restore::{Restorer, Which};
 use save::{Saver, write_threads};
 
 use super::devices;
@@ -169,10 +169,34 @@ pub fn run(
         run_between(session, command)?;
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
-        restore_all(session, plan, &target, &mut logs, &mut done)?;
+        let which = Which::Oldest(checkpoint.num_checkpoints_read);
+        restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     }
     let end_unix_ns = super::compute::unix_ns();
     log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
+    Ok(done)
+}
+
+/// What a run does after its training: runs the command `between` and reads the newest
+/// `num_checkpoints_read` checkpoints back. Collective; an error is this rank's own.
+pub fn restore_after_training(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    log: &mut RankLog,
+    between: Option<&str>,
+) -> Result<Checkpointed, String> {
+    if let Some(command) = between {
+        run_between(session, command)?;
+    }
+    let target = Target::new(session.config, plan);
+    let which = Which::Newest(session.config.checkpoint.num_checkpoints_read);
+    let start_unix_ns = super::compute::unix_ns();
+    let mut logs = Vec::new();
+    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
+    let times = (start_unix_ns, super::compute::unix_ns());
+    let epoch = session.config.train.epochs + 1;
+    log.checkpoints(epoch, times, &logs).map_err(|error| error.to_string())?;
     Ok(done)
 }
 
@@ -226,12 +250,12 @@ fn save_all(
 fn restore_all(
     session: &Session<'_>,
     plan: &CheckpointPlan,
-    target: &Target,
+    (target, which): (&Target, Which),
     logs: &mut Vec<(String, CheckpointLog)>,
     done: &mut Checkpointed,
 ) -> Result<(), String> {
     let reads = session.config.checkpoint.num_checkpoints_read;
-    let found = restore::available(session, plan, target, reads)?;
+    let found = restore::available(session, plan, target, which)?;
     let threads = restore::read_threads(session);
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;

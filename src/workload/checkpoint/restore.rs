@@ -45,17 +45,26 @@ pub fn read_threads(session: &Session<'_>) -> usize {
     checkpoint_threads(session.config) as usize
 }
 
-/// The first `wanted` whole checkpoints at `target`, oldest first, as rank 0 finds them. On the
+/// Which of the whole checkpoints are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// So many of the oldest.
+    Oldest(u64),
+    /// So many of the newest: what a job reads that starts again.
+    Newest(u64),
+}
+
+/// The whole checkpoints at `target` that are wanted, oldest first, as rank 0 finds them. On the
 /// null store, which keeps nothing, all that are wanted. Collective; an error is this rank's own.
 pub fn available(
     session: &Session<'_>,
     plan: &CheckpointPlan,
     target: &Target,
-    wanted: u64,
+    which: Which,
 ) -> Result<Vec<Whole>, String> {
     let mut bytes = Vec::new();
     if session.world.is_root() {
-        let found = look(session, plan, target, wanted)?;
+        let found = look(session, plan, target, which)?;
         bytes = serde_json::to_vec(&found).expect("names and numbers are plain data");
     }
     let bytes = session.world.broadcast(bytes);
@@ -67,8 +76,9 @@ fn look(
     session: &Session<'_>,
     plan: &CheckpointPlan,
     target: &Target,
-    wanted: u64,
+    which: Which,
 ) -> Result<Vec<Whole>, String> {
+    let (Which::Oldest(wanted) | Which::Newest(wanted)) = which;
     if target.path.is_none() {
         let nth = |checkpoint| Whole { name: plan.name_of(checkpoint), checkpoint, version: 1 };
         return Ok((1..=wanted).map(nth).collect());
@@ -92,6 +102,9 @@ fn look(
             target.root,
             whole.len()
         ));
+    }
+    if matches!(which, Which::Newest(_)) {
+        whole.drain(..whole.len() - wanted as usize);
     }
     whole.truncate(wanted as usize);
     for found in &whole {

@@ -1,0 +1,186 @@
+//! Requests that somebody waits for: names, sizes, listings, beginning and end of uploads. What is
+//! in flight goes on meanwhile.
+
+use super::client::Client;
+use super::exchange::{Asker, Exchange};
+use super::sign::encode;
+use super::upload::{Object, Way};
+use super::{ObjectStore, xml};
+use crate::storage::StorageError;
+use std::time::Duration;
+
+/// How long a turn may wait.
+const TURN: Duration = Duration::from_millis(250);
+
+/// An answer that was waited for.
+pub(super) struct Reply {
+    pub status: u16,
+    pub text: Vec<u8>,
+    pub content_length: u64,
+    /// Why there is none.
+    pub failure: Option<String>,
+}
+
+impl ObjectStore {
+    /// Sends a request and waits for its answer.
+    pub(super) fn call(
+        &mut self,
+        verb: &'static str,
+        path: &[u8],
+        fill: impl FnOnce(&mut Exchange),
+    ) -> Result<Reply, StorageError> {
+        let index = self.client.slot(Asker::Caller, verb);
+        let index = index.expect("one slot more than operations is kept for calls");
+        let exchange = self.client.exchange(index);
+        exchange.path.extend_from_slice(path);
+        fill(exchange);
+        self.client.begin(index);
+        self.called = None;
+        loop {
+            self.settle_done();
+            if self.called == Some(index) {
+                break;
+            }
+            self.turn(Some(TURN))?;
+        }
+        let exchange = self.client.exchange(index);
+        let reply = Reply {
+            status: exchange.answer.status,
+            text: exchange.answer.text.clone(),
+            content_length: exchange.answer.content_length.unwrap_or(0),
+            failure: exchange.failure.take(),
+        };
+        self.client.release(index);
+        Ok(reply)
+    }
+
+    /// Size of an object, None if it is not there.
+    pub(super) fn head(
+        &mut self,
+        op: &'static str,
+        name: &str,
+    ) -> Result<Option<u64>, StorageError> {
+        let path = self.key_path(op, name)?;
+        let reply = self.call("HEAD", &path, |_| ())?;
+        match (reply.status, reply.failure) {
+            (404, _) => Ok(None),
+            (_, None) => Ok(Some(reply.content_length)),
+            (status, Some(what)) => Err(self.error(op, name, None, status, &what)),
+        }
+    }
+
+    /// Begins an upload in parts; its id.
+    pub(super) fn begin_upload(&mut self, name: &str, path: &[u8]) -> Result<String, StorageError> {
+        let reply = self.call("POST", path, |x| x.query.extend_from_slice(b"uploads="))?;
+        if let Some(what) = reply.failure {
+            return Err(self.error("create", name, None, reply.status, &what));
+        }
+        xml::upload_id(&reply.text).map_err(|what| self.error("create", name, None, 0, &what))
+    }
+
+    /// Gives an upload up, so that the server forgets its parts.
+    pub(super) fn abort_upload(&mut self, object: &Object) -> Result<(), StorageError> {
+        let Way::Parts { id, .. } = &object.way else { return Ok(()) };
+        let reply = self.call("DELETE", &object.path, |x| upload_query(&mut x.query, id))?;
+        match reply.failure {
+            Some(what) if reply.status != 404 => {
+                Err(self.error("abort", &object.name, None, reply.status, &what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a new object visible, and waits for it.
+    pub(super) fn commit_and_wait(&mut self, object: &Object) -> Result<(), StorageError> {
+        let verb = if matches!(object.way, Way::Parts { .. }) { "POST" } else { "PUT" };
+        let reply = self.call(verb, &object.path, |exchange| commit_body(object, exchange))?;
+        match reply.failure {
+            Some(what) => Err(self.error("close", &object.name, None, reply.status, &what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes an object that is there.
+    pub(super) fn delete(&mut self, name: &str) -> Result<(), StorageError> {
+        let path = self.key_path("remove", name)?;
+        let reply = self.call("DELETE", &path, |_| ())?;
+        match reply.failure {
+            Some(what) => Err(self.error("remove", name, None, reply.status, &what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies an object on the server.
+    pub(super) fn copy(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        let source = self.key_path("rename", from)?;
+        let target = self.key_path("rename", to)?;
+        let mut copy_source = Client::copy_base(&self.place.bucket);
+        copy_source.extend_from_slice(&source);
+        let reply = self.call("PUT", &target, |exchange| exchange.copy_source = copy_source)?;
+        match reply.failure {
+            Some(what) => Err(self.error("rename", from, None, reply.status, &what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Visits the names in a folder, page by page.
+    pub(super) fn list_pages(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        let slash = if folder.is_empty() { "" } else { "/" };
+        let prefix = format!("{}{folder}{slash}", self.place.prefix);
+        let mut token: Option<String> = None;
+        loop {
+            let query = list_query(&prefix, token.as_deref());
+            // Without a key the path is that of the bucket.
+            let reply = self.call("GET", self.bucket_path, |exchange| exchange.query = query)?;
+            if let Some(what) = reply.failure {
+                return Err(self.error("list", folder, None, reply.status, &what));
+            }
+            let next = xml::page(&reply.text, &mut |key, is_folder| {
+                let name = key.strip_prefix(&prefix).unwrap_or("").trim_end_matches('/');
+                if !name.is_empty() {
+                    visit(name, is_folder);
+                }
+            });
+            token = next.map_err(|what| self.error("list", folder, None, 0, &what))?;
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn list_query(prefix: &str, token: Option<&str>) -> Vec<u8> {
+    let mut query = Vec::new();
+    if let Some(token) = token {
+        query.extend_from_slice(b"continuation-token=");
+        encode(token, false, &mut query);
+        query.push(b'&');
+    }
+    query.extend_from_slice(b"delimiter=%2F&list-type=2&prefix=");
+    encode(prefix, false, &mut query);
+    query
+}
+
+/// `uploadId=...`.
+pub(super) fn upload_query(query: &mut Vec<u8>, id: &str) {
+    query.extend_from_slice(b"uploadId=");
+    encode(id, false, query);
+}
+
+/// Body and parameters of the request that makes an object visible.
+pub(super) fn commit_body(object: &Object, exchange: &mut Exchange) {
+    match &object.way {
+        Way::Parts { id, tags } => {
+            upload_query(&mut exchange.query, id);
+            let parts = tags.iter().zip(1..).map(|(tag, number)| (number, tag.as_str()));
+            xml::completion(parts.filter(|(_, tag)| !tag.is_empty()), &mut exchange.body);
+        }
+        Way::Staged(bytes) => exchange.body.extend_from_slice(bytes),
+        Way::Whole | Way::Reading => {}
+    }
+    exchange.only_new = object.only_new && !matches!(object.way, Way::Parts { .. });
+}

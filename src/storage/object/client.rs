@@ -1,0 +1,474 @@
+//! The client of one I/O thread: connections, what waits for one, what waits to be tried again,
+//! and one epoll over all of them. Nothing here knows what an exchange is for.
+
+use super::address::Endpoint;
+use super::connection::{Broken, Connection, Driven};
+use super::exchange::{Asker, Exchange};
+use super::servers::Servers;
+use super::sign::{Signed, Signer};
+use super::stream::{Stream, tls_config};
+use super::xml;
+use crate::config::ObjectOptions;
+use crate::storage::clock::monotonic_ns;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustls::ClientConfig;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A turn looks at deadlines at least this often.
+const LOOK_EVERY_NS: u64 = 250_000_000;
+const BACKOFF_FIRST_NS: u64 = 50_000_000;
+const BACKOFF_LONGEST_NS: u64 = 5_000_000_000;
+const REDIRECTS_MAX: u32 = 4;
+/// Patience of a client that only tidies up.
+const LAST_WORD_S: f64 = 2.0;
+
+/// The client.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// In front of every path: `/bucket` with path style, else nothing.
+    base: String,
+    pub servers: Servers,
+    signer: Signer,
+    tls: Option<Arc<ClientConfig>>,
+    options: ObjectOptions,
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+    connections: Vec<Connection>,
+    /// Connections without an exchange, the one used last at the end.
+    idle: Vec<usize>,
+    exchanges: Vec<Exchange>,
+    free: Vec<usize>,
+    /// Exchanges that wait for a connection.
+    queue: VecDeque<usize>,
+    /// Exchanges that wait for their next attempt, and when that is.
+    waiting: Vec<(u64, usize)>,
+    /// Exchanges that have ended.
+    done: VecDeque<usize>,
+    /// Attempts beyond the first.
+    pub retries: u64,
+    random: u64,
+    /// Which of a server's addresses is tried.
+    address: usize,
+    /// When deadlines are looked at again.
+    next_look_ns: u64,
+}
+
+impl Client {
+    /// With room for `slots` exchanges on `connections`.
+    ///
+    /// # Errors
+    /// One line: TLS without certificates, no epoll.
+    pub fn new(
+        bucket: &str,
+        servers: Servers,
+        signer: Signer,
+        options: ObjectOptions,
+        (slots, connections): (usize, usize),
+    ) -> Result<Client, String> {
+        let home = servers.endpoint(0);
+        let tls = if home.tls { Some(tls_config()?) } else { None };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|error| format!("no epoll: {error}"))?;
+        let mut base = Vec::new();
+        if home.path_style {
+            base.push(b'/');
+            super::sign::encode(bucket, false, &mut base);
+        }
+        Ok(Client {
+            base: String::from_utf8(base).expect("an encoded path is ASCII"),
+            servers,
+            signer,
+            tls,
+            options,
+            epoll,
+            events: vec![EpollEvent::empty(); connections.min(1024)],
+            connections: std::iter::repeat_with(Connection::new).take(connections).collect(),
+            idle: (0..connections).rev().collect(),
+            exchanges: std::iter::repeat_with(Exchange::new).take(slots).collect(),
+            free: (0..slots).rev().collect(),
+            queue: VecDeque::with_capacity(slots),
+            waiting: Vec::with_capacity(slots),
+            done: VecDeque::with_capacity(slots),
+            retries: 0,
+            random: monotonic_ns() | 1,
+            address: 0,
+            next_look_ns: 0,
+        })
+    }
+
+    /// A free slot, made a request of `verb`; None while all are taken.
+    pub fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
+        let index = self.free.pop()?;
+        let exchange = &mut self.exchanges[index];
+        exchange.reset(asker, verb);
+        exchange.path.extend_from_slice(self.base.as_bytes());
+        Some(index)
+    }
+
+    /// What is in a slot.
+    pub fn exchange(&mut self, index: usize) -> &mut Exchange {
+        &mut self.exchanges[index]
+    }
+
+    /// Gives a slot back.
+    pub fn release(&mut self, index: usize) {
+        self.free.push(index);
+    }
+
+    /// `text` without secrets.
+    pub fn hide(&self, text: &str) -> String {
+        self.signer.hide(text)
+    }
+
+    /// Where the objects of this bucket lie for a copy: `/bucket`.
+    pub fn copy_base(bucket: &str) -> Vec<u8> {
+        let mut base = vec![b'/'];
+        super::sign::encode(bucket, false, &mut base);
+        base
+    }
+
+    /// Starts the exchange in a slot.
+    pub fn begin(&mut self, index: usize) {
+        self.exchanges[index].start_ns = monotonic_ns();
+        self.queue.push_back(index);
+        self.pump();
+    }
+
+    /// Drops everything that is on its way: no completion comes any more.
+    pub fn give_up(&mut self) {
+        self.options.s3_max_attempts = 1;
+        (self.options.connect_timeout, self.options.timeout) = (LAST_WORD_S, LAST_WORD_S);
+        for queue in [&mut self.queue, &mut self.done] {
+            queue.clear();
+        }
+        self.waiting.clear();
+        self.idle.clear();
+        for (place, connection) in self.connections.iter_mut().enumerate() {
+            connection.finish(false);
+            self.idle.push(place);
+        }
+        self.free = (0..self.exchanges.len()).collect();
+    }
+
+    /// An exchange that has ended.
+    pub fn next_done(&mut self) -> Option<usize> {
+        self.done.pop_front()
+    }
+
+    /// Waits until something happens, or `timeout`, and goes on with it.
+    ///
+    /// # Errors
+    /// epoll fails.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let wait_ns = self.wait_ns(timeout);
+        // Rounded up, so that a wait for a deadline does not spin before it.
+        let wait_ms = wait_ns.div_ceil(1_000_000).min(60_000) as u16;
+        let mut events = std::mem::take(&mut self.events);
+        let waited = self.epoll.wait(&mut events, EpollTimeout::from(wait_ms));
+        let count = match waited {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let closed = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        for event in &events[..count] {
+            let place = event.data() as usize;
+            let connection = &mut self.connections[place];
+            if connection.exchange.is_some() {
+                self.drive(place);
+            } else if event.events().intersects(closed) {
+                connection.stream = None;
+            }
+        }
+        self.events = events;
+        self.look_at_the_clock();
+        self.pump();
+        Ok(())
+    }
+
+    fn wait_ns(&self, timeout: Option<Duration>) -> u64 {
+        let asked =
+            timeout.map_or(LOOK_EVERY_NS, |t| t.as_nanos().min(u128::from(u64::MAX)) as u64);
+        let next = self.waiting.iter().map(|(due_ns, _)| *due_ns).min();
+        let next = next.map_or(LOOK_EVERY_NS, |due_ns| due_ns.saturating_sub(monotonic_ns()));
+        asked.min(next).min(LOOK_EVERY_NS)
+    }
+
+    fn look_at_the_clock(&mut self) {
+        let now_ns = monotonic_ns();
+        let mut place = 0;
+        while place < self.waiting.len() {
+            match self.waiting[place] {
+                (due_ns, index) if due_ns <= now_ns => {
+                    self.waiting.swap_remove(place);
+                    self.queue.push_back(index);
+                }
+                _ => place += 1,
+            }
+        }
+        if now_ns < self.next_look_ns {
+            return;
+        }
+        self.next_look_ns = now_ns + LOOK_EVERY_NS;
+        for place in 0..self.connections.len() {
+            let connection = &mut self.connections[place];
+            if connection.exchange.is_some() && connection.deadline_ns < now_ns {
+                let what = match connection.is_connecting() {
+                    true => format!("cannot connect within {} s", self.options.connect_timeout),
+                    false => format!("nothing came for {} s", self.options.timeout),
+                };
+                self.broke(place, Broken::Failed(what));
+            }
+        }
+    }
+
+    /// Gives free connections to exchanges that wait for one.
+    fn pump(&mut self) {
+        while let Some(&index) = self.queue.front().filter(|_| !self.idle.is_empty()) {
+            if !self.exchanges[index].redirected {
+                self.exchanges[index].endpoint = self.servers.choose(monotonic_ns());
+            }
+            let Some(place) = self.idle_connection(self.exchanges[index].endpoint) else { return };
+            self.queue.pop_front();
+            self.start(index, place);
+        }
+    }
+
+    /// The best connection without an exchange: an open one to this server, else a closed one.
+    fn idle_connection(&mut self, endpoint: usize) -> Option<usize> {
+        let fits = |place: &usize| {
+            let connection = &self.connections[*place];
+            connection.stream.is_some() && connection.endpoint == endpoint
+        };
+        let closed = |place: &usize| self.connections[*place].stream.is_none();
+        // The one used last is the first to be looked at, and usually fits.
+        let found = self.idle.iter().rposition(fits);
+        let found = found.or_else(|| self.idle.iter().rposition(closed));
+        let found = found.or_else(|| self.idle.len().checked_sub(1))?;
+        Some(self.idle.remove(found))
+    }
+
+    fn start(&mut self, index: usize, place: usize) {
+        let exchange = &mut self.exchanges[index];
+        exchange.attempts += 1;
+        exchange.clear_answer();
+        exchange.attempt_ns = monotonic_ns();
+        self.servers.began(exchange.endpoint);
+        let server = self.servers.endpoint(exchange.endpoint);
+        let connection = &mut self.connections[place];
+        compose(exchange, server, &mut self.signer, &mut connection.head);
+        if connection.stream.is_none() || connection.endpoint != exchange.endpoint {
+            connection.stream = None;
+            let opened = Stream::open(server, self.tls.as_ref(), self.address).and_then(|stream| {
+                let flags = EpollFlags::EPOLLIN
+                    | EpollFlags::EPOLLOUT
+                    | EpollFlags::EPOLLRDHUP
+                    | EpollFlags::EPOLLET;
+                self.epoll.add(stream.fd(), EpollEvent::new(flags, place as u64))?;
+                Ok(stream)
+            });
+            match opened {
+                Ok(stream) => connection.connect(stream, exchange.endpoint),
+                Err(error) => {
+                    connection.begin(index);
+                    let what = format!("cannot connect to {} ({error})", server.url());
+                    return self.broke(place, Broken::Failed(what));
+                }
+            }
+        }
+        connection.begin(index);
+        self.drive(place);
+    }
+
+    fn drive(&mut self, place: usize) {
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        let Some(index) = connection.exchange else { return };
+        let driven = connection.drive(&mut self.exchanges[index]);
+        let patience_s = match connection.is_connecting() {
+            true => self.options.connect_timeout,
+            false => self.options.timeout,
+        };
+        connection.deadline_ns = monotonic_ns() + (patience_s * 1e9) as u64;
+        match driven {
+            Driven::Waits => {}
+            Driven::Answered => self.answered(place, index),
+            Driven::Broken(broken) => self.broke(place, broken),
+        }
+    }
+
+    /// The answer is whole: a result, a redirect, or a reason to try again.
+    fn answered(&mut self, place: usize, index: usize) {
+        self.connections[place].finish(true);
+        self.idle.push(place);
+        let exchange = &mut self.exchanges[index];
+        let answer = &exchange.answer;
+        let took_ns = monotonic_ns() - exchange.attempt_ns;
+        self.servers.answered(exchange.endpoint, took_ns, exchange.moved());
+        let said = || xml::error_of(&answer.text);
+        match answer.status {
+            // Completion and copy answer at once and may fail later.
+            200 if said().is_some() => {
+                let (code, message) = said().unwrap_or_default();
+                let again =
+                    matches!(code.as_str(), "InternalError" | "SlowDown" | "ServiceUnavailable");
+                self.failed(index, format!("{code}: {message}"), again);
+            }
+            200..=299 => self.end(index),
+            301 | 302 | 307 | 308 if !answer.location.is_empty() => self.redirect(index),
+            408 | 429 | 500 | 502 | 503 | 504 => {
+                let what = describe(answer.status, said());
+                self.failed(index, what, true);
+            }
+            status => {
+                let said = said();
+                let again = said.as_ref().is_some_and(|(code, _)| code == "RequestTimeout");
+                self.failed(index, describe(status, said), again);
+            }
+        }
+    }
+
+    fn broke(&mut self, place: usize, broken: Broken) {
+        let connection = &mut self.connections[place];
+        let Some(index) = connection.exchange else { return };
+        if connection.is_connecting() {
+            // A name may have several addresses, of which one is of no use.
+            self.address += 1;
+        }
+        connection.finish(false);
+        self.idle.push(place);
+        match broken {
+            // No attempt of the server's: it only ended what had been idle.
+            Broken::Stale => {
+                self.retries += 1;
+                self.exchanges[index].attempts -= 1;
+                self.servers.forgot(self.exchanges[index].endpoint);
+                self.queue.push_front(index);
+            }
+            Broken::Failed(what) => {
+                let server = self.exchanges[index].endpoint;
+                self.servers.broke(server, monotonic_ns());
+                let url = self.servers.endpoint(server).url();
+                self.exchanges[index].answer.status = 0;
+                self.failed(index, format!("{what} (server {url})"), true);
+            }
+        }
+    }
+
+    fn redirect(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        let location = std::mem::take(&mut exchange.answer.location);
+        let server = server_of(&location, self.servers.endpoint(0));
+        exchange.redirects += 1;
+        if exchange.redirects > REDIRECTS_MAX {
+            return self.failed(index, "redirected in a circle".into(), false);
+        }
+        match server.ok().and_then(|server| self.servers.learn(server)) {
+            Some(number) => {
+                (exchange.endpoint, exchange.redirected) = (number, true);
+                self.queue.push_back(index);
+            }
+            None => self.failed(index, "redirected to what is no endpoint".into(), false),
+        }
+    }
+
+    fn failed(&mut self, index: usize, what: String, again: bool) {
+        let exchange = &mut self.exchanges[index];
+        let attempts = exchange.attempts;
+        if again && u64::from(attempts) < self.options.s3_max_attempts {
+            self.retries += 1;
+            exchange.redirected = false;
+            let due_ns = monotonic_ns() + self.backoff_ns(attempts);
+            self.waiting.push((due_ns, index));
+            return;
+        }
+        let what = self.signer.hide(&what);
+        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        exchange.failure = Some(format!("{what}{tries}"));
+        self.end(index);
+    }
+
+    fn end(&mut self, index: usize) {
+        self.exchanges[index].end_ns = monotonic_ns();
+        self.done.push_back(index);
+    }
+
+    /// Exponential with full jitter, at least a tenth, so that ranks do not come back together.
+    fn backoff_ns(&mut self, attempts: u32) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let longest = (BACKOFF_FIRST_NS << attempts.min(10)).min(BACKOFF_LONGEST_NS);
+        longest / 10 + self.random % (longest - longest / 10)
+    }
+}
+
+/// `HTTP 403 AccessDenied: Access Denied`.
+fn describe(status: u16, said: Option<(String, String)>) -> String {
+    match said {
+        Some((code, message)) if message.is_empty() => format!("HTTP {status} {code}"),
+        Some((code, message)) => format!("HTTP {status} {code}: {message}"),
+        None => format!("HTTP {status}"),
+    }
+}
+
+/// The server that a `Location` names.
+fn server_of(location: &str, home: &Endpoint) -> Result<Endpoint, String> {
+    let (scheme, rest) = location.split_once("://").ok_or("a relative location")?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let server = Endpoint::parse(&format!("{scheme}://{authority}"), home.path_style)?;
+    // What was to be encrypted stays so, and the other way round there is no TLS set up.
+    if server.tls == home.tls { Ok(server) } else { Err("another scheme".into()) }
+}
+
+/// Writes the head of a request.
+fn compose(exchange: &Exchange, server: &Endpoint, signer: &mut Signer, head: &mut Vec<u8>) {
+    head.clear();
+    for part in [exchange.verb.as_bytes(), b" ", &exchange.path] {
+        head.extend_from_slice(part);
+    }
+    if !exchange.query.is_empty() {
+        head.push(b'?');
+        head.extend_from_slice(&exchange.query);
+    }
+    head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    head.extend_from_slice(server.authority.as_bytes());
+    head.extend_from_slice(b"\r\n");
+    let body_bytes = exchange.body().len();
+    if matches!(exchange.verb, "PUT" | "POST") {
+        write!(head, "content-length: {body_bytes}\r\n").expect("a Vec takes everything");
+    }
+    if let Some((first, count)) = exchange.range {
+        let last = first + count - 1;
+        write!(head, "range: bytes={first}-{last}\r\n").expect("a Vec takes everything");
+    }
+    if exchange.only_new {
+        head.extend_from_slice(b"if-none-match: *\r\n");
+    }
+    let signed = Signed {
+        verb: exchange.verb,
+        path: &exchange.path,
+        query: &exchange.query,
+        host: &server.authority,
+        copy_source: &exchange.copy_source,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    signer.append(&signed, now.map_or(0, |since| since.as_secs()), head);
+    head.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_a_server_of_the_same_kind() {
+        let home = Endpoint::parse("http://a:9000", true).unwrap();
+        let server = server_of("http://b:9001/bench/x?y", &home).unwrap();
+        assert_eq!((server.host.as_str(), server.port), ("b", 9001));
+        assert!(server_of("https://b/x", &home).is_err());
+        assert!(server_of("/bench/x", &home).is_err());
+    }
+}

@@ -1,0 +1,391 @@
+//! Objects behind S3's protocol, by an own client: one epoll for each I/O thread, as many
+//! keep-alive connections as buffers, bodies read from the socket into the aligned buffer.
+//!
+//! An object appears whole or not at all: a single PUT, or parts that the sync completes. So
+//! nothing is written under another name first. A read asks for exactly the range that is wanted.
+
+mod address;
+mod calls;
+mod client;
+mod connection;
+mod exchange;
+mod servers;
+mod sign;
+mod stream;
+mod transfer;
+mod upload;
+mod xml;
+
+use super::clock::monotonic_ns;
+use super::{
+    BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
+    StoreFacts, StoreSpec, SyncKind,
+};
+use crate::config::ObjectOptions;
+use client::Client;
+use servers::Servers;
+use std::collections::VecDeque;
+use std::path::{Component, Path};
+use std::time::{Duration, Instant};
+use upload::{Object, Objects, PARTS_MAX, State, Way};
+
+/// Looks at an object store's root, its endpoint and the environment, without a request.
+///
+/// # Errors
+/// One line that never repeats what may be a secret.
+pub fn check_root(root: &str, options: &ObjectOptions) -> Result<(), String> {
+    check_uri(root, options)?;
+    address::credentials().map(|_| ())
+}
+
+/// The same without the keys; of another root, only that no endpoint holds credentials.
+///
+/// # Errors
+/// As above.
+pub fn check_uri(root: &str, options: &ObjectOptions) -> Result<(), String> {
+    address::check_options(options)?;
+    let Some(rest) = root.strip_prefix("s3://") else { return Ok(()) };
+    let place = address::Place::parse(rest).map_err(|what| format!("s3://: {what}"))?;
+    address::balance(options)?;
+    address::endpoints(options, &place).map(|_| ())
+}
+
+/// The store of one I/O thread.
+pub(super) struct ObjectStore {
+    pool: BufferPool,
+    client: Client,
+    place: address::Place,
+    /// Path of the bucket behind the client's base: empty with path style.
+    bucket_path: &'static [u8],
+    objects: Objects,
+    ready: VecDeque<Completion>,
+    /// Operations that were submitted and have no completion yet, syncs that wait included.
+    in_flight: usize,
+    /// The call whose answer has come.
+    called: Option<usize>,
+    part_bytes: usize,
+}
+
+impl ObjectStore {
+    /// A store for the root `s3://{rest}`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// One line: a root that is none, keys that are missing, an endpoint that is none.
+    pub fn new(spec: &StoreSpec, rest: &str, pool: BufferPool) -> Result<ObjectStore, String> {
+        let place = address::Place::parse(rest)?;
+        let endpoints = address::endpoints(&spec.object, &place)?;
+        let balance = address::balance(&spec.object)?;
+        let path_style = endpoints.iter().all(|endpoint| endpoint.path_style);
+        let signer = sign::Signer::new(address::credentials()?, address::region(&spec.object));
+        let bucket_path: &[u8] = if path_style { b"" } else { b"/" };
+        // Reads and writes, as many syncs, and one call that is waited for.
+        let (slots, connections) = (2 * pool.count() + 1, pool.count() + 1);
+        let options = spec.object.clone();
+        let servers = Servers::new(endpoints, balance, spec.rank);
+        let room = (slots, connections);
+        let client = Client::new(&place.bucket, servers, signer, options, room)?;
+        let ready = VecDeque::with_capacity(slots);
+        let part_bytes = spec.buffer_bytes;
+        let (objects, in_flight, called) = (Objects::default(), 0, None);
+        Ok(ObjectStore {
+            pool,
+            client,
+            place,
+            bucket_path,
+            objects,
+            ready,
+            in_flight,
+            called,
+            part_bytes,
+        })
+    }
+
+    /// Encoded path of a name, which may not leave the root.
+    fn key_path(&self, op: &'static str, name: &str) -> Result<Vec<u8>, StorageError> {
+        let inside = !name.is_empty()
+            && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside {
+            let what = "this is not a name inside the root";
+            return Err(self.error(op, name, None, 0, what));
+        }
+        let mut path = vec![b'/'];
+        sign::encode(&self.place.prefix, true, &mut path);
+        sign::encode(name, true, &mut path);
+        Ok(path)
+    }
+
+    fn uri(&self, name: &str) -> String {
+        format!("s3://{}/{}{name}", self.place.bucket, self.place.prefix)
+    }
+
+    fn error(
+        &self,
+        op: &'static str,
+        name: &str,
+        offset: Option<u64>,
+        status: u16,
+        what: &str,
+    ) -> StorageError {
+        let (errno, remedy) = match status {
+            404 if what.contains("NoSuchBucket") => {
+                (libc::ENOENT, ": create the bucket, or check --data-dir")
+            }
+            404 if op == "open" => {
+                (libc::ENOENT, ": run `rankio datagen` first, or check --data-dir")
+            }
+            404 => (libc::ENOENT, ""),
+            401 | 403 => {
+                (libc::EACCES, ": check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy")
+            }
+            409 | 412 => (libc::EEXIST, ": remove it (`rankio clean`) or choose another root"),
+            0 => (libc::EIO, ""),
+            _ => (libc::EIO, ": see the server's log"),
+        };
+        let what = format!("{}{remedy}", self.client.hide(what));
+        StorageError { op, path: self.uri(name), offset, what, errno }
+    }
+
+    fn turn(&mut self, timeout: Option<Duration>) -> Result<(), StorageError> {
+        let turned = self.client.turn(timeout);
+        turned.map_err(|error| self.error("wait for", "", None, 0, &error.to_string()))
+    }
+}
+
+impl Storage for ObjectStore {
+    fn open(&mut self, name: &str, mode: OpenMode) -> Result<Opened, StorageError> {
+        let (final_bytes, only_new) = match mode {
+            OpenMode::Read { .. } => return self.open_to_read(name),
+            OpenMode::Create { final_bytes } => (final_bytes, true),
+            OpenMode::Replace { final_bytes } => (final_bytes, false),
+        };
+        let path = self.key_path("create", name)?;
+        if only_new && self.head("create", name)?.is_some() {
+            return Err(self.error("create", name, None, 412, "the object is there already"));
+        }
+        let way = if final_bytes == 0 {
+            Way::Staged(Vec::new())
+        } else if final_bytes <= self.part_bytes as u64 {
+            Way::Whole
+        } else {
+            let parts = final_bytes.div_ceil(self.part_bytes as u64);
+            if parts > PARTS_MAX {
+                let what = format!(
+                    "{final_bytes} bytes are {parts} parts, and S3 has at most {PARTS_MAX}: raise \
+                     storage.storage_options.part_size"
+                );
+                return Err(self.error("create", name, None, 0, &what));
+            }
+            let id = self.begin_upload(name, &path)?;
+            Way::Parts { id, tags: Vec::with_capacity(parts as usize) }
+        };
+        self.insert(name, path, way, (0, final_bytes), only_new)
+    }
+
+    fn close(&mut self, handle: Handle) -> Result<(), StorageError> {
+        match self.objects.get(handle) {
+            None => return Err(self.error("close", "", None, 0, "this handle is not open")),
+            Some(object) if object.in_flight > 0 || object.sync.is_some() => {
+                let name = object.name.clone();
+                let what = "operations on this object are in flight: reap them first";
+                return Err(self.error("close", &name, None, 0, what));
+            }
+            Some(_) => {}
+        }
+        let object = self.objects.remove(handle).expect("it was just seen");
+        match (&object.way, object.state) {
+            (Way::Reading, _) | (_, State::Committed) => Ok(()),
+            (Way::Parts { .. }, State::Failed) => self.abort_upload(&object),
+            // An upload that was given up before its end must not become visible.
+            (Way::Parts { .. }, State::Open)
+                if !object.is_whole() || object.missing_part().is_some() =>
+            {
+                self.abort_upload(&object)
+            }
+            (Way::Whole, _) | (_, State::Failed) => Ok(()),
+            _ => self.commit_and_wait(&object),
+        }
+    }
+
+    fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
+        let is_sync = matches!(op, Op::Sync);
+        let room = 2 * self.pool.count();
+        let why = match self.objects.get(handle) {
+            None => Some("this handle is not open"),
+            Some(object) if is_sync && object.sync.is_some() => Some("a sync is in flight"),
+            Some(_) if self.in_flight + self.ready.len() >= room => {
+                Some("the queue is full: reap completions first")
+            }
+            Some(_) => None,
+        };
+        if let Some(what) = why {
+            if let Some(buffer) = op.into_buffer().filter(|buffer| self.pool.owns(buffer)) {
+                self.pool.give(buffer);
+            }
+            return Err(self.error("submit", "", None, 0, what));
+        }
+        match op {
+            Op::Read { offset, len, buffer } => self.read(handle, offset, len, buffer, tag),
+            Op::Write { offset, len, buffer } => self.write(handle, offset, len, buffer, tag),
+            Op::Sync => {
+                let object = self.objects.get(handle).expect("it was just seen");
+                object.sync = Some((tag, monotonic_ns()));
+                self.in_flight += 1;
+                self.release_sync(handle);
+            }
+        }
+        Ok(())
+    }
+
+    fn reap(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        out: &mut Vec<Completion>,
+    ) -> Result<usize, StorageError> {
+        let end = timeout.map(|timeout| Instant::now() + timeout);
+        let wanted = min.min(self.in_flight + self.ready.len());
+        // Something may have come while nobody looked.
+        self.turn(Some(Duration::ZERO))?;
+        self.settle_done();
+        while self.ready.len() < wanted {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break;
+            }
+            self.turn(left)?;
+            self.settle_done();
+        }
+        let count = self.ready.len();
+        out.extend(self.ready.drain(..));
+        Ok(count)
+    }
+
+    fn queue_depth(&self) -> usize {
+        self.pool.count()
+    }
+
+    fn take_buffer(&mut self) -> Option<IoBuffer> {
+        self.pool.take()
+    }
+
+    fn give_buffer(&mut self, buffer: IoBuffer) {
+        self.pool.give(buffer);
+    }
+
+    fn stat(&mut self, name: &str) -> Result<Option<Stat>, StorageError> {
+        Ok(self.head("stat", name)?.map(|size_bytes| Stat { size_bytes }))
+    }
+
+    fn puts_are_atomic(&self) -> bool {
+        true
+    }
+
+    /// An object is durable when its PUT is answered, whatever is asked for.
+    fn set_sync(&mut self, _: SyncKind) {}
+
+    /// A copy on the server and a removal: two steps, and no folders.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        self.copy(from, to)?;
+        self.delete(from)
+    }
+
+    fn exchange(&mut self, _: &str, _: &str) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    fn make_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn remove_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.list_pages(folder, visit)
+    }
+
+    fn sync_folder(&mut self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), StorageError> {
+        // The server says yes to what is not there.
+        match self.head("remove", name)? {
+            Some(_) => self.delete(name),
+            None => Err(self.error("remove", name, None, 404, "there is no such object")),
+        }
+    }
+
+    fn facts(&self) -> StoreFacts {
+        StoreFacts {
+            engine: "s3-raw".into(),
+            direct: None,
+            registered_buffers: false,
+            page_size: self.pool.page_size().into(),
+            alignment: 1,
+            fallbacks: self.pool.shortfall().map(str::to_string).into_iter().collect(),
+            endpoints: self.client.servers.facts(),
+            retried_operations: self.client.retries,
+            buffer_bytes: self.pool.mapped_bytes(),
+        }
+    }
+}
+
+impl ObjectStore {
+    fn open_to_read(&mut self, name: &str) -> Result<Opened, StorageError> {
+        let path = self.key_path("open", name)?;
+        let Some(size_bytes) = self.head("open", name)? else {
+            return Err(self.error("open", name, None, 404, "there is no such object"));
+        };
+        self.insert(name, path, Way::Reading, (size_bytes, 0), false)
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        path: Vec<u8>,
+        way: Way,
+        (size_bytes, final_bytes): (u64, u64),
+        only_new: bool,
+    ) -> Result<Opened, StorageError> {
+        let object = Object {
+            name: name.into(),
+            path,
+            way,
+            state: State::Open,
+            size_bytes,
+            final_bytes,
+            written_bytes: 0,
+            in_flight: 0,
+            sync: None,
+            short_part: 0,
+            only_new,
+        };
+        match self.objects.insert(object) {
+            Some(handle) => Ok(Opened { handle, size_bytes, direct: false }),
+            None => Err(self.error("open", name, None, 0, "a million objects are open")),
+        }
+    }
+}
+
+impl Drop for ObjectStore {
+    /// Parts that nobody completes would be stored, and paid for, until somebody finds them.
+    fn drop(&mut self) {
+        let unfinished: Vec<Object> = self
+            .objects
+            .drain()
+            .filter(|object| object.state != State::Committed)
+            .filter(|object| matches!(object.way, Way::Parts { .. }))
+            .collect();
+        // Nobody is left to be told of an error.
+        self.client.give_up();
+        for object in &unfinished {
+            let _ = self.abort_upload(object);
+        }
+    }
+}

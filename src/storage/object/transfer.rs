@@ -1,0 +1,251 @@
+//! Reads, writes and syncs: from the trait's operations to exchanges and back to completions.
+
+use super::exchange::Asker;
+use super::upload::{Object, STAGED_BYTES_MAX, State, Way};
+use super::{ObjectStore, calls};
+use crate::storage::clock::monotonic_ns;
+use crate::storage::{Completion, Handle, IoBuffer, StorageError};
+use std::io::Write;
+
+impl ObjectStore {
+    /// Hands every exchange that has ended to whoever asked for it.
+    pub(super) fn settle_done(&mut self) {
+        while let Some(index) = self.client.next_done() {
+            match self.client.exchange(index).asker {
+                Asker::Caller => {
+                    self.called = Some(index);
+                    return;
+                }
+                Asker::Read(handle, tag) => self.settle(index, "read", handle, tag, None),
+                Asker::Write(handle, tag, part) => {
+                    self.settle(index, "write", handle, tag, Some(part));
+                }
+                Asker::Sync(handle, tag) => {
+                    self.settle(index, "sync", handle, tag, None);
+                }
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        index: usize,
+        op: &'static str,
+        handle: Handle,
+        tag: u64,
+        part: Option<u32>,
+    ) {
+        let exchange = self.client.exchange(index);
+        let failure = exchange.failure.take();
+        let (status, etag) = (exchange.answer.status, exchange.answer.tag);
+        let moved = match op {
+            "read" => exchange.answer.received,
+            "write" => exchange.len,
+            _ => 0,
+        };
+        let (buffer, offset) = (exchange.buffer.take(), exchange.offset);
+        let latency_ns = exchange.end_ns - exchange.start_ns;
+        let (len, text_bytes) = (exchange.len, exchange.answer.text.len());
+        self.client.release(index);
+        let failed = failure.is_some();
+        debug_assert!(op != "read" || failed || (moved <= len && text_bytes == 0));
+        let object = self.objects.get(handle).expect("close refuses objects in flight");
+        object.in_flight -= 1;
+        match (op, part) {
+            ("write", Some(part)) => object.wrote(part, etag, moved, failed),
+            ("sync", _) => {
+                object.state = if failed { State::Failed } else { State::Committed };
+            }
+            _ => {}
+        }
+        let name = failure.as_ref().map(|_| object.name.clone()).unwrap_or_default();
+        let error = failure.map(|what| Box::new(self.error(op, &name, offset, status, &what)));
+        let bytes = if failed { 0 } else { moved };
+        let completion =
+            Completion { bytes, transferred: bytes, ..ended(tag, buffer, latency_ns, error) };
+        self.push(completion);
+        self.release_sync(handle);
+    }
+
+    /// Starts a sync that waited for the writes before it.
+    pub(super) fn release_sync(&mut self, handle: Handle) {
+        let Some(object) = self.objects.get(handle).filter(|object| object.in_flight == 0) else {
+            return;
+        };
+        let Some((tag, start_ns)) = object.sync.take() else { return };
+        let nothing_to_do = match (&object.way, object.state) {
+            (_, State::Committed) | (Way::Reading, _) => Some(None),
+            (_, State::Failed) => Some(Some("a write before it failed")),
+            _ if object.missing_part().is_some() => Some(Some("a part before the last is missing")),
+            _ => None,
+        };
+        if let Some(why) = nothing_to_do {
+            let name = object.name.clone();
+            let error = why.map(|what| Box::new(self.error("sync", &name, None, 0, what)));
+            let latency_ns = monotonic_ns() - start_ns;
+            self.push(ended(tag, None, latency_ns, error));
+            return;
+        }
+        let verb = if matches!(object.way, Way::Parts { .. }) { "POST" } else { "PUT" };
+        object.in_flight += 1;
+        let index = self.client.slot(Asker::Sync(handle, tag), verb);
+        let index = index.expect("there is a slot for every operation");
+        let object = self.objects.get(handle).expect("it was just seen");
+        let exchange = self.client.exchange(index);
+        exchange.path.extend_from_slice(&object.path);
+        calls::commit_body(object, exchange);
+        self.client.begin(index);
+    }
+
+    /// Starts a read.
+    pub(super) fn read(
+        &mut self,
+        handle: Handle,
+        offset: u64,
+        len: usize,
+        buffer: IoBuffer,
+        tag: u64,
+    ) {
+        let object = self.objects.get(handle).expect("submit has looked");
+        let wanted = (len as u64).min(object.size_bytes.saturating_sub(offset)) as usize;
+        if len > buffer.capacity() || wanted == 0 {
+            let why = (len > buffer.capacity()).then_some("the buffer is smaller than the range");
+            return self.end_now(handle, "read", offset, tag, buffer, why);
+        }
+        object.in_flight += 1;
+        let whole = wanted as u64 == object.size_bytes;
+        let index = self.client.slot(Asker::Read(handle, tag), "GET");
+        let index = index.expect("there is a slot for every buffer");
+        let exchange = self.client.exchange(index);
+        let object = self.objects.get(handle).expect("submit has looked");
+        exchange.path.extend_from_slice(&object.path);
+        exchange.range = (!whole).then_some((offset, wanted as u64));
+        (exchange.buffer, exchange.len) = (Some(buffer), wanted);
+        exchange.offset = Some(offset);
+        self.in_flight += 1;
+        self.client.begin(index);
+    }
+
+    /// Starts a write.
+    pub(super) fn write(
+        &mut self,
+        handle: Handle,
+        offset: u64,
+        len: usize,
+        buffer: IoBuffer,
+        tag: u64,
+    ) {
+        let object = self.objects.get(handle).expect("submit has looked");
+        let part = match check_write(object, self.part_bytes as u64, offset, len) {
+            Ok(part) if len <= buffer.capacity() => part,
+            Ok(_) => {
+                let why = Some("the buffer is smaller than the bytes to write");
+                return self.end_now(handle, "write", offset, tag, buffer, why);
+            }
+            Err(why) => return self.end_now(handle, "write", offset, tag, buffer, Some(why)),
+        };
+        if let Way::Staged(bytes) = &mut object.way {
+            let end = offset as usize + len;
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[offset as usize..end].copy_from_slice(&buffer.as_slice()[..len]);
+            object.written_bytes += len as u64;
+            let mut completion = ended(tag, Some(buffer), 0, None);
+            (completion.bytes, completion.transferred) = (len, len);
+            self.in_flight += 1;
+            self.push(completion);
+            return;
+        }
+        object.in_flight += 1;
+        if part > 0 && len < self.part_bytes {
+            object.short_part = part;
+        }
+        let index = self.client.slot(Asker::Write(handle, tag, part), "PUT");
+        let index = index.expect("there is a slot for every buffer");
+        let exchange = self.client.exchange(index);
+        exchange.path.extend_from_slice(&object.path);
+        if let Way::Parts { id, .. } = &object.way {
+            write!(exchange.query, "partNumber={part}&").expect("a Vec takes everything");
+            calls::upload_query(&mut exchange.query, id);
+        }
+        exchange.only_new = object.only_new && part == 0;
+        (exchange.buffer, exchange.len) = (Some(buffer), len);
+        exchange.offset = Some(offset);
+        self.in_flight += 1;
+        self.client.begin(index);
+    }
+    fn push(&mut self, completion: Completion) {
+        self.in_flight -= 1;
+        self.ready.push_back(completion);
+    }
+
+    /// The end of an operation that needs no request, or that cannot be.
+    fn end_now(
+        &mut self,
+        handle: Handle,
+        op: &'static str,
+        offset: u64,
+        tag: u64,
+        buffer: IoBuffer,
+        why: Option<&str>,
+    ) {
+        let error = why.map(|what| {
+            let name = self.objects.get(handle).map(|object| object.name.clone());
+            let mut error = self.error(op, &name.unwrap_or_default(), Some(offset), 0, what);
+            error.errno = libc::EINVAL;
+            Box::new(error)
+        });
+        self.in_flight += 1;
+        self.push(ended(tag, Some(buffer), 0, error));
+    }
+}
+
+/// The completion of an operation that moved nothing.
+fn ended(
+    tag: u64,
+    buffer: Option<IoBuffer>,
+    latency_ns: u64,
+    error: Option<Box<StorageError>>,
+) -> Completion {
+    Completion { tag, buffer, data_start: 0, bytes: 0, transferred: 0, latency_ns, error }
+}
+
+/// Why this write cannot be, else the number of its part (0: no part).
+fn check_write(
+    object: &Object,
+    part_bytes: u64,
+    offset: u64,
+    len: usize,
+) -> Result<u32, &'static str> {
+    let end = offset.saturating_add(len as u64);
+    if !offset.is_multiple_of(4096) {
+        return Err("the offset of a write must be a multiple of 4096");
+    }
+    if object.state == State::Committed {
+        return Err("an object cannot be changed after its end was written");
+    }
+    match &object.way {
+        Way::Reading => Err("the object is open for reading"),
+        Way::Whole if offset != 0 || len as u64 != object.final_bytes => {
+            Err("an object that fits into a buffer is written at once, with its whole length")
+        }
+        Way::Staged(_) if end > STAGED_BYTES_MAX as u64 => {
+            Err("an object of unknown length must not be larger than 256 MiB")
+        }
+        Way::Whole | Way::Staged(_) => Ok(0),
+        Way::Parts { tags, .. } => {
+            let part = (offset / part_bytes) as u32 + 1;
+            let is_short = (len as u64) < part_bytes;
+            let behind = is_short && tags.len() as u32 > part;
+            let last = object.short_part;
+            if !offset.is_multiple_of(part_bytes) || len as u64 > part_bytes {
+                return Err("an object is written in parts of a whole buffer");
+            }
+            if behind || (last > 0 && (part > last || is_short != (part == last))) {
+                return Err("only the last part of an object may be shorter than a buffer");
+            }
+            Ok(part)
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The few answers of S3 that have to be read, and the one that has to be written.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// Calls `visit` with the path below the root element (`Contents/Key`) and the text of every
+/// element that has one.
+fn each_text(text: &[u8], visit: &mut dyn FnMut(&str, &str)) -> Result<(), String> {
+    let text = std::str::from_utf8(text).map_err(|_| "the answer is not text".to_string())?;
+    let mut reader = Reader::from_str(text);
+    let mut path: Vec<String> = Vec::new();
+    let mut value = String::new();
+    let wrong = |error: &dyn std::fmt::Display| format!("the answer is no XML ({error})");
+    loop {
+        match reader.read_event().map_err(|error| wrong(&error))? {
+            Event::Start(element) => {
+                path.push(element.local_name().as_ref().to_string());
+                value.clear();
+            }
+            Event::Text(piece) => value.push_str(&piece),
+            Event::GeneralRef(entity) => {
+                match entity.resolve_char_ref().map_err(|error| wrong(&error))? {
+                    Some(letter) => value.push(letter),
+                    None => {
+                        let known = quick_xml::escape::resolve_predefined_entity(&entity);
+                        value.push_str(known.ok_or_else(|| wrong(&"an unknown entity"))?);
+                    }
+                }
+            }
+            Event::End(_) => {
+                visit(path.get(1..).unwrap_or_default().join("/").as_str(), &value);
+                path.pop();
+                value.clear();
+            }
+            Event::Eof => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+/// Code and message of an error; None if the text is none.
+pub(super) fn error_of(text: &[u8]) -> Option<(String, String)> {
+    let start = text.iter().position(|byte| *byte == b'<')?;
+    let text = &text[start..];
+    if !text.windows(6).take(256).any(|tag| tag == b"<Error") {
+        return None;
+    }
+    let (mut code, mut message) = (String::new(), String::new());
+    let _ = each_text(text, &mut |path, value| match path {
+        "Code" => code = value.into(),
+        "Message" => message = one_line(value),
+        _ => {}
+    });
+    (!code.is_empty()).then_some((code, message))
+}
+
+fn one_line(text: &str) -> String {
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.trim().chars().map(plain).take(MESSAGE_CHARS_MAX).collect()
+}
+
+/// A page of a listing: calls `visit` with each key or, with true, each common prefix; returns the
+/// token of the next page.
+pub(super) fn page(
+    text: &[u8],
+    visit: &mut dyn FnMut(&str, bool),
+) -> Result<Option<String>, String> {
+    let (mut truncated, mut next) = (false, None);
+    each_text(text, &mut |path, value| match path {
+        "Contents/Key" => visit(value, false),
+        "CommonPrefixes/Prefix" => visit(value, true),
+        "IsTruncated" => truncated = value == "true",
+        "NextContinuationToken" => next = Some(value.to_string()),
+        _ => {}
+    })?;
+    match (truncated, next) {
+        (true, None) => Err("a listing goes on and does not say where".into()),
+        (true, next) => Ok(next),
+        (false, _) => Ok(None),
+    }
+}
+
+/// The id of a new upload.
+pub(super) fn upload_id(text: &[u8]) -> Result<String, String> {
+    let mut id = String::new();
+    each_text(text, &mut |path, value| {
+        if path == "UploadId" {
+            id = value.into();
+        }
+    })?;
+    if id.is_empty() { Err("the answer names no upload".into()) } else { Ok(id) }
+}
+
+/// The list of parts that completes an upload.
+pub(super) fn completion<'a>(parts: impl Iterator<Item = (u32, &'a str)>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<CompleteMultipartUpload>");
+    for (number, tag) in parts {
+        let tag = quick_xml::escape::escape(tag);
+        let part = format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>");
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(b"</CompleteMultipartUpload>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_a_code_and_one_line() {
+        let text = b"<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>Less,\nplease \
+                     &amp; &#116;hank you</Message></Error>";
+        let (code, message) = error_of(text).unwrap();
+        assert_eq!((code.as_str(), message.as_str()), ("SlowDown", "Less, please & thank you"));
+        assert_eq!(error_of(b""), None);
+        assert_eq!(error_of(b"<ListBucketResult><Name>b</Name></ListBucketResult>"), None);
+        assert_eq!(error_of(b"    <Error><Code>X</Code></Error>").unwrap().0, "X");
+    }
+
+    #[test]
+    fn a_page_has_keys_folders_and_a_next_one() {
+        let text = b"<ListBucketResult xmlns=\"s3\"><Name>b</Name><Prefix>p/</Prefix>\
+            <IsTruncated>true</IsTruncated><Contents><Key>p/a&amp;b</Key><Size>1</Size></Contents>\
+            <CommonPrefixes><Prefix>p/train/</Prefix></CommonPrefixes>\
+            <NextContinuationToken>t=1</NextContinuationToken></ListBucketResult>";
+        let mut seen = Vec::new();
+        let next = page(text, &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        assert_eq!(seen, [("p/a&b".to_string(), false), ("p/train/".to_string(), true)]);
+        assert_eq!(next.as_deref(), Some("t=1"));
+        assert!(page(b"<L><IsTruncated>true</IsTruncated></L>", &mut |_, _| ()).is_err());
+        assert!(page(b"<L><unclosed", &mut |_, _| ()).is_err());
+    }
+
+    #[test]
+    fn a_completion_lists_its_parts() {
+        let mut out = Vec::new();
+        completion([(1, "\"a\""), (2, "\"b\"")].into_iter(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let parts = text.matches("<Part>").count();
+        assert!(parts == 2 && text.contains("<PartNumber>2</PartNumber>"), "{text}");
+        assert!(text.contains("<ETag>&quot;a&quot;</ETag>"), "{text}");
+        assert_eq!(upload_id(b"<R><UploadId>u1</UploadId></R>").unwrap(), "u1");
+        assert!(upload_id(b"<R></R>").is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! What the conformance suite stands on: every way to reach a store, on every file system at hand
+//! and on objects in a server of the test's own.
+
+#[path = "../mounts/mod.rs"]
+mod mounts;
+#[path = "../s3/mod.rs"]
+mod s3;
+
+use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
+use rankio::storage::{Storage, StoreSpec, connect};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Largest request.
+pub const BLOCK: usize = 64 << 10;
+/// Buffers of a store.
+pub const DEPTH: usize = 8;
+
+/// A way to reach a folder.
+struct Way {
+    name: &'static str,
+    io: Io,
+}
+
+/// Every engine and wrapper that really stores bytes.
+fn ways() -> Vec<Way> {
+    let base = || Io { huge_pages: false, ..Io::default() };
+    let way = |name, io| Way { name, io };
+    let delay = DelaySpec { latency: 1e-4, bandwidth: 4_000_000_000, rank: None };
+    let never = FaultSpec { rank: Some(99), ..fault(FaultOp::Read, FaultKind::Eio, 1) };
+    vec![
+        way("uring", Io { engine: Engine::Uring, ..base() }),
+        way("uring batch", Io { engine: Engine::Uring, submit_batch: 4, ..base() }),
+        way("uring plain", Io { engine: Engine::Uring, registered: false, ..base() }),
+        way("uring buffered", Io { engine: Engine::Uring, direct: false, ..base() }),
+        way("uring unreserved", Io { engine: Engine::Uring, fallocate: false, ..base() }),
+        way("sync", Io { engine: Engine::Sync, ..base() }),
+        way("sync buffered", Io { engine: Engine::Sync, direct: false, ..base() }),
+        way("mmap", Io { engine: Engine::Mmap, ..base() }),
+        way("delay", Io { engine: Engine::Uring, delay: Some(delay), ..base() }),
+        way("fault", Io { engine: Engine::Uring, fault: vec![never], ..base() }),
+        way("auto", base()),
+    ]
+}
+
+/// A fault.
+pub fn fault(op: FaultOp, kind: FaultKind, at: u64) -> FaultSpec {
+    FaultSpec { op, kind, at, every: 0, name_contains: String::new(), rank: None }
+}
+
+/// A store in a folder.
+pub fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
+    Ground::Folder(dir.to_path_buf()).store(io)
+}
+
+/// Where a store under test keeps its things.
+pub enum Ground {
+    Folder(PathBuf),
+    /// Prefix in the bucket of the test's server.
+    Objects(String),
+}
+
+impl Ground {
+    /// Its root, as messages name it.
+    pub fn root(&self) -> String {
+        match self {
+            Ground::Folder(path) => path.to_str().unwrap().into(),
+            Ground::Objects(prefix) => format!("s3://{}/{prefix}", s3::BUCKET),
+        }
+    }
+
+    /// It has no folders.
+    pub fn is_objects(&self) -> bool {
+        matches!(self, Ground::Objects(_))
+    }
+
+    /// A store there.
+    pub fn store(&self, io: &Io) -> Box<dyn Storage> {
+        let mut object = ObjectOptions::default();
+        if self.is_objects() {
+            object.endpoint_url = server().url();
+        }
+        let (root, io) = (self.root(), io.clone());
+        connect(&StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
+            .unwrap()
+    }
+
+    /// What really lies there, seen past the store.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        match self {
+            Ground::Folder(path) => std::fs::read(path.join(name)).unwrap(),
+            Ground::Objects(prefix) => {
+                server().memory.get(&format!("{prefix}/{name}")).unwrap().to_vec()
+            }
+        }
+    }
+}
+
+/// The server of this program, with the keys in the environment.
+fn server() -> &'static s3::Server {
+    static SERVER: OnceLock<s3::Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let server = s3::Server::start(0);
+        for (name, value) in server.environment() {
+            // SAFETY: everything in this program that reads the environment does it through std,
+            // which locks it.
+            unsafe { std::env::set_var(name, value) };
+        }
+        server
+    })
+}
+
+/// Runs a check on every way in a fresh folder on every file system at hand, and on objects.
+pub fn on_every_store(check: impl Fn(&mut dyn Storage, &Ground)) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    for way in ways().into_iter().filter(|way| ["delay", "fault", "auto"].contains(&way.name)) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("check {number}/a+b");
+        let ground = Ground::Objects(prefix.clone());
+        eprintln!("{} on objects", way.name);
+        check(ground.store(&way.io).as_mut(), &ground);
+        assert_eq!(server().memory.open_uploads_below(&prefix), 0, "an upload was left");
+    }
+    on_every_folder(check);
+}
+
+/// The same on file systems only.
+pub fn on_every_folder(check: impl Fn(&mut dyn Storage, &Ground)) {
+    let shm = Path::new("/dev/shm");
+    let xfs = mounts::Mount::xfs();
+    let mut roots = vec![PathBuf::from(env!("CARGO_TARGET_TMPDIR")), shm.to_path_buf()];
+    match &xfs {
+        Some(mount) => roots.push(mount.path().to_path_buf()),
+        None => eprintln!("xfs skipped: it needs root and mkfs.xfs"),
+    }
+    for root in roots.iter().filter(|root| root.is_dir()) {
+        for way in ways() {
+            let dir = tempfile::tempdir_in(root).unwrap();
+            eprintln!("{} on {}", way.name, root.display());
+            let ground = Ground::Folder(dir.path().to_path_buf());
+            check(ground.store(&way.io).as_mut(), &ground);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Datasets on an object store under mpirun: made, read and checked, resumed, cleaned; what the
+//! server does wrong is found or counted; no file and no line holds a key.
+
+#![cfg(feature = "mpi")]
+
+mod launch;
+mod s3;
+
+use launch::{Lab, mpirun_is_there};
+use s3::{ACCESS_KEY, Fault, Kind, SECRET_KEY, Server};
+use std::path::Path;
+
+const ROOT: &str = "s3://bench/runs/tiny";
+const PREFIX: &str = "runs/tiny/";
+
+/// Amazon's rule for parts holds here.
+fn server() -> Server {
+    Server::start(5 << 20)
+}
+
+fn job(lab: &Lab, ranks: usize, command: &str, id: &str, extra: &[&str]) -> launch::Job {
+    let mut all = vec!["--data-dir", ROOT];
+    all.extend(extra);
+    lab.job(ranks, command, id, &all)
+}
+
+/// Looks into every file below a folder.
+fn holds(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(holds(&path, text));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn datasets_are_made_read_checked_and_cleaned() {
+    if !mpirun_is_there() {
+        return;
+    }
+    for format in ["npz", "tfrecord", "parquet"] {
+        let (server, lab) = (server(), Lab::new());
+        let environment = server.environment();
+        let format = format!("dataset.format={format}");
+        let mut settings = vec!["--set", &format, "--verify", "full"];
+        let columns = "dataset.parquet.columns=[{name: a, dtype: uint8, size: 300000}]";
+        if format.ends_with("parquet") {
+            settings.extend(["--set", "dataset.record_length_bytes_stdev=0", "--set", columns]);
+        }
+        job(&lab, 2, "datagen", "g", &settings).with(&environment).succeed();
+        let keys = server.memory.keys();
+        assert!(keys.iter().all(|key| key.starts_with(PREFIX)), "{keys:?}");
+        assert!(keys.iter().all(|key| !key.contains("partial")), "{keys:?}");
+        let files = keys.iter().filter(|key| key.starts_with("runs/tiny/train/img_")).count();
+        assert_eq!(files, 13, "{keys:?}");
+        job(&lab, 2, "run", "t", &settings).with(&environment).succeed();
+        let phase = lab.phase("t", "training");
+        assert_eq!(phase["storage"]["engine"], "s3-raw");
+        assert_eq!(phase["ops"]["retries"], 0);
+        assert!(phase["verify"]["bytes_checked"].as_u64().unwrap() > 3_000_000, "{phase:#}");
+        assert_eq!(phase["bytes"]["requested"], phase["bytes"]["transferred"], "no rounding");
+        // Only what rankio made goes.
+        server.memory.put("runs/tiny2/keep", vec![1]);
+        server.memory.put("runs/tiny/train/foreign", vec![1]);
+        lab.command(1, &["clean", ROOT]).with(&environment).succeed();
+        assert_eq!(server.memory.keys(), ["runs/tiny/train/foreign", "runs/tiny2/keep"]);
+    }
+}
+
+#[test]
+fn large_objects_go_up_in_parts() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let large = ["dataset.record_length_bytes=20000000", "dataset.num_files_train=3"];
+    let mut settings = vec!["--verify", "full"];
+    settings.extend(large.iter().flat_map(|text| ["--set", text]));
+    settings.extend([
+        "--set",
+        "dataset.record_length_bytes_stdev=0",
+        "--set",
+        "reader.batch_size=1",
+    ]);
+    job(&lab, 2, "datagen", "g", &settings).with(&server.environment()).succeed();
+    assert_eq!(server.memory.requests("complete"), 3);
+    assert_eq!(server.memory.requests("part"), 9, "8 MiB each");
+    assert_eq!(server.memory.open_uploads(), 0);
+    assert_eq!(lab.phase("g", "verify")["metrics"]["files_checked"], 3);
+}
+
+#[test]
+fn faults_of_the_server_are_counted_or_end_the_run() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    let fault = |op, kind, after, times| server.memory.inject(Fault { op, kind, after, times });
+    fault("put", Kind::SlowDown, 3, 2);
+    job(&lab, 2, "datagen", "g", &[]).with(&environment).succeed();
+    // The server may also close the connection on which it refused a body.
+    let retries = |id, kind| lab.phase(id, kind)["ops"]["retries"].as_u64().unwrap();
+    assert!((2..=4).contains(&retries("g", "datagen")), "{}", retries("g", "datagen"));
+    fault("get", Kind::Drop, 4, 1);
+    fault("get", Kind::SlowDown, 9, 2);
+    job(&lab, 2, "run", "t", &["--verify", "full"]).with(&environment).succeed();
+    assert_eq!(retries("t", "training"), 3);
+    // An object that is cut after it was opened.
+    server.memory.clear_faults();
+    fault("get", Kind::Truncate, 5, 99);
+    let ended = job(&lab, 2, "run", "cut", &[]).with(&environment).fail_with(1);
+    ended.error_of_a_rank(&["read s3://bench/runs/tiny/train/img_", "truncated"]);
+    // One that is shorter than planned.
+    server.memory.clear_faults();
+    let key = server.memory.keys().into_iter().find(|key| key.contains("img_0")).unwrap();
+    let object = server.memory.get(&key).unwrap();
+    server.memory.put(&key, object[..object.len() - 1].to_vec());
+    let ended = job(&lab, 2, "run", "short", &[]).with(&environment).fail_with(1);
+    ended.error_of_a_rank(&["open s3://", "the plan says"]);
+    // Another datagen replaces it, and only it.
+    job(&lab, 2, "datagen", "again", &["--verify", "full"]).with(&environment).succeed();
+    assert_eq!(lab.phase("again", "datagen")["metrics"]["files_written"], 1);
+    assert_eq!(server.memory.get(&key).unwrap(), object);
+}
+
+#[test]
+fn ranks_are_dealt_to_the_endpoints_and_a_dead_one_does_not_end_the_run() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let door = server.door();
+    let environment = server.environment();
+    let uris = format!("storage.storage_options.endpoint_uris=[{}, {}]", server.url(), door.url());
+    let equal = "dataset.record_length_bytes_stdev=0";
+    let files = "dataset.num_files_train=16";
+    let settings = ["--set", &uris, "--set", equal, "--set", files, "--verify", "full"];
+    job(&lab, 4, "datagen", "g", &settings).with(&environment).succeed();
+    job(&lab, 4, "run", "t", &settings).with(&environment).succeed();
+    for (id, kind, key) in [("g", "datagen", "bytes_written"), ("t", "training", "bytes_read")] {
+        let endpoints = lab.phase(id, kind)["storage"]["endpoints"].clone();
+        let moved: Vec<u64> = (0..2).map(|n| endpoints[n][key].as_u64().unwrap()).collect();
+        assert!(moved[0].abs_diff(moved[1]) <= 300_600 && moved[0] > 0, "{endpoints:#}");
+        assert_eq!(endpoints[0]["errors"], 0, "{endpoints:#}");
+    }
+    // One of them dies in the middle of a run.
+    let before = server.memory.requests("get");
+    let mut words = settings.to_vec();
+    words.extend(["--set", "train.epochs=6", "--set", "train.computation_time=0.05"]);
+    let mut running = job(&lab, 4, "run", "dead", &words).with(&environment).start();
+    running.wait_until("a few reads", || server.memory.requests("get") > before + 20);
+    let url = door.url();
+    drop(door);
+    let ended = running.end();
+    assert!(ended.status.success(), "{ended}");
+    let phase = lab.phase("dead", "training");
+    let endpoints = phase["storage"]["endpoints"].as_array().unwrap();
+    let dead = endpoints.iter().find(|endpoint| endpoint["url"] == url.as_str()).unwrap();
+    assert!(dead["errors"].as_u64() > Some(0), "{phase:#}");
+    assert!(phase["ops"]["retries"].as_u64() > Some(0), "{phase:#}");
+    // 16 samples of 300000 bytes in each of 6 epochs, all read and compared.
+    assert!(phase["verify"]["bytes_checked"].as_u64() > Some(6 * 16 * 299_000), "{phase:#}");
+}
+
+#[test]
+fn nobody_elses_objects_are_touched() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    server.memory.put("runs/tiny/theirs", vec![1]);
+    let ended = job(&lab, 2, "datagen", "g", &[]).with(&environment).fail_with(1);
+    ended.error_of_a_rank(&["holds theirs, which rankio did not make"]);
+    let said = lab.command(1, &["clean", ROOT]).plain().with(&environment).fail_with(1);
+    said.one_error(&["no .rankio-dataset.json there"]);
+    assert_eq!(server.memory.keys(), ["runs/tiny/theirs"]);
+    server.memory.remove("runs/tiny/theirs");
+    job(&lab, 1, "datagen", "one", &[]).with(&environment).succeed();
+    let before = server.memory.keys();
+    let other = ["--set", "dataset.num_files_train=5"];
+    let ended = job(&lab, 2, "datagen", "two", &other).with(&environment).fail_with(1);
+    ended.error_of_a_rank(&["holds another dataset", "--overwrite"]);
+    assert_eq!(server.memory.keys(), before);
+    let other = ["--set", "dataset.num_files_train=5", "--overwrite"];
+    job(&lab, 2, "datagen", "three", &other).with(&environment).succeed();
+    assert_eq!(server.memory.keys().iter().filter(|key| key.contains("img_")).count(), 5);
+}
+
+#[test]
+fn no_key_is_in_any_file_or_line() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let mut environment = server.environment();
+    environment.push(("AWS_SESSION_TOKEN", "ToKeN987654321".into()));
+    server.memory.inject(Fault { op: "get", kind: Kind::SlowDown, after: 3, times: 1 });
+    job(&lab, 2, "datagen", "g", &[]).with(&environment).succeed();
+    job(&lab, 2, "run", "t", &["--verify", "full"]).with(&environment).succeed();
+    server.memory.inject(Fault { op: "get", kind: Kind::Denied, after: 9, times: 99 });
+    job(&lab, 2, "run", "denied", &[]).with(&environment).fail_with(1);
+    // Keys that the server does not take.
+    environment[1].1 = "nobodyknowsthis".into();
+    job(&lab, 1, "run", "unknown", &[]).plain().with(&environment).fail_with(1);
+    // The folder of the lab holds results, standard output and error of all these jobs.
+    let folder = lab.path("results");
+    let folder = folder.parent().unwrap();
+    for secret in [SECRET_KEY, ACCESS_KEY, "ToKeN987654321", "nobodyknowsthis"] {
+        assert_eq!(holds(folder, secret), Vec::<String>::new(), "{secret}");
+    }
+    assert!(!holds(folder, "s3://bench").is_empty(), "the search finds what is there");
+}
+
+#[test]
+fn credentials_in_a_uri_and_missing_ones_are_refused() {
+    let lab = Lab::new();
+    for option in ["--data-dir", "--checkpoint-dir"] {
+        let root = "s3://key:hunter2@bench/x";
+        let mut words = vec!["run", option, root, "--set", "workflow.checkpoint=True"];
+        let file = lab.arg("tiny.yaml");
+        words.insert(1, &file);
+        let said = lab.command(1, &words).plain().fail_with(2);
+        assert!(!said.err.contains("hunter2") && !said.out.contains("hunter2"), "{said}");
+    }
+    let endpoint = "storage.storage_options.endpoint_url=http://key:hunter2@host";
+    let said = job(&lab, 1, "run", "x", &["--set", endpoint]).plain().fail_with(2);
+    assert!(!said.err.contains("hunter2"), "{said}");
+    let nothing = [("AWS_ACCESS_KEY_ID", String::new())];
+    let said = job(&lab, 1, "run", "x", &[]).plain().with(&nothing).fail_with(2);
+    said.one_error(&["AWS_ACCESS_KEY_ID is not set"]);
+}

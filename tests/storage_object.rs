@@ -1,0 +1,385 @@
+//! What an object store does when its server misbehaves: everything is tried again, counted, and
+//! in the end told in one line without a key.
+
+mod s3;
+
+use rankio::config::{Balance, Io, ObjectOptions};
+use rankio::storage::{Completion, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use s3::{Fault, Kind, Server};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const BLOCK: usize = 256 << 10;
+
+/// A server of one test. Keys are the same in all of them, so the environment is set once.
+fn server(part_bytes_min: usize) -> Server {
+    static KEYS: std::sync::Once = std::sync::Once::new();
+    let server = Server::start(part_bytes_min);
+    KEYS.call_once(|| {
+        for (name, value) in server.environment() {
+            // SAFETY: everything in this program that reads the environment does it through std,
+            // which locks it.
+            unsafe { std::env::set_var(name, value) };
+        }
+    });
+    server
+}
+
+fn options(server: &Server) -> ObjectOptions {
+    ObjectOptions { endpoint_url: server.url(), ..ObjectOptions::default() }
+}
+
+fn open_store(root: &str, object: ObjectOptions) -> Result<Box<dyn Storage>, StorageError> {
+    let io = Io { huge_pages: false, ..Io::default() };
+    let root = root.to_string();
+    connect(&StoreSpec { root, io, object, rank: 0, buffers: 4, buffer_bytes: BLOCK })
+}
+
+fn store(server: &Server) -> Box<dyn Storage> {
+    open_store("s3://bench/data", options(server)).unwrap()
+}
+
+fn one(s: &mut dyn Storage) -> Completion {
+    let mut out = Vec::new();
+    assert_eq!(s.reap(1, None, &mut out).unwrap(), 1);
+    out.pop().unwrap()
+}
+
+fn get(s: &mut dyn Storage, name: &str, offset: u64, len: usize) -> Completion {
+    let opened = s.open(name, OpenMode::Read { expected_bytes: 0 }).unwrap();
+    let buffer = s.take_buffer().unwrap();
+    s.submit(opened.handle, Op::Read { offset, len, buffer }, 1).unwrap();
+    let completion = one(s);
+    s.close(opened.handle).unwrap();
+    completion
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len as u32)
+        .flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(len)
+        .collect()
+}
+
+/// Writes an object of `len` bytes in blocks and syncs it; the first error.
+fn put(s: &mut dyn Storage, name: &str, len: usize) -> Option<String> {
+    let handle = s.open(name, OpenMode::Create { final_bytes: len as u64 }).unwrap().handle;
+    let content = bytes(len);
+    let mut error = None;
+    for (number, block) in content.chunks(BLOCK).enumerate() {
+        let mut buffer = s.take_buffer().unwrap();
+        buffer.as_mut_slice()[..block.len()].copy_from_slice(block);
+        let op = Op::Write { offset: (number * BLOCK) as u64, len: block.len(), buffer };
+        s.submit(handle, op, 2).unwrap();
+        let completion = one(s);
+        s.give_buffer(completion.buffer.unwrap());
+        error = error.or(completion.error.map(|error| error.to_string()));
+    }
+    s.submit(handle, Op::Sync, 3).unwrap();
+    error = error.or(one(s).error.map(|error| error.to_string()));
+    s.close(handle).unwrap();
+    error
+}
+
+fn fault(op: &'static str, kind: Kind, times: u64) -> Fault {
+    Fault { op, kind, after: 0, times }
+}
+
+#[test]
+fn what_passes_is_tried_again_and_counted() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(BLOCK));
+    for kind in [Kind::SlowDown, Kind::Drop] {
+        let mut s = store(&server);
+        server.memory.inject(fault("get", kind, 2));
+        let completion = get(s.as_mut(), "x", 0, BLOCK);
+        assert!(completion.error.is_none(), "{kind:?}: {}", completion.error.unwrap());
+        assert_eq!(completion.buffer.unwrap().as_slice()[..BLOCK], bytes(BLOCK), "{kind:?}");
+        assert_eq!(s.facts().retried_operations, 2, "{kind:?}");
+        // A first backoff is at least 10 ms, and belongs to the latency of the request.
+        assert!(completion.latency_ns > 10_000_000, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_body_that_comes_slowly_comes_whole() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(BLOCK));
+    server.memory.inject(fault("get", Kind::SlowBody(20), 1));
+    let mut s = store(&server);
+    let completion = get(s.as_mut(), "x", 100, 5000);
+    assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+    assert_eq!(completion.buffer.unwrap().as_slice()[..5000], bytes(BLOCK)[100..5100]);
+    assert!(completion.latency_ns >= 60_000_000, "four pieces");
+    assert_eq!(s.facts().retried_operations, 0);
+}
+
+#[test]
+fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    server.memory.inject(fault("get", Kind::Truncate, 1));
+    let completion = get(store(&server).as_mut(), "x", 4096, 904);
+    assert!(completion.error.is_none());
+    assert_eq!(completion.bytes, 903);
+}
+
+#[test]
+fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    for (kind, words) in [
+        (Kind::SlowDown, "HTTP 503 SlowDown"),
+        (Kind::Drop, "the answer broke off after"),
+        (Kind::Denied, "HTTP 403 AccessDenied: Access Denied: check AWS_ACCESS_KEY_ID"),
+    ] {
+        server.memory.inject(fault("get", kind, 99));
+        let object = ObjectOptions { s3_max_attempts: 2, ..options(&server) };
+        let mut s = open_store("s3://bench/data", object).unwrap();
+        let error = get(s.as_mut(), "x", 0, 4096).error.unwrap().to_string();
+        assert!(error.starts_with("read s3://bench/data/x at offset 0: "), "{error}");
+        assert!(error.contains(words) && !error.contains('\n'), "{error}");
+        let again = kind != Kind::Denied;
+        assert_eq!(error.contains("(2 attempts)"), again, "{error}");
+        assert_eq!(s.facts().retried_operations, u64::from(again), "{error}");
+        server.memory.clear_faults();
+    }
+}
+
+#[test]
+fn an_upload_in_parts_is_whole_or_not_at_all() {
+    let server = server(0);
+    let len = 3 * BLOCK + 77;
+    let mut s = store(&server);
+    assert_eq!(put(s.as_mut(), "big", len), None);
+    assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
+    assert_eq!(server.memory.requests("part"), 4);
+    // An upload is given up: nothing appears, and the server forgets its parts.
+    let mode = OpenMode::Create { final_bytes: len as u64 };
+    let handle = s.open("half", mode).unwrap().handle;
+    let buffer = s.take_buffer().unwrap();
+    s.submit(handle, Op::Write { offset: 0, len: BLOCK, buffer }, 1).unwrap();
+    let buffer = one(s.as_mut()).buffer.unwrap();
+    s.give_buffer(buffer);
+    assert_eq!(server.memory.open_uploads(), 1);
+    s.close(handle).unwrap();
+    assert_eq!(server.memory.open_uploads(), 0);
+    assert_eq!(server.memory.get("data/half"), None);
+    // One that is dropped with its store.
+    s.open("half", mode).unwrap();
+    drop(s);
+    assert_eq!(server.memory.open_uploads(), 0);
+}
+
+#[test]
+fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry() {
+    let server = server(0);
+    server.memory.inject(fault("complete", Kind::LateError, 1));
+    let mut s = store(&server);
+    assert_eq!(put(s.as_mut(), "one", 2 * BLOCK), None);
+    assert_eq!(s.facts().retried_operations, 1);
+    server.memory.inject(fault("complete", Kind::LateError, 99));
+    let object = ObjectOptions { s3_max_attempts: 2, ..options(&server) };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    let said = put(s.as_mut(), "two", 2 * BLOCK).expect("the error of the server");
+    assert!(said.contains("sync s3://bench/data/two: InternalError"), "{said}");
+    assert_eq!(server.memory.get("data/two"), None);
+    assert_eq!(server.memory.open_uploads(), 0, "given up");
+}
+
+#[test]
+fn parts_that_are_too_small_for_the_server_are_its_error() {
+    let server = server(5 << 20);
+    let said = put(store(&server).as_mut(), "x", 2 * BLOCK).unwrap();
+    assert!(said.contains("HTTP 400 EntityTooSmall"), "{said}");
+}
+
+#[test]
+fn a_listing_of_many_pages_is_whole() {
+    let server = server(0);
+    for number in 0..2500 {
+        server.memory.put(&format!("data/train/{number:05}&<"), vec![1]);
+    }
+    let mut names = Vec::new();
+    let mut s = store(&server);
+    s.list("train", &mut |name, folder| names.push((name.to_string(), folder))).unwrap();
+    let want: Vec<_> = (0..2500).map(|number| (format!("{number:05}&<"), false)).collect();
+    assert_eq!(names, want);
+    assert_eq!(server.memory.requests("list"), 3);
+}
+
+#[test]
+fn connections_are_kept_and_one_that_the_server_closed_is_replaced() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    let mut s = store(&server);
+    for _ in 0..20 {
+        let completion = get(s.as_mut(), "x", 0, 5000);
+        assert_eq!(completion.bytes, 5000);
+        s.give_buffer(completion.buffer.unwrap());
+    }
+    let connections = server.memory.connections.load(Ordering::Relaxed);
+    assert_eq!(connections, 1, "40 requests, one after the other");
+}
+
+#[test]
+fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
+    let first = server(0);
+    let second = first.door();
+    first.memory.put("data/x", bytes(5000));
+    for strategy in [Balance::RoundRobin, Balance::LeastOutstanding, Balance::ByRank] {
+        let object = ObjectOptions {
+            endpoint_uris: vec![first.url(), second.url()],
+            load_balance_strategy: Some(strategy),
+            ..ObjectOptions::default()
+        };
+        let mut s = open_store("s3://bench/data", object).unwrap();
+        for _ in 0..20 {
+            let completion = get(s.as_mut(), "x", 0, 5000);
+            s.give_buffer(completion.buffer.unwrap());
+        }
+        let facts = s.facts();
+        let operations: Vec<u64> = facts.endpoints.iter().map(|e| e.operations).collect();
+        let want = if strategy == Balance::ByRank { [40, 0] } else { [20, 20] };
+        assert_eq!(operations, want, "{strategy:?}");
+        let bytes_read: u64 = facts.endpoints.iter().map(|e| e.bytes_read).sum();
+        assert_eq!((bytes_read, facts.retried_operations), (100_000, 0));
+    }
+    // The door of this rank closes.
+    let object = ObjectOptions {
+        endpoint_uris: vec![second.url(), first.url()],
+        ..ObjectOptions::default()
+    };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    assert_eq!(get(s.as_mut(), "x", 0, 5000).bytes, 5000);
+    drop(second);
+    for _ in 0..20 {
+        let completion = get(s.as_mut(), "x", 0, 5000);
+        assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+        assert_eq!(completion.buffer.as_ref().unwrap().as_slice()[..5000], bytes(5000));
+        s.give_buffer(completion.buffer.unwrap());
+    }
+    let endpoints = s.facts().endpoints;
+    assert!(endpoints[0].errors > 0 && endpoints[0].set_aside == 1, "{endpoints:?}");
+    assert!(endpoints[1].operations >= 40 && endpoints[1].errors == 0, "{endpoints:?}");
+    assert!(s.facts().retried_operations > 0);
+}
+
+/// Answers every request with a redirect to `target`; how many it answered.
+fn redirector(target: String) -> (String, Arc<AtomicU64>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while stream.read_line(&mut head).unwrap() > 2 {}
+            let path = head.split(' ').nth(1).unwrap().to_string();
+            counter.fetch_add(1, Ordering::Relaxed);
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nLocation: {target}{path}\r\n\
+                 Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    (url, count)
+}
+
+#[test]
+fn redirects_are_followed_and_a_circle_ends() {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    let (url, count) = redirector(server.url());
+    let object = ObjectOptions { endpoint_url: url, ..ObjectOptions::default() };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    let completion = get(s.as_mut(), "x", 100, 4000);
+    assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+    assert_eq!(completion.buffer.unwrap().as_slice()[..4000], bytes(5000)[100..4100]);
+    assert_eq!(count.load(Ordering::Relaxed), 2, "size and content");
+    assert_eq!(s.facts().endpoints.len(), 2, "the one that answers is told too");
+    let (last, _) = redirector("http://127.0.0.1:9".into());
+    let (first, _) = redirector(last);
+    let object = ObjectOptions { endpoint_url: first, s3_max_attempts: 1, ..Default::default() };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    let said = s.stat("x").unwrap_err().to_string();
+    assert!(said.contains("cannot connect") && said.contains("127.0.0.1:9"), "{said}");
+}
+
+#[test]
+fn https_works_with_a_ca_of_ones_own_and_not_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (key, certificate) = (path("key.pem"), path("certificate.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return eprintln!("skipped: no openssl that makes certificates");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&certificate).unwrap()],
+            PrivateKeyDer::from_pem_file(&key).unwrap(),
+        )
+        .unwrap();
+    drop(server(0));
+    let server = Server::start_tls(tls);
+    let len = 3 * BLOCK + 77;
+    let object = ObjectOptions { s3_max_attempts: 1, ..options(&server) };
+    // Who does not know the authority does not trust it.
+    if let Ok(mut s) = open_store("s3://bench/data", object.clone()) {
+        let said = s.stat("x").unwrap_err().to_string();
+        assert!(said.contains("certificate"), "{said}");
+    }
+    // SAFETY: everything in this program that reads the environment does it through std, which
+    // locks it; the other tests use no TLS.
+    unsafe { std::env::set_var("AWS_CA_BUNDLE", &certificate) };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    assert_eq!(put(s.as_mut(), "big", len), None);
+    assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
+    for offset in [0, 1000, len - BLOCK] {
+        let completion = get(s.as_mut(), "big", offset as u64, BLOCK);
+        let buffer = completion.buffer.unwrap();
+        assert_eq!(buffer.as_slice()[..BLOCK], bytes(len)[offset..offset + BLOCK]);
+        s.give_buffer(buffer);
+    }
+    assert_eq!(s.facts().retried_operations, 0);
+}
+
+#[test]
+fn wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret() {
+    let server = server(0);
+    let said = |root: &str, object: ObjectOptions| {
+        let mut s = open_store(root, object).unwrap();
+        s.list("", &mut |_, _| ()).unwrap_err().to_string()
+    };
+    let text = said("s3://absent/data", options(&server));
+    assert!(text.contains("HTTP 404 NoSuchBucket") && text.contains("create the bucket"), "{text}");
+    let nobody = ObjectOptions {
+        endpoint_url: "http://127.0.0.1:9".into(),
+        s3_max_attempts: 2,
+        ..ObjectOptions::default()
+    };
+    let text = said("s3://bench/data", nobody);
+    assert!(text.contains("cannot connect") && text.contains("http://127.0.0.1:9"), "{text}");
+    let other_region = ObjectOptions { region: "nowhere".into(), ..options(&server) };
+    let mut s = open_store("s3://bench/data", other_region).unwrap();
+    assert!(s.stat("x").unwrap().is_none(), "the region is only signed for");
+    for root in ["s3://key:hunter2@bench/x", "s3://bench/x?secret=hunter2", "s3://B/x"] {
+        let error = open_store(root, options(&server)).err().unwrap().to_string();
+        assert!(!error.contains("hunter2") && error.starts_with("connect s3://: "), "{error}");
+    }
+}
