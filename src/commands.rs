@@ -5,7 +5,7 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, Restore, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Finished, Request, Search};
@@ -264,12 +264,6 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
 fn check_checkpoints(config: &Config) -> Result<(), String> {
     let checkpoint = &config.checkpoint;
     check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
-    let absent = |key: &str, instead: &str| {
-        Err(format!("checkpoint.{key} is not available in this version; set it to {instead}"))
-    };
-    if checkpoint.restore == Restore::Broadcast {
-        return absent("restore: broadcast", "same");
-    }
     let null = checkpoint.checkpoint_folder.starts_with("null://");
     if null && config.verify.mode != VerifyMode::None {
         return Err("verify: the null store has no content to check; use --verify none or a real \

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// Parts that [`Circle::tell`] can have on their way at once.
+pub const TOLD_AT_ONCE: usize = 4;
+
 /// Exit status of a failed run.
 pub const EXIT_FAILED: i32 = 1;
 /// Exit status of an interrupted run.
@@ -84,6 +87,26 @@ impl LastWords {
     pub fn fail(&self, message: &str) -> ! {
         say(&format!("rankio: error: {}{message}", self.label));
         abort_all(EXIT_FAILED, self.solo)
+    }
+}
+
+/// Ranks of the world that hear what the first of them says.
+pub struct Circle {
+    /// None: this rank is alone.
+    #[cfg(feature = "mpi")]
+    link: Option<mpi_link::CircleLink>,
+}
+
+impl Circle {
+    /// Sends `parts`, none empty and at most [`TOLD_AT_ONCE`], from the first rank to all others,
+    /// whose parts have the same lengths; `look` is called again and again meanwhile. Collective
+    /// over the circle.
+    pub fn tell<'a>(&self, parts: impl Iterator<Item = &'a mut [u8]>, look: &dyn Fn()) {
+        #[cfg(feature = "mpi")]
+        if let Some(link) = &self.link {
+            return link.tell(parts, look);
+        }
+        let _ = (parts, look);
     }
 }
 
@@ -248,6 +271,21 @@ impl World {
         }
     }
 
+    /// All ranks that give the same `color` (below 2^31), in the order of the world. Collective.
+    pub fn circle(&self, color: u64) -> Circle {
+        match &self.link {
+            #[cfg(feature = "mpi")]
+            Link::Mpi(link) => Circle { link: Some(link.circle(color)) },
+            _ => {
+                let _ = color;
+                Circle {
+                    #[cfg(feature = "mpi")]
+                    link: None,
+                }
+            }
+        }
+    }
+
     /// Either every rank is well and keeps its value, or every rank gets the message of the lowest
     /// rank that is not. Collective. The second part of the error is true on the one rank that has
     /// to speak.
@@ -352,7 +390,7 @@ fn poll_pause(polls: u32, last: Duration) {
 
 #[cfg(feature = "mpi")]
 mod mpi_link {
-    use super::{Link, World, poll_pause};
+    use super::{Link, TOLD_AT_ONCE, World, poll_pause};
     use mpi::collective::SystemOperation;
     use mpi::datatype::PartitionMut;
     use mpi::environment::Universe;
@@ -417,7 +455,38 @@ mod mpi_link {
         Ok(World { link, rank, size, host, host_index, hosts, rank_on_host, ranks_on_host })
     }
 
+    pub struct CircleLink(SimpleCommunicator);
+
+    impl CircleLink {
+        pub fn tell<'a>(&self, mut parts: impl Iterator<Item = &'a mut [u8]>, look: &dyn Fn()) {
+            let first = self.0.process_at_rank(0);
+            mpi::request::scope(|scope| {
+                let mut pending = [const { None }; TOLD_AT_ONCE];
+                for (place, part) in pending.iter_mut().zip(&mut parts) {
+                    *place = Some(first.immediate_broadcast_into(scope, part));
+                }
+                assert!(parts.next().is_none(), "more parts than can be on their way");
+                let mut polls = 0;
+                for place in &mut pending {
+                    while let Some(Err(request)) = place.take().map(|request| request.test()) {
+                        *place = Some(request);
+                        look();
+                        poll_pause(polls, Duration::from_millis(1));
+                        polls = polls.saturating_add(1);
+                    }
+                }
+            });
+        }
+    }
+
     impl MpiLink {
+        pub fn circle(&self, color: u64) -> CircleLink {
+            self.barrier();
+            let color = mpi::topology::Color::with_value(color as i32);
+            let ranks = self.world.split_by_color(color);
+            CircleLink(ranks.expect("a rank with a color is in a circle"))
+        }
+
         pub fn barrier(&self) {
             let mut request = self.world.immediate_barrier();
             let mut polls = 0;

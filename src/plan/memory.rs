@@ -3,7 +3,7 @@
 
 use super::show::binary;
 use super::{CheckpointPlan, PlanError, WorldShape};
-use crate::config::{CheckpointOrder, Config, Io};
+use crate::config::{CheckpointOrder, Config, Io, Restore};
 
 /// Room that direct I/O may need around a request: its ends are moved out to the device's block
 /// borders, which are at most 4096 bytes away on either side.
@@ -40,6 +40,18 @@ pub fn write_buffers_bytes(io: &Io) -> u128 {
 /// Buffers that a rank uses for a checkpoint of any size, bytes at most.
 pub const CHECKPOINT_BUFFERS_MAX: u64 = 256 << 20;
 
+/// Blocks that a rank receives at a time with `checkpoint.restore: broadcast`.
+pub const RELAY_BLOCKS: u64 = 4;
+
+/// Buffers of a rank for what it receives from another, bytes; the one that reads sends from the
+/// buffers it read into.
+pub fn relay_bytes(config: &Config) -> u64 {
+    match config.checkpoint.restore {
+        Restore::Broadcast => config.io.block_size.saturating_mul(RELAY_BLOCKS),
+        _ => 0,
+    }
+}
+
 /// I/O threads of a rank for checkpoints: `checkpoint.files_in_flight`, or as many as the buffers
 /// allow; at least one.
 pub fn checkpoint_threads(config: &Config) -> u64 {
@@ -47,7 +59,8 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
     if checkpoint.order == CheckpointOrder::Reference {
         return 1;
     }
-    let cap = u128::from(CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes));
+    let cap = CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes);
+    let cap = u128::from(cap.saturating_sub(relay_bytes(config)));
     let fit = cap / write_buffers_bytes(io).max(1);
     checkpoint.files_in_flight.min(u64::try_from(fit).unwrap_or(u64::MAX)).max(1)
 }
@@ -119,7 +132,10 @@ impl Memory {
             false => (0, 0),
         };
         let checkpoint = match config.workflow.checkpoint {
-            true => u128::from(checkpoint_threads(config)) * write_buffers_bytes(io),
+            true => {
+                let threads = u128::from(checkpoint_threads(config));
+                threads * write_buffers_bytes(io) + u128::from(relay_bytes(config))
+            }
             false => 0,
         };
         let buffers = buffers.saturating_add(checkpoint);
@@ -230,6 +246,13 @@ mod tests {
         config.checkpoint.files_in_flight = 4096;
         assert_eq!(checkpoint_threads(&config), CHECKPOINT_BUFFERS_MAX / each);
         assert!(memory(&config).bytes_per_rank() <= CHECKPOINT_BUFFERS_MAX);
+        // What is received by MPI lies beside what is read, within the same bound.
+        config.checkpoint.restore = Restore::Broadcast;
+        let received = RELAY_BLOCKS * config.io.block_size;
+        assert_eq!(checkpoint_threads(&config), (CHECKPOINT_BUFFERS_MAX - received) / each);
+        let threads = checkpoint_threads(&config);
+        assert_eq!(memory(&config).bytes_per_rank(), threads * each + received);
+        config.checkpoint.restore = Restore::Same;
         config.checkpoint.order = CheckpointOrder::Reference;
         assert_eq!(memory(&config).bytes_per_rank(), each);
         // A training has its own beside them.

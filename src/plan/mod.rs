@@ -29,7 +29,9 @@ pub use checkpoint::{
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
 pub use identity::{CONTENT_VERSION, digest};
-pub use memory::{Memory, WRITE_BUFFERS_EXTRA, checkpoint_threads, write_buffers_bytes};
+pub use memory::{
+    Memory, RELAY_BLOCKS, WRITE_BUFFERS_EXTRA, checkpoint_threads, write_buffers_bytes,
+};
 pub use order::EpochOrder;
 pub use permutation::Permutation;
 pub use rules::MinimumDataset;

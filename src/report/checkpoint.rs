@@ -14,8 +14,11 @@ const GIB: f64 = (1u64 << 30) as f64;
 pub struct CheckpointOperation {
     /// Number of the checkpoint, from 1.
     pub checkpoint: u64,
-    /// Bytes of all ranks.
+    /// Bytes that all ranks wrote to or read from storage.
     pub bytes: u64,
+    /// Bytes that ranks received from others by MPI, reading with `restore: broadcast`.
+    #[serde(default)]
+    pub received_bytes: u64,
     /// Time of the slowest rank.
     pub strict_s: f64,
     /// Time of rank 0, with the barrier at its end where `checkpoint.rank_sync` asks for one.
@@ -97,11 +100,17 @@ pub struct CheckpointMetrics {
     pub checkpoints: u64,
     /// Files of one.
     pub files: u64,
-    /// Bytes of one.
+    /// Bytes of one, on storage.
     pub bytes: u64,
+    /// Bytes of one that ranks received from others by MPI.
+    #[serde(default)]
+    pub received_bytes: u64,
     /// All bytes over the sum of the times of the slowest ranks.
     pub strict_gib_per_s: f64,
-    /// The same with the commits in the time.
+    /// The same with what was received by MPI beside what was read.
+    #[serde(default)]
+    pub delivered_gib_per_s: f64,
+    /// All bytes over the same time and that of the commits.
     pub committed_gib_per_s: f64,
     /// Mean over operations of bytes over rank 0's time, as the reference computes it.
     pub official_gib_per_s_mean: f64,
@@ -215,6 +224,7 @@ impl CheckpointMetrics {
         let sum = |part: fn(&CheckpointOperation) -> f64| operations.iter().map(part).sum::<f64>();
         let (strict_s, commit_s) = (sum(|one| one.strict_s), sum(|one| one.commit_s));
         let gib = sum(|one| one.bytes as f64) / GIB;
+        let received_gib = sum(|one| one.received_bytes as f64) / GIB;
         let ThreadTimes { content_ns, sync_ns, metadata_ns, total_ns } = *times;
         let share = |ns: u64| per(ns as f64, total_ns as f64);
         let others = content_ns + sync_ns + metadata_ns;
@@ -222,7 +232,9 @@ impl CheckpointMetrics {
             checkpoints: operations.len() as u64,
             files,
             bytes,
+            received_bytes: operations.first().map_or(0, |one| one.received_bytes),
             strict_gib_per_s: per(gib, strict_s),
+            delivered_gib_per_s: per(gib + received_gib, strict_s),
             committed_gib_per_s: per(gib, strict_s + commit_s),
             official_gib_per_s_mean: official.gib_per_s.mean,
             official_gib_per_s_stdev: official.gib_per_s.stdev,
@@ -296,6 +308,16 @@ mod tests {
         };
         let background = metrics.with_background(background).background.unwrap();
         assert_eq!((background.stall_s, background.flush_s), (3.0, 8.0));
+    }
+
+    #[test]
+    fn what_mpi_brought_counts_in_its_own_rate_only() {
+        let one = CheckpointOperation { received_bytes: 12 << 30, ..operation(4.0, 1.0) };
+        let none = ThreadTimes::default();
+        let metrics = CheckpointMetrics::new((1, 4 << 30), vec![one], &none, Summary::default());
+        assert_eq!((metrics.strict_gib_per_s, metrics.delivered_gib_per_s), (1.0, 4.0));
+        assert_eq!((metrics.bytes, metrics.received_bytes), (4 << 30, 12 << 30));
+        assert_eq!(metrics.official_gib_per_s_mean, 4.0);
     }
 
     #[test]

@@ -76,6 +76,7 @@ fn checkpoint() -> CheckpointMetrics {
     let operation = |checkpoint, strict_s: f64| CheckpointOperation {
         checkpoint,
         bytes: 104 * GIB,
+        received_bytes: 0,
         strict_s,
         rank0_s: strict_s / 2.0,
         mean_s: strict_s * 0.75,

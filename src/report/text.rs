@@ -267,6 +267,10 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
     };
     let strict = m.strict_gib_per_s;
     lines.push(("strict", format!("{strict:.3} GiB/s by the slowest rank{commit}")));
+    if m.received_bytes > 0 {
+        let (received, rate) = (bytes(m.received_bytes), m.delivered_gib_per_s);
+        lines.push(("by MPI", format!("{received} more of each; {rate:.3} GiB/s with it")));
+    }
     lines.push((
         "official",
         format!(

@@ -35,6 +35,16 @@ impl Crew {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// What went wrong, once one of them failed and said so.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    /// Lets the threads begin, for a main thread that has work of its own before it waits for them.
+    pub fn begin(&self) {
+        self.change(|stage| stage.going = true);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().expect("no thread panics while it holds this lock")
     }
@@ -129,7 +139,7 @@ pub fn with_crew<S, R: Send, T>(
         }
         told(crew.wait(|stage| stage.ready == crew.threads))?;
         let value = measured(&|| {
-            crew.change(|stage| stage.going = true);
+            crew.begin();
             // What it returns is looked at below.
             let _ = told(crew.wait(|stage| stage.done == crew.threads));
         });

@@ -176,7 +176,10 @@ const CHECKPOINT: Sentences = &[
         "Seconds before each checkpoint, in place of computation; below 0: none",
     ),
     ("checkpoint.num_checkpoints_write", "Checkpoints that are written without training"),
-    ("checkpoint.num_checkpoints_read", "Checkpoints that are read after writing or after training"),
+    (
+        "checkpoint.num_checkpoints_read",
+        "Checkpoints that are read after writing or after training",
+    ),
     ("checkpoint.rank_sync", "Wait for all ranks inside the time of a checkpoint"),
     (
         "checkpoint.recovery_rank_shift",

@@ -13,7 +13,18 @@ pub(super) const CHECKPOINT: Section = Section {
             Merge::Rank0,
             "Checkpoints written or read.",
         ),
-        metric("phases[].metrics.bytes", "bytes", Merge::Sum, "Bytes of one checkpoint."),
+        metric(
+            "phases[].metrics.bytes",
+            "bytes",
+            Merge::Sum,
+            "Bytes of one checkpoint on storage.",
+        ),
+        metric(
+            "phases[].metrics.received_bytes",
+            "bytes",
+            Merge::Sum,
+            "Bytes of one that ranks received from others by MPI (`restore: broadcast`).",
+        ),
         metric("phases[].metrics.files", "files", Merge::Sum, "Files of one checkpoint."),
         metric(
             "phases[].metrics.strict_gib_per_s",
@@ -26,6 +37,12 @@ pub(super) const CHECKPOINT: Section = Section {
             "GiB/s",
             Merge::Derived,
             "The same with the commits in the time.",
+        ),
+        metric(
+            "phases[].metrics.delivered_gib_per_s",
+            "GiB/s",
+            Merge::Derived,
+            "Bytes from storage and bytes by MPI over the sum of the slowest rank's times.",
         ),
         metric(
             "phases[].metrics.official_gib_per_s_mean",
@@ -177,7 +194,18 @@ pub(super) const CHECKPOINT: Section = Section {
             Merge::Rank0,
             "Number of the checkpoint.",
         ),
-        metric("phases[].metrics.operations[].bytes", "bytes", Merge::Sum, "Bytes of all ranks."),
+        metric(
+            "phases[].metrics.operations[].bytes",
+            "bytes",
+            Merge::Sum,
+            "Bytes that all ranks wrote to or read from storage.",
+        ),
+        metric(
+            "phases[].metrics.operations[].received_bytes",
+            "bytes",
+            Merge::Sum,
+            "Bytes that ranks received from others by MPI.",
+        ),
         metric(
             "phases[].metrics.operations[].strict_s",
             "s",

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 /// Totals end here, so that every sum of bytes stays in 64 bits.
 const BYTES_MAX: u128 = 1 << 62;
+
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +118,11 @@ enum Family {
 /// `index` is a layer or a copy, `place` a place in a copy or a rank.
 fn object_id(family: Family, index: u64, place: u64) -> u64 {
     (family as u64) << 60 | index << 28 | place
+}
+
+/// The file is a model of given size.
+fn is_state(file: &ShardFile) -> bool {
+    file.object_id >> 60 == Family::State as u64
 }
 
 impl CheckpointPlan {

@@ -11,7 +11,7 @@
 //! with ZeRO 3, and for the optimizer with any ZeRO). Matrices whose columns are shared would
 //! really be read in strides; the bytes are as many.
 
-use super::{CheckpointPlan, Contents, Grid, PlanError, ShardFile, ShardKind};
+use super::{CheckpointPlan, Contents, Grid, PlanError, ShardFile, ShardKind, is_state};
 use crate::config::{CheckpointMode, Config, Restore};
 use crate::plan::Permutation;
 use crate::plan::permutation::key_of;
@@ -111,22 +111,34 @@ impl RestoreMap {
         }
     }
 
+    /// With `broadcast`, what the first copy of the model reads and sends to the place of `rank` in
+    /// all others; empty where nothing is sent. The same for all ranks of a place.
+    pub fn shared_by(&self, rank: u64) -> Vec<RestorePiece> {
+        let grid = &self.plan.grid;
+        let first = grid.place(rank).model;
+        let listener = first + grid.model_ranks();
+        if !matches!(self.manner, Manner::Broadcast) || listener >= self.readers {
+            return Vec::new();
+        }
+        // A model of given size may be written by every rank; the copies have nothing else.
+        let own = self.whole(listener).into_iter();
+        let has_state = own.clone().any(|piece| piece.file.kind == ShardKind::Model);
+        let mut sent = self.whole(first);
+        sent.retain(|piece| match piece.file.kind {
+            ShardKind::Model => !(has_state && is_state(&piece.file)),
+            // The optimizer is sent where the copies share it, that is without ZeRO.
+            ShardKind::Optimizer => grid.zero_stage == 0,
+        });
+        sent
+    }
+
     /// With `broadcast`, the rank that sends to `rank` what it did not read, and how many bytes;
     /// None where nothing is sent.
     pub fn sender_to(&self, rank: u64) -> Option<(u64, u64)> {
         let place = self.plan.grid.place(rank);
-        if !matches!(self.manner, Manner::Broadcast) || place.data == 0 {
-            return None;
-        }
-        let sent = self.whole(place.model).into_iter().filter(|piece| {
-            // The optimizer is sent where the copies share it, that is without ZeRO.
-            piece.file.kind == ShardKind::Model || self.plan.grid.zero_stage == 0
-        });
-        // A model of given size is written by every rank that writes at all.
-        let own = self.whole(rank).into_iter().filter(|piece| piece.file.kind == ShardKind::Model);
-        let bytes = |piece: RestorePiece| piece.range.end - piece.range.start;
-        let missing = sent.map(bytes).sum::<u64>() - own.map(bytes).sum::<u64>();
-        (missing > 0).then_some((place.model, missing))
+        let shared = self.shared_by(rank).into_iter();
+        let missing: u64 = shared.map(|piece| piece.range.end - piece.range.start).sum();
+        (place.data > 0 && missing > 0).then_some((place.model, missing))
     }
 
     /// What `rank` reads, by writer and file; ranges of a file in order and apart.

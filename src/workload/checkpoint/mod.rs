@@ -8,6 +8,7 @@ mod in_training;
 mod manifest;
 mod names;
 mod read_shards;
+mod relay;
 mod restore;
 mod save;
 mod tally;

@@ -2,12 +2,13 @@
 //! share a long file; each keeps its queue full and drops (after checking) what arrives.
 
 use super::content_of;
+use super::relay::{Block, Lender};
 use crate::config::VerifyMode;
 use crate::data::Generator;
 use crate::format::{Layout, check_range};
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::{RestorePiece, ShardFile};
-use crate::storage::{Completion, Handle, Op, OpenMode, Storage, StoreFacts, StoreSpec};
+use crate::storage::{Completion, Handle, IoBuffer, Op, OpenMode, Storage, StoreFacts, StoreSpec};
 use crate::workload::compute::now_ns;
 use crate::workload::crew::Crew;
 use crate::world::interrupted;
@@ -23,6 +24,8 @@ pub struct Source {
     pub piece: RestorePiece,
     /// What lies over the file's content.
     pub layout: Box<dyn Layout>,
+    /// Its number among those that are sent to other copies of the model.
+    pub shared: Option<u32>,
 }
 
 /// What all threads of a rank share.
@@ -47,6 +50,31 @@ pub struct ReadShards<'a> {
     pub cursor: AtomicU64,
     /// The other threads: once one failed all stop.
     pub crew: &'a Crew,
+}
+
+impl ReadShards<'_> {
+    /// The block at `offset` of `file` is to be compared; the same on every rank.
+    pub fn is_checked(&self, file: &ShardFile, offset: u64) -> bool {
+        match self.verify {
+            VerifyMode::None => false,
+            VerifyMode::Full => true,
+            VerifyMode::Sample => {
+                let place = file.object_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ offset;
+                let hash = place.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 11;
+                (hash as f64) < self.verify_fraction * (1u64 << 53) as f64
+            }
+        }
+    }
+
+    /// Compares what was found at `offset` of a file; gives the bytes compared.
+    ///
+    /// # Errors
+    /// What is wrong, and at which byte.
+    pub fn check(&self, source: &Source, offset: u64, found: &[u8]) -> Result<u64, String> {
+        let content = content_of(self.generator, &source.piece.file, self.version);
+        check_range(source.layout.as_ref(), content, offset, found)
+            .map_err(|mismatch| mismatch.to_string())
+    }
 }
 
 /// What a thread brings home. The times are parts of its own.
@@ -103,6 +131,7 @@ struct Reader<'a> {
     job: &'a ReadShards<'a>,
     live: &'a LiveCounters,
     store: Box<dyn Storage>,
+    lender: Option<Lender>,
     recorder: Recorder,
     completions: Vec<Completion>,
     in_flight: usize,
@@ -112,10 +141,10 @@ struct Reader<'a> {
     metadata_ns: u64,
 }
 
-/// Reads segments until none is left.
+/// Reads segments until none is left; what is shared goes through `lender`.
 pub fn run(
     job: &ReadShards<'_>,
-    store: Box<dyn Storage>,
+    (store, lender): (Box<dyn Storage>, Option<Lender>),
     live: &LiveCounters,
 ) -> Result<ReadReport, String> {
     let start = now_ns();
@@ -124,6 +153,7 @@ pub fn run(
         job,
         live,
         store,
+        lender,
         recorder: Recorder::new(),
         completions,
         in_flight: 0,
@@ -133,12 +163,13 @@ pub fn run(
         metadata_ns: 0,
     };
     while let Some(next) = segment(job.sources, job.cursor.fetch_add(1, Ordering::Relaxed)) {
-        if job.crew.stopped() || interrupted() {
+        if reader.is_stopped() {
             break;
         }
         reader.segment(next)?;
     }
     reader.close()?;
+    reader.take_back()?;
     let total_ns = now_ns() - start;
     let facts = reader.store.facts();
     let Reader { recorder, bytes, verify_ns, metadata_ns, .. } = reader;
@@ -150,10 +181,11 @@ impl Reader<'_> {
         let handle = self.open(segment.source)?;
         let mut offset = segment.start;
         while offset < segment.end {
-            let Some(buffer) = self.store.take_buffer() else {
-                self.reap()?;
-                continue;
-            };
+            // Here too: a segment lasts long on a slow store.
+            if self.is_stopped() {
+                return Ok(());
+            }
+            let Some(buffer) = self.buffer()? else { continue };
             let len = (segment.end - offset).min(self.job.block_bytes) as usize;
             let op = Op::Read { offset, len, buffer };
             self.store.submit(handle, op, offset).map_err(|error| error.to_string())?;
@@ -162,6 +194,34 @@ impl Reader<'_> {
         }
         if segment.end == self.job.sources[segment.source].piece.range.end {
             self.live.on_samples(1);
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.job.crew.stopped() || interrupted()
+    }
+
+    /// A free buffer; None after something was done to get one.
+    fn buffer(&mut self) -> Result<Option<IoBuffer>, String> {
+        while let Some(buffer) = self.lender.as_mut().and_then(Lender::returned) {
+            self.store.give_buffer(buffer);
+        }
+        if let Some(buffer) = self.store.take_buffer() {
+            return Ok(Some(buffer));
+        }
+        match &mut self.lender {
+            Some(lender) if self.in_flight == 0 => lender.wait(self.job.crew),
+            _ => self.reap().map(|()| None),
+        }
+    }
+
+    /// Waits for everything that is lent.
+    fn take_back(&mut self) -> Result<(), String> {
+        let Some(lender) = &mut self.lender else { return Ok(()) };
+        lender.done()?;
+        while let Some(buffer) = lender.wait(self.job.crew)? {
+            self.store.give_buffer(buffer);
         }
         Ok(())
     }
@@ -224,7 +284,7 @@ impl Reader<'_> {
         }
         // Everything in flight belongs to the file that is open.
         let source = self.current.as_ref().map_or(0, |current| current.source);
-        let Source { piece: RestorePiece { file, range, .. }, layout } = &self.job.sources[source];
+        let RestorePiece { file, range, .. } = &self.job.sources[source].piece;
         let (offset, bytes) = (completion.tag, completion.bytes);
         let wanted = (segment_end(range, offset) - offset).min(self.job.block_bytes);
         if (bytes as u64) < wanted {
@@ -235,29 +295,22 @@ impl Reader<'_> {
         self.live.on_read(bytes as u64);
         self.bytes += bytes as u64;
         let buffer = completion.buffer.expect("a read brings its buffer back");
-        if self.is_checked(file, offset) {
+        let start = completion.data_start;
+        if self.job.is_checked(file, offset) {
             let begin = now_ns();
-            let content = content_of(self.job.generator, file, self.job.version);
-            let found = &buffer.as_slice()[completion.data_start..][..bytes];
-            let checked = check_range(layout.as_ref(), content, offset, found)
-                .map_err(|mismatch| self.damage(source, &mismatch.to_string()))?;
+            let found = &buffer.as_slice()[start..][..bytes];
+            let checked = self.job.check(&self.job.sources[source], offset, found);
+            let checked = checked.map_err(|what| self.damage(source, &what))?;
             self.recorder.on_verified(checked);
             self.verify_ns += now_ns() - begin;
         }
-        self.store.give_buffer(buffer);
-        Ok(())
-    }
-
-    fn is_checked(&self, file: &ShardFile, offset: u64) -> bool {
-        match self.job.verify {
-            VerifyMode::None => false,
-            VerifyMode::Full => true,
-            VerifyMode::Sample => {
-                let place = file.object_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ offset;
-                let hash = place.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 11;
-                (hash as f64) < self.job.verify_fraction * (1u64 << 53) as f64
+        match (self.job.sources[source].shared, &mut self.lender) {
+            (Some(source), Some(lender)) => {
+                lender.lend(Block { source, offset, start, len: bytes, buffer })?;
             }
+            _ => self.store.give_buffer(buffer),
         }
+        Ok(())
     }
 
     #[cold]
@@ -282,7 +335,7 @@ mod tests {
         let (name, bytes) = (String::new(), range.end + 1);
         let file = ShardFile { name, bytes, kind: ShardKind::Model, object_id: bytes };
         let layout = crate::format::safetensors::plain(bytes);
-        Source { piece: RestorePiece { file, writer: 0, range }, layout }
+        Source { piece: RestorePiece { file, writer: 0, range }, layout, shared: None }
     }
 
     proptest! {

@@ -2,9 +2,10 @@
 
 use super::folder::{Folder, Purpose, Whole};
 use super::read_shards::{self, ReadReport, ReadShards, Source};
+use super::relay::{Lender, Received, Seat, desk};
 use super::tally::{Interval, Share, Tally, look_at, measure};
 use super::{Target, marker_place, shards_of};
-use crate::config::CheckpointOrder;
+use crate::config::{CheckpointOrder, Restore};
 use crate::metrics::LiveCounters;
 use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
@@ -15,17 +16,28 @@ use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
 use crate::workload::run::unanimous;
 use crate::workload::session::Session;
-use crate::world::interrupted;
+use crate::world::{Circle, interrupted};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 /// Reads the checkpoints of a run, one after the other.
 pub struct Restorer<'a> {
     session: &'a Session<'a>,
     target: &'a Target,
     sources: Vec<Source>,
+    relay: Option<Relay>,
     clock: PhaseClock<'a>,
     tally: Tally,
     live: &'a [LiveCounters],
+}
+
+/// What this rank has to do with others of its place, with `restore: broadcast`.
+struct Relay {
+    circle: Circle,
+    /// None: this rank reads and sends.
+    seat: Option<Seat>,
 }
 
 /// I/O threads of this rank for reading; several may share a file.
@@ -113,8 +125,11 @@ fn look(
     Ok(whole)
 }
 
-/// What this rank reads. Collective.
-fn sources(session: &Session<'_>, plan: &CheckpointPlan) -> Result<Vec<Source>, String> {
+/// What this rank reads, and what the ranks of its place share. Collective.
+fn sources(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+) -> Result<(Vec<Source>, Vec<RestorePiece>), String> {
     let (world, config) = (session.world, session.config);
     // A number for each rank: 400 KB at 100,000 of them.
     let hosts = world.gather(&(world.host_index() as u32).to_le_bytes()).unwrap_or_default();
@@ -122,11 +137,43 @@ fn sources(session: &Session<'_>, plan: &CheckpointPlan) -> Result<Vec<Source>, 
     let hosts: Vec<u32> =
         hosts.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let map = RestoreMap::new(plan, config, &hosts).map_err(|error| error.to_string())?;
-    let mut pieces = map.pieces_of(world.rank());
+    let pieces = map.pieces_of(world.rank()).into_iter();
+    let shared = map.shared_by(world.rank());
+    let numbers: HashMap<u64, u32> =
+        shared.iter().map(|piece| piece.file.object_id).zip(0..).collect();
+    let mut sources: Vec<Source> = pieces
+        .map(|piece| Source {
+            shared: numbers.get(&piece.file.object_id).copied(),
+            ..source_of(plan, piece)
+        })
+        .collect();
     if config.checkpoint.order == CheckpointOrder::Parallel {
-        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.range.end - piece.range.start));
+        // Others wait for what is shared.
+        let length = |one: &Source| one.piece.range.end - one.piece.range.start;
+        sources.sort_by_key(|one| (one.shared.is_none(), std::cmp::Reverse(length(one))));
     }
-    Ok(pieces.into_iter().map(|piece| source_of(plan, piece)).collect())
+    Ok((sources, shared))
+}
+
+/// Joins the ranks of this rank's place, where they share something. Collective.
+fn relay_of(
+    session: &Session<'_>,
+    plan: &CheckpointPlan,
+    shared: Vec<RestorePiece>,
+) -> Option<Relay> {
+    if session.config.checkpoint.restore != Restore::Broadcast {
+        return None;
+    }
+    let place = plan.grid().place(session.world.rank());
+    let circle = session.world.circle(place.model);
+    if shared.is_empty() {
+        return None;
+    }
+    let seat = (place.data > 0).then(|| {
+        let incoming = shared.into_iter().map(|piece| source_of(plan, piece)).collect();
+        Seat::new(place.model, incoming, session.config.io.block_size)
+    });
+    Some(Relay { circle, seat })
 }
 
 /// A piece with what lies over its file.
@@ -134,7 +181,7 @@ fn source_of(plan: &CheckpointPlan, piece: RestorePiece) -> Source {
     let shards = shards_of(plan, piece.writer).into_iter();
     let shard = shards.into_iter().find(|shard| shard.file.name == piece.file.name);
     let layout = shard.expect("a piece is of a file of its writer").layout;
-    Source { piece, layout }
+    Source { piece, layout, shared: None }
 }
 
 impl<'a> Restorer<'a> {
@@ -145,11 +192,12 @@ impl<'a> Restorer<'a> {
         target: &'a Target,
         live: &'a [LiveCounters],
     ) -> Result<Restorer<'a>, String> {
-        let sources = unanimous(session.world, sources(session, plan));
+        let (sources, shared) = unanimous(session.world, sources(session, plan));
+        let relay = relay_of(session, plan, shared);
         let clock = PhaseClock::over(session, Direction::Read, marker_place(target));
         let verify = format!("{:?}", session.config.verify.mode).to_lowercase();
         let tally = Tally::new("checkpoint_restore", verify);
-        Ok(Restorer { session, target, sources, clock, tally, live })
+        Ok(Restorer { session, target, sources, relay, clock, tally, live })
     }
 
     /// Files that this rank reads of each checkpoint.
@@ -163,14 +211,23 @@ impl<'a> Restorer<'a> {
         let name = &found.name;
         let before = look_at(session, self.paths(name));
         self.clock.saw_before(before);
-        let (interval, reports) = self.read(name, found.version)?;
-        let share = self.share_of(reports);
+        let (interval, reports, received) = self.read(name, found.version)?;
+        let share = self.share_of(reports, received);
         let log = self.tally.add(session, found.checkpoint, &interval, share, before.mean());
         let mut stopped = [u64::from(interrupted())];
         session.world.max(&mut stopped);
         if stopped[0] > 0 {
             self.tally.operations.pop();
             return Ok(None);
+        }
+        let expected = self.relay.as_ref().and_then(|relay| relay.seat.as_ref());
+        let expected = expected.map_or(0, Seat::expected_bytes);
+        if received.bytes != expected {
+            return Err(format!(
+                "restore: {name}: {} bytes were received by MPI, {expected} were to come; please \
+                 report this",
+                received.bytes
+            ));
         }
         let after = look_at(session, self.paths(name));
         self.clock.saw_after(after);
@@ -187,7 +244,11 @@ impl<'a> Restorer<'a> {
     }
 
     /// Every rank reads its files. Collective.
-    fn read(&mut self, name: &str, version: u32) -> Result<(Interval, Vec<ReadReport>), String> {
+    fn read(
+        &mut self,
+        name: &str,
+        version: u32,
+    ) -> Result<(Interval, Vec<ReadReport>, Received), String> {
         let session = self.session;
         let crew = Crew::new(self.live.len());
         let job = ReadShards {
@@ -203,16 +264,62 @@ impl<'a> Restorer<'a> {
             crew: &crew,
         };
         let (live, clock) = (self.live, &mut self.clock);
+        let mut relay = self.relay.as_mut();
+        let (desk, lenders) = match &relay {
+            Some(Relay { seat: None, .. }) => {
+                let (desk, lenders) = desk(live.len(), job.store.buffers);
+                (Some(desk), lenders)
+            }
+            _ => (None, Vec::new()),
+        };
+        // Each thread takes its own once, before it reads.
+        let lenders: Mutex<Vec<Lender>> = Mutex::new(lenders);
         let open = || connect(&job.store).map_err(|error| error.to_string());
-        let work = |store, index: usize| read_shards::run(&job, store, &live[index]);
+        let work = |store, index: usize| {
+            let lender = lenders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            read_shards::run(&job, (store, lender), &live[index])
+        };
         let fail = |message: &str| {
             session.world.fail(&format!("restore: {message}"));
         };
-        with_crew(&crew, "restore", open, work, &fail, |go| measure(session, clock, go))
+        let look = || {
+            if let Some(message) = crew.stopped().then(|| crew.failure()).flatten() {
+                fail(&message);
+            }
+        };
+        let received = Cell::new(Received::default());
+        let desk = Cell::new(desk);
+        let relaying =
+            || match (&mut relay, desk.take()) {
+                (Some(Relay { circle, seat: Some(seat) }), _) => {
+                    let outcome = seat.receive(&job, circle, &look);
+                    received.set(outcome.unwrap_or_else(|message| {
+                        session.world.fail(&format!("restore: {message}"))
+                    }));
+                }
+                (Some(Relay { circle, seat: None }), Some(desk)) => desk.send(circle, &look),
+                _ => {}
+            };
+        let relaying = RefCell::new(relaying);
+        let measured = |go: &dyn Fn()| {
+            let all = || {
+                crew.begin();
+                relaying.borrow_mut()();
+                go();
+            };
+            measure(session, clock, &all)
+        };
+        let (interval, reports) = with_crew(&crew, "restore", open, work, &fail, measured)?;
+        Ok((interval, reports, received.get()))
     }
 
-    fn share_of(&self, reports: Vec<ReadReport>) -> Share {
-        let mut share = Share { files: self.files(), ..Share::default() };
+    fn share_of(&self, reports: Vec<ReadReport>, received: Received) -> Share {
+        let mut share =
+            Share { files: self.files(), received_bytes: received.bytes, ..Share::default() };
+        share.recorder.on_verified(received.checked_bytes);
+        // The main thread compares what it receives; its other time is no I/O thread's.
+        share.times.content_ns += received.verify_ns;
+        share.times.total_ns += received.verify_ns;
         for report in reports {
             share.recorder.add(&report.recorder);
             share.times.add(&ThreadTimes {

@@ -55,6 +55,8 @@ pub struct Share {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes that came from other ranks by MPI.
+    pub received_bytes: u64,
 }
 
 /// All operations of a phase on one rank.
@@ -104,7 +106,7 @@ impl Tally {
         world.max(&mut longest);
         let mut slowest = [if interval.own_ns == longest[0] { world.rank() } else { u64::MAX }];
         world.min(&mut slowest);
-        let mut sums = [interval.own_ns, share.bytes];
+        let mut sums = [interval.own_ns, share.bytes, share.received_bytes];
         world.sum(&mut sums);
         let mut rank0 = [if world.is_root() { interval.official_ns } else { 0 }];
         world.max(&mut rank0);
@@ -112,6 +114,7 @@ impl Tally {
         self.operations.push(CheckpointOperation {
             checkpoint,
             bytes: sums[1],
+            received_bytes: sums[2],
             strict_s: seconds(longest[0]),
             rank0_s: seconds(rank0[0]),
             mean_s: seconds(sums[0]) / world.size() as f64,
