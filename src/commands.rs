@@ -264,6 +264,11 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
 fn check_checkpoints(config: &Config) -> Result<(), String> {
     let checkpoint = &config.checkpoint;
     check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    if config.io.cache == CacheMode::Drop && checkpoint.num_checkpoints_read > 0 {
+        return Err("io.cache: drop empties the cache before epochs, not before checkpoints are \
+                    read; give direct, evict or keep"
+            .into());
+    }
     let null = checkpoint.checkpoint_folder.starts_with("null://");
     if null && config.verify.mode != VerifyMode::None {
         return Err("verify: the null store has no content to check; use --verify none or a real \
@@ -375,6 +380,12 @@ fn load(
     }
     if let Some(root) = &files.checkpoint_dir {
         config.checkpoint.checkpoint_folder = root.clone();
+        if config.io.engine == Engine::Null && !root.starts_with("null://") {
+            return Err(format!(
+                "--checkpoint-dir {root}: with the null engine nothing is written anywhere; give \
+                 null:// here too, or a real --data-dir"
+            ));
+        }
     }
     let object = &config.storage.storage_options;
     crate::storage::check_object_uri(&config.dataset.data_folder, object)?;

@@ -171,7 +171,7 @@ fn describe_bytes(min: u64, max: u64, multiple: u64) -> String {
     } else if min > 0 {
         let _ = write!(text, " of at least {}", size(min));
     }
-    text + ", such as 65536, 4MiB or 16 MB"
+    text + if multiple > 1 { ", such as 65536 or 4MiB" } else { ", such as 65536, 4MiB or 16 MB" }
 }
 
 #[cfg(test)]
@@ -192,8 +192,7 @@ mod tests {
             (BYTES, "a size, such as 65536, 4MiB or 16 MB"),
             (
                 Kind::Bytes { min: 4096, max: 1 << 30, multiple: 4096 },
-                "a size that is a multiple of 4 KiB from 4 KiB to 1 GiB, such as 65536, 4MiB or \
-                 16 MB",
+                "a size that is a multiple of 4 KiB from 4 KiB to 1 GiB, such as 65536 or 4MiB",
             ),
             (Kind::Optional(&BOOL), "True or False, or null"),
         ];

@@ -70,6 +70,18 @@ pub(super) struct Phases {
     pub partial: bool,
     /// The dataset was not made by rankio.
     pub foreign: bool,
+    /// This rank's step log could not be written.
+    pub log_failure: Option<String>,
+}
+
+impl Phases {
+    /// Closes the step log. A failure ends the run only after the results are written, so that a
+    /// full folder does not take what was measured with it.
+    fn take_log_end(&mut self, log: RankLog) {
+        let failure = log.finish().err();
+        self.log_failure =
+            failure.map(|error| format!("cannot write the mlperf step log: {error}"));
+    }
 }
 
 /// Runs everything. Collective. An error is this rank's own: the caller ends the job with it.
@@ -131,10 +143,14 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         let between = request.between.as_deref();
         let done = checkpoint::run(session, plan, &mut log, claim, between)?;
         checkpoint::add_to(&mut phases, done);
-        log.finish().map_err(|error| format!("cannot write the mlperf log: {error}"))?;
+        phases.take_log_end(log);
     }
     let foreign = phases.foreign;
+    let log_failure = phases.log_failure.take();
     let finished = write_results(session, collected, &hosts, phases)?;
+    if let Some(message) = log_failure {
+        return Err(message);
+    }
     let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
     if !keep {
         remove_dataset(session, foreign)?;
@@ -281,7 +297,8 @@ fn train(
         phases.restored = done.restored;
         phases.series.extend(done.series);
     }
-    log.finish().map_err(|error| format!("cannot write the mlperf step log: {error}"))
+    phases.take_log_end(log);
+    Ok(())
 }
 
 /// What the dataset is and whether it can be trained on. Collective.
