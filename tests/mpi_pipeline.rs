@@ -1,5 +1,5 @@
-//! Dataset, training with checkpoints and restore in one job, and checkpoints that are written while
-//! the training goes on.
+//! Dataset, training with checkpoints and restore in one job, and checkpoints that are written
+//! while the training goes on.
 
 #![cfg(feature = "mpi")]
 

@@ -56,8 +56,8 @@ pub struct BackgroundMetrics {
     pub snapshot_s: f64,
     /// Sum over operations of `flush_s`.
     pub flush_s: f64,
-    /// Time for which steps waited for commits and the removal of old checkpoints, on the rank where
-    /// that lasted longest; part of the time of the steps below.
+    /// Time for which steps waited for commits and the removal of old checkpoints, on the rank
+    /// where that lasted longest; part of the time of the steps below.
     pub settle_s: f64,
     /// Time from the end of the last step until the last checkpoint was committed, on the slowest
     /// rank.

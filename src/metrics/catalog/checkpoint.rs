@@ -237,7 +237,8 @@ pub(super) const CHECKPOINT: Section = Section {
             "phases[].metrics.operations[].stall_s",
             "s",
             Merge::Max,
-            "checkpoint.async: time for which training stood still, waiting for the checkpoint before and for the snapshot.",
+            "checkpoint.async: time for which training stood still, waiting for the checkpoint \
+             before and for the snapshot.",
         ),
         metric(
             "phases[].metrics.operations[].snapshot_s",

@@ -101,7 +101,8 @@ impl RankLog {
         self.epochs.append(&[(&key, Times(epoch))])
     }
 
-    /// Appends checkpoints outside training to the stats, as DLIO's epoch `epoch`: `save_ckpt1`, ..., `load_ckpt1`, ... with their times.
+    /// Appends checkpoints outside training to the stats, as DLIO's epoch `epoch`: `save_ckpt1`,
+    /// ..., `load_ckpt1`, ... with their times.
     ///
     /// # Errors
     /// If writing fails (disk full); the message names the file.

@@ -1,7 +1,7 @@
 //! Checkpoints inside training: after the barrier of a step a block ends, all ranks write, and the
-//! next block begins. With `checkpoint.async` they only take a snapshot; the checkpoint is committed
-//! after the step whose barrier tells that all ranks have written it. The I/O threads of the training keep reading ahead meanwhile, as the loader
-//! of the reference does.
+//! next block begins. With `checkpoint.async` they only take a snapshot; the checkpoint is
+//! committed after the step whose barrier tells that all ranks have written it. The I/O threads of
+//! the training keep reading ahead meanwhile, as the loader of the reference does.
 
 use super::save::Saver;
 use crate::config::{Checkpoint, Config};
@@ -90,8 +90,8 @@ pub fn check_reads(config: &Config, steps: u64) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "checkpoint.num_checkpoints_read is {reads}, but this training writes {written} checkpoints \
-         and leaves {left}; lower it, or see checkpoint.steps_between_checkpoints and keep_last"
+        "checkpoint.num_checkpoints_read is {reads}, but this training writes {written} \
+         checkpoints and leaves {left}; lower it, or see checkpoint.steps_between_checkpoints and keep_last"
     ))
 }
 
