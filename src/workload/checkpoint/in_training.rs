@@ -91,7 +91,8 @@ pub fn check_reads(config: &Config, steps: u64) -> Result<(), String> {
     }
     Err(format!(
         "checkpoint.num_checkpoints_read is {reads}, but this training writes {written} \
-         checkpoints and leaves {left}; lower it, or see checkpoint.steps_between_checkpoints and keep_last"
+         checkpoints and leaves {left}; lower it, or see \
+         checkpoint.steps_between_checkpoints and keep_last"
     ))
 }
 

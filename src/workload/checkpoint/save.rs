@@ -248,8 +248,8 @@ impl<'a> Saver<'a> {
     }
 
     /// Takes the snapshot of checkpoint `name`, number `checkpoint` of this run, when the one
-    /// before is committed, and begins to write it; false: interrupted. Collective; an error is this
-    /// rank's own.
+    /// before is committed, and begins to write it; false: interrupted. Collective; an error is
+    /// this rank's own.
     pub fn begin(&mut self, name: &str, checkpoint: u64) -> Result<bool, String> {
         let (session, stalled) = (self.session, now_ns());
         if !self.settle()? {
