@@ -165,7 +165,7 @@ fn execute(
         quiet: io.quiet,
         results_root: io.results_dir.clone(),
         run_id: io.run_id.clone(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: std::env::args().map(without_secret).collect::<Vec<_>>().join(" "),
         brief: false,
         shape,
         ranks_on_fullest_host: fullest_host(&world),
@@ -258,6 +258,16 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
             .into());
     }
     Ok(())
+}
+
+/// An argument as it may stand in a result: what is given for a credential is left out.
+fn without_secret(argument: String) -> String {
+    match argument.split_once('=') {
+        Some((key, _)) if key.contains("secret") || key.contains("access_key") => {
+            format!("{key}=(left out)")
+        }
+        _ => argument,
+    }
 }
 
 /// What cannot be done about checkpoints.
@@ -500,4 +510,19 @@ pub fn completions(args: &CompletionsArgs) -> ExitCode {
         ShellArg::Man => include_str!(concat!(env!("OUT_DIR"), "/man/rankio.1")),
     };
     if launcher_rank() == 0 { print(text.trim_end()) } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_among_the_arguments_does_not_reach_the_result() {
+        let shown = |text: &str| without_secret(text.into());
+        let secret = "storage.storage_options.secret_access_key=abc=def";
+        assert_eq!(shown(secret), "storage.storage_options.secret_access_key=(left out)");
+        assert!(!shown("--set=storage.storage_options.access_key_id=abc").contains("id=abc"));
+        assert_eq!(shown("dataset.seed=7"), "dataset.seed=7");
+        assert_eq!(shown("run"), "run");
+    }
 }
