@@ -262,11 +262,10 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
 
 /// An argument as it may stand in a result: what is given for a credential is left out.
 fn without_secret(argument: String) -> String {
-    match argument.split_once('=') {
-        Some((key, _)) if key.contains("secret") || key.contains("access_key") => {
-            format!("{key}=(left out)")
-        }
-        _ => argument,
+    let named = ["access_key", "secret"].iter().find_map(|word| argument.find(word));
+    match named.and_then(|at| Some(at + argument[at..].find('=')?)) {
+        Some(equals) => format!("{}=(left out)", &argument[..equals]),
+        None => argument,
     }
 }
 
