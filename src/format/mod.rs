@@ -98,7 +98,7 @@ pub enum Bytes<'a> {
     /// digits, and a comma; the segment's last comma is a newline. A multiple of four bytes.
     Numbers,
     /// Texts of so many characters, each behind its length as 32 bits, little endian. A character
-    /// is [`computed::TEXT`] at six bits of the content byte under it. A multiple of a text with
+    /// is `computed::TEXT` at six bits of the content byte under it. A multiple of a text with
     /// its length.
     Text {
         /// Characters of a text.
