@@ -24,7 +24,7 @@ mod tests;
 
 pub use checkpoint::{
     CheckpointPlan, Grid, HostBytes, LayerKind, LayerTensor, ModelFigures, Place, Placement,
-    RankClass, RestoreMap, RestorePiece, ShardFile, ShardKind,
+    RankClass, RestoreMap, RestorePiece, Schedule, ShardFile, ShardKind,
 };
 pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;

@@ -25,7 +25,8 @@ pub fn json(plan: &Plan) -> Value {
         sections.insert("evaluation".into(), section);
     }
     if let Some(checkpoint) = &plan.checkpoint {
-        let section = checkpoint::show::json(checkpoint, &plan.config, plan.world);
+        let shape = (plan.world, plan.steps_per_epoch());
+        let section = checkpoint::show::json(checkpoint, &plan.config, shape);
         sections.insert("checkpoint".into(), section);
     }
     let memory = plan.memory();
@@ -216,7 +217,8 @@ pub fn text(plan: &Plan) -> String {
         table.row("evaluation", "steps", steps);
     }
     if let Some(checkpoint) = &plan.checkpoint {
-        checkpoint::show::rows(checkpoint, &plan.config, plan.world, &mut table);
+        let shape = (plan.world, plan.steps_per_epoch());
+        checkpoint::show::rows(checkpoint, &plan.config, shape, &mut table);
     }
     let memory = plan.memory().bytes_per_rank();
     let mut per_rank = binary(memory as f64);

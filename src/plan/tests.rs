@@ -498,3 +498,30 @@ fn mlperf_demands_are_the_published_ones() {
         assert!((demand / expected - 1.0).abs() < 0.005, "{}: {demand}", row.0);
     }
 }
+
+/// A plan said nothing of the checkpoints that a training writes.
+#[test]
+fn a_plan_of_a_training_counts_its_checkpoints() {
+    let mut config = config();
+    config.workflow.checkpoint = true;
+    (config.train.epochs, config.model.model_size_bytes) = (6, 1000);
+    config.model.kind = Some("cnn".into());
+    let steps = plan(&config, 1).unwrap().steps_per_epoch();
+    assert!(steps >= 2);
+    for (first, every, of_steps, written) in
+        [(1, 1, 0, 6), (3, 2, 0, 2), (1, 1, 1, 6 * steps), (1, 1, steps + 1, 0)]
+    {
+        config.checkpoint.checkpoint_after_epoch = first;
+        config.checkpoint.epochs_between_checkpoints = every;
+        config.checkpoint.steps_between_checkpoints = of_steps;
+        let plan = plan(&config, 1).unwrap();
+        let section = plan.to_json()["checkpoint"].take();
+        let each = section["bytes_total"].as_u64().unwrap();
+        assert!(each > 0);
+        assert_eq!(section["checkpoints_written"], written);
+        assert_eq!(section["bytes_written"], written * each);
+        let plural = if written == 1 { "" } else { "s" };
+        let text = plan.to_text();
+        assert!(text.contains(&format!("{written} checkpoint{plural} in 6 epochs")), "{text}");
+    }
+}

@@ -60,11 +60,15 @@ quietly "$rankio" datagen "$here/parquet.yaml" --set dataset.parquet.encoding=di
     --data-dir "$work/dictionary" --results-dir "$work/results"
 quietly "$rankio" datagen "$here/small.yaml" --set dataset.format=csv \
     --set dataset.compression=gzip --data-dir "$work/csv" --results-dir "$work/results"
+# A checkpoint with every kind of tensor: layers of their own files, heads and optimizer shards.
+quietly "$rankio" run "$here/checkpoint.yaml" --checkpoint-dir "$work/checkpoint" \
+    --results-dir "$work/results"
 echo "rankio's files in other readers:"
 "$work/venv/bin/python" "$here/readers.py" "$work/small" --samples 3 --dtype uint8
 "$work/venv/bin/python" "$here/readers.py" "$work/wide" --samples 3 --dtype float32
 "$work/venv/bin/python" "$here/readers.py" "$work/chunks" --samples 3 --dtype int16 --chunks 2,2,16,7
 "$work/venv/bin/python" "$here/readers.py" "$work/columns" --samples 5003
+"$work/venv/bin/python" "$here/readers.py" "$work/checkpoint/global_epoch1_step1"
 for codec in gzip snappy zstd lz4; do
     echo "$codec, values of the plain files:"
     "$work/venv/bin/python" "$here/readers.py" "$work/codec/$codec" --samples 5003 \

@@ -8,6 +8,7 @@ mod grid;
 mod model;
 mod placement;
 mod restore;
+mod schedule;
 pub(super) mod show;
 mod tensors;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use grid::{Grid, Place};
 pub use model::{LayerKind, ModelFigures};
 pub use placement::{HostBytes, Placement};
 pub use restore::{RestoreMap, RestorePiece};
+pub use schedule::Schedule;
 pub use tensors::LayerTensor;
 
 use super::PlanError;

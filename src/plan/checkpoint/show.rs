@@ -2,7 +2,7 @@
 
 use super::super::WorldShape;
 use super::super::show::{Table, binary, grouped};
-use super::{CheckpointPlan, HostBytes, Placement, RankClass};
+use super::{CheckpointPlan, HostBytes, Placement, RankClass, Schedule};
 use crate::config::Config;
 use serde_json::{Value, json};
 
@@ -11,10 +11,19 @@ const ROWS_MAX: usize = 12;
 /// Memory of a host that must be written over between writing and reading (MLPerf rule 4.3.1).
 const CACHE_FACTOR: u128 = 3;
 
-/// Checkpoints on storage at once: those that are kept and, while it is written, the next.
-fn kept(config: &Config) -> u64 {
+/// Checkpoints that a run writes; a training's follow from its schedule, `steps` in an epoch.
+fn written(config: &Config, steps: u64) -> u64 {
     let checkpoint = &config.checkpoint;
-    let written = match checkpoint.num_checkpoints_write {
+    match config.workflow.train {
+        true => Schedule::of(checkpoint).count(config.train.epochs, steps),
+        false => checkpoint.num_checkpoints_write,
+    }
+}
+
+/// Checkpoints on storage at once: those that are kept and, while it is written, the next.
+fn kept(config: &Config, steps: u64) -> u64 {
+    let checkpoint = &config.checkpoint;
+    let written = match written(config, steps) {
         0 => checkpoint.num_checkpoints_read,
         written => written,
     };
@@ -24,11 +33,11 @@ fn kept(config: &Config) -> u64 {
     }
 }
 
-/// The section `checkpoint` of `plan --json`.
-pub fn json(plan: &CheckpointPlan, config: &Config, world: WorldShape) -> Value {
+/// The section `checkpoint` of `plan --json`; a training has `steps` in an epoch.
+pub fn json(plan: &CheckpointPlan, config: &Config, (world, steps): (WorldShape, u64)) -> Value {
     let checkpoint = &config.checkpoint;
     let placed = |placement| json!(plan.host_bytes(placement, world.hosts));
-    let kept = kept(config);
+    let kept = kept(config, steps);
     json!({
         "parameters": plan.parameters(),
         "files": plan.total_files(),
@@ -45,7 +54,8 @@ pub fn json(plan: &CheckpointPlan, config: &Config, world: WorldShape) -> Value 
             "block": placed(Placement::Block),
             "round_robin": placed(Placement::RoundRobin),
         },
-        "checkpoints_written": checkpoint.num_checkpoints_write,
+        "checkpoints_written": written(config, steps),
+        "bytes_written": written(config, steps).saturating_mul(plan.total_bytes()),
         "checkpoints_read": checkpoint.num_checkpoints_read,
         "checkpoints_on_storage": kept,
         "bytes_on_storage": kept.saturating_mul(plan.total_bytes()),
@@ -53,8 +63,13 @@ pub fn json(plan: &CheckpointPlan, config: &Config, world: WorldShape) -> Value 
     })
 }
 
-/// Appends the rows of the section.
-pub fn rows(plan: &CheckpointPlan, config: &Config, world: WorldShape, table: &mut Table) {
+/// Appends the rows of the section; a training has `steps` in an epoch.
+pub fn rows(
+    plan: &CheckpointPlan,
+    config: &Config,
+    (world, steps): (WorldShape, u64),
+    table: &mut Table,
+) {
     model_rows(plan, config, table);
     let classes = plan.classes();
     for class in classes.iter().take(ROWS_MAX) {
@@ -80,14 +95,15 @@ pub fn rows(plan: &CheckpointPlan, config: &Config, world: WorldShape, table: &m
     table.row("", "per host", format!("in blocks: {}", host_line(block)));
     let round_robin = plan.host_bytes(Placement::RoundRobin, world.hosts);
     table.row("", "", format!("round robin: {}", host_line(round_robin)));
-    let checkpoint = &config.checkpoint;
-    let (written, read) = (checkpoint.num_checkpoints_write, checkpoint.num_checkpoints_read);
-    if !config.workflow.train {
-        table.row("", "written", format!("{}, {read} read back", counted(written, "checkpoint")));
-        let kept = kept(config);
-        let all = plan.total_bytes() as f64 * kept as f64;
-        table.row("", "on storage", format!("{} of {kept} at once", binary(all)));
+    let (written, kept) = (written(config, steps), kept(config, steps));
+    let (each, read) = (plan.total_bytes() as f64, config.checkpoint.num_checkpoints_read);
+    let mut line = counted(written, "checkpoint");
+    if config.workflow.train {
+        line += &format!(" in {}", counted(config.train.epochs, "epoch"));
     }
+    line += &format!(" ({}), {read} read back", binary(each * written as f64));
+    table.row("", "written", line);
+    table.row("", "on storage", format!("{} of {kept} at once", binary(each * kept as f64)));
     for note in notes(plan, config, world) {
         table.row("", "note", note);
     }

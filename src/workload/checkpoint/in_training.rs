@@ -5,6 +5,7 @@
 
 use super::save::Saver;
 use crate::config::{Checkpoint, Config};
+use crate::plan::Schedule;
 use crate::report::dlio::CheckpointLog;
 use crate::workload::phase::Reduced;
 use std::sync::Arc;
@@ -27,54 +28,6 @@ pub enum After {
     Begun,
     /// Nothing is left of it, and the run is to end.
     Interrupted,
-}
-
-/// When they are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Schedule {
-    /// Steps between two, counted anew in every epoch; 0: by epochs.
-    steps: u64,
-    /// Epochs between two.
-    epochs: u64,
-    /// Next epoch that ends with one.
-    next_epoch: u64,
-}
-
-impl Schedule {
-    fn of(checkpoint: &Checkpoint) -> Schedule {
-        Schedule {
-            steps: checkpoint.steps_between_checkpoints,
-            epochs: checkpoint.epochs_between_checkpoints.max(1),
-            next_epoch: checkpoint.checkpoint_after_epoch,
-        }
-    }
-
-    /// Checkpoints that are due in `epochs` epochs of `steps` steps.
-    fn count(&self, epochs: u64, steps: u64) -> u64 {
-        match steps.checked_div(self.steps) {
-            Some(each) => each.saturating_mul(epochs),
-            None if epochs < self.next_epoch => 0,
-            None => (epochs - self.next_epoch) / self.epochs + 1,
-        }
-    }
-
-    fn block_end(&self, from: u64, steps: u64) -> u64 {
-        match from.checked_div(self.steps) {
-            Some(blocks) => ((blocks + 1) * self.steps).min(steps),
-            None => steps,
-        }
-    }
-
-    fn is_due(&mut self, epoch: u64, step: u64, steps: u64) -> bool {
-        if self.steps > 0 {
-            return step.is_multiple_of(self.steps);
-        }
-        let due = step == steps && epoch >= self.next_epoch;
-        if due {
-            self.next_epoch += self.epochs;
-        }
-        due
-    }
 }
 
 /// Refuses a training that will not have as many checkpoints in the end as are then to be read.
@@ -159,40 +112,6 @@ impl<'a> Saves<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn checkpoints(schedule: &mut Schedule, epochs: u64, steps: u64) -> Vec<(u64, u64)> {
-        let (mut written, count) = (Vec::new(), schedule.count(epochs, steps));
-        for epoch in 1..=epochs {
-            let mut from = 0;
-            while from < steps {
-                from = schedule.block_end(from, steps);
-                if schedule.is_due(epoch, from, steps) {
-                    written.push((epoch, from));
-                }
-            }
-        }
-        assert_eq!(written.len() as u64, count);
-        written
-    }
-
-    #[test]
-    fn epochs_are_counted_from_the_first_one_on() {
-        let mut schedule = Schedule { steps: 0, epochs: 2, next_epoch: 3 };
-        assert_eq!(checkpoints(&mut schedule, 8, 10), [(3, 10), (5, 10), (7, 10)]);
-        let mut schedule = Schedule { steps: 0, epochs: 2, next_epoch: 3 };
-        assert_eq!(checkpoints(&mut schedule, 2, 10), []);
-    }
-
-    #[test]
-    fn steps_are_counted_anew_in_every_epoch() {
-        let mut schedule = Schedule { steps: 4, epochs: 1, next_epoch: 1 };
-        assert_eq!(checkpoints(&mut schedule, 2, 10), [(1, 4), (1, 8), (2, 4), (2, 8)]);
-        // A checkpoint after the last step is followed by no block.
-        let mut schedule = Schedule { steps: 5, ..schedule };
-        assert_eq!(checkpoints(&mut schedule, 1, 10), [(1, 5), (1, 10)]);
-        let mut schedule = Schedule { steps: 11, ..schedule };
-        assert_eq!(checkpoints(&mut schedule, 3, 10), []);
-    }
 
     #[test]
     fn more_reads_than_a_training_leaves_checkpoints_are_refused_before_it() {
