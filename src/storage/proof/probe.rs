@@ -55,16 +55,18 @@ struct Trial {
     offset_alignment: Option<u32>,
 }
 
-/// Tries direct writes and reads, aligned and not, on a small file made and removed in `dir`. The
-/// file is a new one under a random name; nothing that was there before is touched.
+/// Tries direct writes and reads, aligned and not, on a small new file in `dir`; nothing that was
+/// there before is touched. The file has no name where the file system allows it, so that a job
+/// killed meanwhile leaves nothing; else a random name, which is removed.
 ///
 /// # Errors
 /// The folder cannot be written, or an aligned direct transfer fails.
 pub fn alignment_probe(dir: &Path) -> Result<AlignmentProbe, StorageError> {
     let fail = |op| move |errno: Errno| StorageError::system(op, dir, None, errno as i32);
     let made = OwnFile::new(dir).map_err(|e| fail("probe direct I/O in")(errno_of(e)))?;
-    let trial = try_file(&made.path, true).map_err(fail("probe direct I/O in"))?;
-    let filesystem = filesystem_of(&made.path).ok_or_else(|| fail("statfs")(Errno::last()))?;
+    let path = made.reopen_path();
+    let trial = try_file(&path, true).map_err(fail("probe direct I/O in"))?;
+    let filesystem = filesystem_of(&path).ok_or_else(|| fail("statfs")(Errno::last()))?;
     made.remove().map_err(|e| fail("remove the probe file in")(errno_of(e)))?;
     Ok(assess(filesystem, trial))
 }
@@ -93,13 +95,27 @@ fn errno_of(error: io::Error) -> Errno {
 /// A file that this probe made. Dropping it removes it. It stays open, so that no other file can
 /// get its inode number.
 struct OwnFile {
-    path: PathBuf,
+    /// None: it has no name.
+    path: Option<PathBuf>,
     file: File,
 }
 
 impl OwnFile {
-    /// O_EXCL never follows a link and never opens what is there.
     fn new(dir: &Path) -> io::Result<OwnFile> {
+        let flags = libc::O_TMPFILE;
+        let made = OpenOptions::new().write(true).mode(0o600).custom_flags(flags).open(dir);
+        match made {
+            Ok(file) => Ok(OwnFile { path: None, file }),
+            // What file systems without such files answer with, see open(2).
+            Err(e) if [Some(libc::EOPNOTSUPP), Some(libc::EISDIR)].contains(&e.raw_os_error()) => {
+                OwnFile::named(dir)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// O_EXCL never follows a link and never opens what is there.
+    fn named(dir: &Path) -> io::Result<OwnFile> {
         let random = std::hash::RandomState::new().build_hasher().finish();
         let path = dir.join(format!(".rankio-probe-{random:016x}"));
         let file = OpenOptions::new()
@@ -108,7 +124,13 @@ impl OwnFile {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)?;
-        Ok(OwnFile { path, file })
+        Ok(OwnFile { path: Some(path), file })
+    }
+
+    /// A path that opens the same file.
+    fn reopen_path(&self) -> PathBuf {
+        let by_number = || format!("/proc/self/fd/{}", self.file.as_raw_fd()).into();
+        self.path.clone().unwrap_or_else(by_number)
     }
 
     /// Dropping it afterwards finds nothing any more.
@@ -118,9 +140,10 @@ impl OwnFile {
 
     /// Only if the name still leads to the file that was made.
     fn unlink(&self) -> io::Result<()> {
-        let (there, made) = (std::fs::symlink_metadata(&self.path)?, self.file.metadata()?);
+        let Some(path) = &self.path else { return Ok(()) };
+        let (there, made) = (std::fs::symlink_metadata(path)?, self.file.metadata()?);
         match (there.dev(), there.ino()) == (made.dev(), made.ino()) {
-            true => std::fs::remove_file(&self.path),
+            true => std::fs::remove_file(path),
             false => Ok(()),
         }
     }
@@ -136,8 +159,10 @@ impl Drop for OwnFile {
 /// Opens `path`, which exists, and tries. `writable`: it is the probe's own and empty.
 fn try_file(path: &Path, writable: bool) -> Result<Trial, Errno> {
     let open = |flags: i32| {
-        // What is the probe's own is not a link; a data file may be one.
-        let flags = if writable { flags | libc::O_NOFOLLOW } else { flags };
+        // A data file may be a link, and a file without a name is opened by one of the kernel's.
+        // A named one of the probe's own is not: its folder may be anybody's.
+        let own_name = writable && !path.starts_with("/proc/self/fd");
+        let flags = if own_name { flags | libc::O_NOFOLLOW } else { flags };
         OpenOptions::new().read(true).write(writable).custom_flags(flags).open(path)
     };
     let mut pool = BufferPool::new(1, 2 * PAGE_BYTES, false).map_err(errno_of)?;
@@ -229,6 +254,22 @@ mod tests {
         assert!(alignment_probe(&dir.path().join("absent")).is_err());
     }
 
+    /// Bug: a job killed while it probed left `.rankio-probe-*` beside the checkpoints.
+    #[test]
+    fn a_probe_that_is_killed_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = OwnFile::new(dir.path()).unwrap();
+        if made.path.is_some() {
+            eprintln!("skipped: this file system has no files without a name");
+            return;
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let nameless = try_file(&made.reopen_path(), true).unwrap();
+        let named = OwnFile::named(dir.path()).unwrap();
+        let named = try_file(&named.reopen_path(), true).unwrap();
+        assert_eq!(format!("{nameless:?}"), format!("{named:?}"));
+    }
+
     #[test]
     fn a_data_file_is_probed_without_writing_and_gives_the_same() {
         let dir = tempfile::tempdir().unwrap();
@@ -253,14 +294,14 @@ mod tests {
     #[test]
     fn only_the_file_that_was_made_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let made = OwnFile::new(dir.path()).unwrap();
+        let made = OwnFile::named(dir.path()).unwrap();
+        let path = made.reopen_path();
         // Another file in its place, a link for example, stays.
-        std::fs::remove_file(&made.path).unwrap();
-        std::os::unix::fs::symlink("elsewhere", &made.path).unwrap();
-        let path = made.path.clone();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         drop(made);
         assert!(path.is_symlink());
-        let (a, b) = (OwnFile::new(dir.path()).unwrap(), OwnFile::new(dir.path()).unwrap());
+        let (a, b) = (OwnFile::named(dir.path()).unwrap(), OwnFile::named(dir.path()).unwrap());
         assert_ne!(a.path, b.path);
         a.remove().unwrap();
     }
