@@ -208,6 +208,10 @@ impl Storage for DelayStore {
         self.inner.remove(name)
     }
 
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.inner.abort_uploads(ours)
+    }
+
     fn facts(&self) -> StoreFacts {
         let mut facts = self.inner.facts();
         facts.engine = format!("delay({})", facts.engine);

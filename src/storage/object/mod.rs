@@ -321,6 +321,10 @@ impl Storage for ObjectStore {
         }
     }
 
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.abort_listed(ours)
+    }
+
     fn facts(&self) -> StoreFacts {
         StoreFacts {
             engine: "s3-raw".into(),
