@@ -1,7 +1,7 @@
 //! GETs and PUTs of one process against one S3 server, on one machine-readable line, and a server
 //! that does next to nothing. `benches/object_pairs.py` runs it in turn with other clients.
 //!
-//! * `raw` and `sdk` are rankio's own clients, through its storage trait, on `--threads` I/O threads.
+//! * `raw` and `sdk` are rankio's clients, through its storage trait, on `--threads` I/O threads.
 //! * `sockets` is what such a client can reach at best: a blocking socket and a thread for each
 //!   request in flight, requests made beforehand, bodies read straight into one buffer.
 //! * `hyper` is hyper's client on as many threads, each body copied into one buffer.
