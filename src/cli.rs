@@ -241,6 +241,8 @@ pub enum EngineArg {
 pub enum VerifyArg {
     /// Nothing.
     None,
+    /// The size of every object, asked for when it is opened (HEAD).
+    Size,
     /// A share of the requests.
     Sample,
     /// Every byte.

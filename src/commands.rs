@@ -428,6 +428,7 @@ fn lay_over(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<
     lay_over_cache(config, args, overrides)?;
     match args.verify {
         Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
+        Some(VerifyArg::Size) => config.verify.mode = VerifyMode::Size,
         Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
         Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
         None => {}

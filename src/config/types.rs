@@ -507,10 +507,20 @@ pub enum VerifyMode {
     /// Nothing is checked.
     #[default]
     None,
+    /// The size of every file, asked for when it is opened. Of a file on a disk that costs nothing
+    /// and is always done; of an object it is a request (HEAD).
+    Size,
     /// A share of the requests.
     Sample,
     /// Every byte.
     Full,
+}
+
+impl VerifyMode {
+    /// Bytes are compared.
+    pub fn checks_content(self) -> bool {
+        matches!(self, VerifyMode::Sample | VerifyMode::Full)
+    }
 }
 
 /// `verify` (ours).

@@ -91,6 +91,22 @@ pub enum Op {
     Sync,
 }
 
+/// What is done about a name by [`Storage::submit_named`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedOp {
+    /// Asks for its size, which becomes `bytes` of the completion; a name that is not there is an
+    /// error with ENOENT.
+    Head,
+    /// Removes it. Whether one that is not there is an error is the store's.
+    Delete,
+    /// Asks for the names in the folder of that name; how many there are, at most
+    /// [`PAGE_NAMES`], becomes `bytes` of the completion.
+    List,
+}
+
+/// Names of one page of a listing, and of one removal of many.
+pub const PAGE_NAMES: usize = 1000;
+
 /// The end of one operation.
 #[derive(Debug)]
 pub struct Completion {
@@ -107,6 +123,8 @@ pub struct Completion {
     pub transferred: usize,
     /// From submission to completion, monotonic; 0 from the null store, which reads no clock.
     pub latency_ns: u64,
+    /// From submission to the first byte of what is read; 0 where that cannot be told.
+    pub first_byte_ns: u64,
     /// Why it failed; the message names path and offset.
     pub error: Option<Box<StorageError>>,
 }
@@ -240,6 +258,18 @@ pub trait Storage: Send {
     /// not open or [`Storage::queue_depth`] operations of its sort are in flight; everything else
     /// that goes wrong arrives as a [`Completion`] with an error.
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError>;
+    /// Starts an operation on a name. Fails only if as many of them and syncs together as
+    /// [`Storage::queue_depth`] are in flight; everything else arrives as a [`Completion`] without
+    /// a buffer. Allocates nothing, like [`Storage::submit`].
+    fn submit_named(&mut self, op: NamedOp, name: &str, _tag: u64) -> Result<(), StorageError> {
+        let what = format!("{op:?} in flight is not available with this client");
+        Err(StorageError::own("submit", std::path::Path::new(name), &what))
+    }
+    /// Opens for reading from now on believe `expected_bytes` (unless 0) where asking for the size
+    /// would be a request of its own. Then the first answer must tell the size, and another one
+    /// than expected is an error of that read which names both. Stores that know sizes without a
+    /// request need not do anything.
+    fn trust_sizes(&mut self, _trust: bool) {}
     /// Waits for at least `min` completions (all that are in flight if these are fewer, or until
     /// `timeout`) and appends them to `out`; returns how many. An `out` with room for
     /// `2 * queue_depth()` entries is never grown.
@@ -285,6 +315,17 @@ pub trait Storage: Send {
     /// them, and returns how many; None where the store cannot say which there are.
     fn abort_uploads(&mut self, _ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
         Ok(None)
+    }
+
+    /// Removes at most [`PAGE_NAMES`] names, by one request where the store can. One that is not
+    /// there is no error; the first that cannot be removed is, and others may be gone then.
+    fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
+        for name in names {
+            if self.stat(name)?.is_some() {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
     }
     /// What was really used.
     fn facts(&self) -> StoreFacts;

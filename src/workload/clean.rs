@@ -8,7 +8,7 @@ use super::session::local_path;
 use super::small::connect_small_by;
 use crate::config::{Config, Io, ObjectOptions, is_object_root};
 use crate::plan::{FileSet, Plan, Split, WorldShape};
-use crate::storage::Storage;
+use crate::storage::{PAGE_NAMES, Storage};
 use std::path::Path;
 
 /// What `rankio clean` did or would do.
@@ -55,9 +55,17 @@ pub fn remove(
     path: Option<&Path>,
     marker: &Marker,
 ) -> Result<Cleaned, String> {
+    let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
     let cleaned = each_file(store, path, marker, &mut |store, name| {
-        store.remove(name).map_err(|error| error.to_string())
+        waiting.push(name.to_string());
+        if waiting.len() < PAGE_NAMES {
+            return Ok(());
+        }
+        let removed = store.remove_many(&waiting);
+        waiting.clear();
+        removed.map_err(|error| error.to_string())
     })?;
+    store.remove_many(&waiting).map_err(|error| error.to_string())?;
     store.remove(MARKER).map_err(|error| error.to_string())?;
     if let Some(root) = path {
         let sets = file_sets(marker)?;

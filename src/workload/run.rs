@@ -306,7 +306,7 @@ fn check_dataset(session: &Session<'_>, phases: &mut Phases) -> Result<Standing,
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
-        if session.config.verify.mode != VerifyMode::None {
+        if session.config.verify.mode.checks_content() {
             unanimous::<()>(
                 session.world,
                 Err(format!(

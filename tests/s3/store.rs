@@ -240,6 +240,38 @@ impl S3 for Handle {
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        self.0.begin("delete_many")?;
+        let sums = ["content-md5", "x-amz-checksum-crc32", "x-amz-checksum-sha256"];
+        if !sums.iter().any(|name| request.headers.contains_key(*name)) {
+            return Err(s3_error!(InvalidRequest, "Missing required header: Content-MD5"));
+        }
+        if input.delete.objects.len() > PAGE_KEYS {
+            return Err(s3_error!(MalformedXML, "too many keys"));
+        }
+        let mut errors = Vec::new();
+        let mut objects = self.0.objects.lock().unwrap();
+        for object in input.delete.objects {
+            if object.key.contains("locked") {
+                errors.push(s3s::dto::Error {
+                    key: Some(object.key),
+                    code: Some("AccessDenied".into()),
+                    message: Some("Access Denied".into()),
+                    ..Default::default()
+                });
+            } else {
+                objects.remove(&object.key);
+            }
+        }
+        let output = DeleteObjectsOutput { errors: Some(errors), ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+
     async fn copy_object(
         &self,
         request: S3Request<CopyObjectInput>,

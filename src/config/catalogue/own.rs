@@ -58,7 +58,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
 
 /// `verify`: what is checked on reading.
 pub(super) const VERIFY: &[Key] = &[
-    typed("verify.mode", Kind::Choice(&["none", "sample", "full"])),
+    typed("verify.mode", Kind::Choice(&["none", "size", "sample", "full"])),
     typed("verify.sample_fraction", Kind::Number { min: 0.0, max: 1.0, above_min: true }),
 ];
 

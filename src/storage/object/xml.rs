@@ -110,6 +110,35 @@ pub(super) fn uploads(text: &[u8]) -> Result<Uploads, String> {
     Ok(Uploads { uploads, next })
 }
 
+/// Keys of a page, counted without reading it.
+pub(super) fn count_keys(text: &[u8]) -> usize {
+    text.windows(5).filter(|tag| *tag == b"<Key>").count()
+}
+
+/// The list of keys that are to be removed.
+pub(super) fn removal<'a>(keys: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<Delete><Quiet>true</Quiet>");
+    for key in keys {
+        let key = quick_xml::escape::escape(key);
+        out.extend_from_slice(format!("<Object><Key>{key}</Key></Object>").as_bytes());
+    }
+    out.extend_from_slice(b"</Delete>");
+}
+
+/// What an answer says of the first key that could not be removed: key, code and message.
+pub(super) fn not_removed(text: &[u8]) -> Result<Option<(String, String)>, String> {
+    let (mut key, mut what, mut ended) = (String::new(), String::new(), false);
+    each_text(text, &mut |path, value| match path {
+        _ if ended => {}
+        "Error/Key" => key = value.into(),
+        "Error/Code" => what = format!("{value}{what}"),
+        "Error/Message" if !value.is_empty() => what = format!("{what}: {}", one_line(value)),
+        "Error" => ended = true,
+        _ => {}
+    })?;
+    Ok((!what.is_empty()).then_some((key, what)))
+}
+
 /// The id of a new upload.
 pub(super) fn upload_id(text: &[u8]) -> Result<String, String> {
     let mut id = String::new();
@@ -174,6 +203,22 @@ mod tests {
         assert_eq!(page.next, Some(pair("p/b", "2")));
         let last = uploads(b"<R><IsTruncated>false</IsTruncated></R>").unwrap();
         assert_eq!(last, Uploads { uploads: vec![], next: None });
+    }
+
+    #[test]
+    fn removals_have_their_keys_and_tell_of_one_that_stays() {
+        let mut out = Vec::new();
+        removal(["p/a&b", "p/c"].into_iter(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("<Key>p/a&amp;b</Key></Object><Object><Key>p/c</Key>"), "{text}");
+        assert_eq!(not_removed(b"<DeleteResult></DeleteResult>").unwrap(), None);
+        let text = b"<DeleteResult><Error><Key>p/c</Key><Code>AccessDenied</Code>\
+            <Message>no</Message></Error><Error><Key>p/d</Key><Code>X</Code></Error>\
+            </DeleteResult>";
+        let found = not_removed(text).unwrap().unwrap();
+        assert_eq!((found.0.as_str(), found.1.as_str()), ("p/c", "AccessDenied: no"));
+        assert_eq!(error_of(text), None, "the answer itself is no error");
+        assert_eq!(count_keys(b"<C><Key>a</Key></C><C><Key>b</Key></C><KeyCount>2</KeyCount>"), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::names::{State, is_ours, parse};
 use super::steps::{Steps, steps_of};
 use crate::config::ObjectOptions;
 use crate::plan::CheckpointPlan;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{PAGE_NAMES, Storage, StorageError};
 use crate::workload::claim::{CHECKPOINT, LOCK};
 use crate::workload::dataset::first_difference;
 use crate::workload::held::Held;
@@ -375,8 +375,8 @@ impl Folder {
                     }
                 })
                 .map_err(text_of)?;
-            for name in &batch {
-                self.store.remove(name).map_err(text_of)?;
+            for names in batch.chunks(PAGE_NAMES) {
+                self.store.remove_many(names).map_err(text_of)?;
             }
             match (batch.is_empty(), foreign) {
                 (false, _) => {}
