@@ -10,11 +10,6 @@ const PART_BYTES: usize = 1 << 20;
 /// Enough for the headers of every format.
 const HEAD_BYTES: u64 = 4096;
 
-/// [`connect_small_by`] with what the environment says of object stores.
-pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
-    connect_small_by(root, &ObjectOptions::default())
-}
-
 /// A store instance for small files: plain reads and writes, one buffer, no injected faults.
 pub fn connect_small_by(root: &str, object: &ObjectOptions) -> Result<Box<dyn Storage>, String> {
     let io = Io { engine: Engine::Sync, direct: false, huge_pages: false, ..Io::default() };
