@@ -16,6 +16,7 @@ mod file_writer;
 mod foreign_files;
 mod listing;
 mod loop_metrics;
+mod object;
 mod open_files;
 mod page_cache;
 mod partials;
