@@ -238,7 +238,8 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         return Err(format!("{key}: {text}"));
     }
     let root = &config.dataset.data_folder;
-    match config::is_object_root(root) && config.workflow.uses_dataset() {
+    let uses_root = config.workflow.uses_dataset() || config.workflow.object;
+    match config::is_object_root(root) && uses_root {
         true if config.io.engine == Engine::Null => {}
         true => crate::storage::check_object_root(root, &config.storage.storage_options)?,
         false => check_root("--data-dir", root)?,
@@ -247,9 +248,10 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
-    if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
-        return Err("workflow: neither train, generate_data nor checkpoint is True, so there is \
-                    nothing to do; set one of them"
+    let asks = [workflow.train, workflow.generate_data, workflow.checkpoint, workflow.object];
+    if !asks.contains(&true) {
+        return Err("workflow: neither train, generate_data, checkpoint nor object is True, so \
+                    there is nothing to do; set one of them"
             .into());
     }
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {

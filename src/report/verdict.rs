@@ -47,6 +47,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
+        super::object::judge(phase, &mut findings);
         if let Some(foreign) = &evidence.foreign {
             sample_size(phase, foreign, &mut findings, &mut held);
         }

@@ -5,8 +5,10 @@
 
 mod checkpoint;
 mod entries;
+mod object;
 mod proof;
 mod store;
+mod verdict;
 
 pub use entries::CATALOG;
 
