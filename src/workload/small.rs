@@ -44,6 +44,33 @@ pub fn read_bytes(store: &mut dyn Storage, name: &str) -> Result<Option<Vec<u8>>
     Ok(Some(bytes))
 }
 
+/// Name of an object in or below `folder` for which `wanted` is true; None if there is none, however
+/// many folders: some servers show those whose objects are gone.
+pub fn any_object(
+    store: &mut dyn Storage,
+    folder: &str,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Option<String>, String> {
+    let (mut object, mut folders) = (None, Vec::new());
+    let inside = |name: &str| match folder {
+        "" => name.to_string(),
+        folder => format!("{folder}/{name}"),
+    };
+    store
+        .list(folder, &mut |name, is_folder| match is_folder {
+            true => folders.push(inside(name)),
+            false if object.is_none() && wanted(name) => object = Some(inside(name)),
+            false => {}
+        })
+        .map_err(text_of)?;
+    for folder in folders {
+        if object.is_none() {
+            object = any_object(store, &folder, &|_| true)?;
+        }
+    }
+    Ok(object)
+}
+
 /// Hands a file of any length to `visit` block by block, in order; false if it does not exist.
 /// Nothing else may be in flight on `store`.
 pub fn each_block(

@@ -52,7 +52,8 @@ impl Steps for ByManifest {
         })?;
         let mut unfinished = Vec::new();
         for version in versions {
-            if !is_named(folder, &version)? {
+            let named = is_named(folder, &version)?;
+            if !named && small::any_object(folder.store.as_mut(), &version, &|_| true)?.is_some() {
                 unfinished.push(version);
             }
         }

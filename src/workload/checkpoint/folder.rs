@@ -256,16 +256,18 @@ impl Folder {
 
     /// A root with files but without our marker is somebody else's.
     fn refuse_foreign(&mut self) -> Result<(), String> {
-        let mut foreign = None;
         let partial = format!("{MARKER}.partial");
-        let own = [LOCK, "lost+found", partial.as_str()];
-        self.store
-            .list("", &mut |name, _| {
-                if !own.contains(&name) && foreign.is_none() {
+        let is_foreign = |name: &str| ![LOCK, "lost+found", partial.as_str()].contains(&name);
+        let mut foreign = None;
+        if self.store.puts_are_atomic() {
+            foreign = small::any_object(self.store.as_mut(), "", &is_foreign)?;
+        } else {
+            self.list("", &mut |name, _| {
+                if is_foreign(name) && foreign.is_none() {
                     foreign = Some(name.to_string());
                 }
-            })
-            .map_err(text_of)?;
+            })?;
+        }
         match foreign {
             None => Ok(()),
             Some(name) => Err(format!(
