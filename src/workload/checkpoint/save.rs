@@ -222,7 +222,7 @@ impl<'a> Saver<'a> {
         let job = WriteShards {
             files: &self.files,
             folder: &folder,
-            generator: &session.generator,
+            generator: session.checkpoint_generator(),
             version,
             store: session.write_store_at(&self.target.root),
             block_bytes: session.config.io.block_size,
@@ -264,7 +264,7 @@ impl<'a> Saver<'a> {
         self.clock.resume(session);
         let (start_ns, start_unix_ns) = (now_ns(), unix_ns());
         let background = self.background.as_mut().expect("the caller asked is_background");
-        background.snapshot(&self.files, &session.generator, version);
+        background.snapshot(&self.files, session.checkpoint_generator(), version);
         let snapshot_ns = now_ns() - start_ns;
         let token = partials::token(session.run_seed);
         background.flush(on_the_way(name, &token, State::Partial));
