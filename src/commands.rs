@@ -29,9 +29,13 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    refuse_with(|| {
-        let _ = error.print();
-    })
+    // What was typed is no command at all: the list of them is the help that is wanted.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return refuse_with(|| {
+            let _ = error.print();
+        });
+    }
+    refuse(&crate::cli::one_line(&error.to_string()))
 }
 
 /// Prints an error of the user's making.
@@ -238,7 +242,8 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         return Err(format!("{key}: {text}"));
     }
     let root = &config.dataset.data_folder;
-    match config::is_object_root(root) && config.workflow.uses_dataset() {
+    let uses_root = config.workflow.uses_dataset() || config.workflow.object;
+    match config::is_object_root(root) && uses_root {
         true if config.io.engine == Engine::Null => {}
         true => crate::storage::check_object_root(root, &config.storage.storage_options)?,
         false => check_root("--data-dir", root)?,
@@ -247,9 +252,10 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
-    if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
-        return Err("workflow: neither train, generate_data nor checkpoint is True, so there is \
-                    nothing to do; set one of them"
+    let asks = [workflow.train, workflow.generate_data, workflow.checkpoint, workflow.object];
+    if !asks.contains(&true) {
+        return Err("workflow: neither train, generate_data, checkpoint nor object is True, so \
+                    there is nothing to do; set one of them"
             .into());
     }
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {

@@ -82,6 +82,9 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
 /// What contradicts the container or the engine, also after options of the command line changed
 /// settings: the key, and a sentence without it.
 pub fn contradiction(config: &Config) -> Option<(&'static str, &'static str)> {
+    if let Some(found) = super::objects::contradiction(config) {
+        return Some(found);
+    }
     if config.verify.mode.checks_content() && !config.dataset.has_exact_sizes() {
         let text = "the bytes of compressed or dictionary-encoded files cannot be checked one by \
                     one; give none";

@@ -1,6 +1,7 @@
 //! The memory that a rank needs for a run. It follows from the reader's settings and from nothing
 //! else: not from the number or size of files, not from the number of ranks.
 
+use super::object::{STATE_BYTES_PER_OBJECT, object_block_bytes};
 use super::show::binary;
 use super::{CheckpointPlan, PlanError, WorldShape};
 use crate::config::{CheckpointOrder, Config, Io, Restore};
@@ -68,6 +69,14 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
 /// Buffers of one thread that writes a checkpoint, bytes.
 fn checkpoint_buffers_bytes(config: &Config) -> u128 {
     write_buffers_bytes(&config.write_io(&config.checkpoint.checkpoint_folder))
+}
+
+/// Buffers of the object micro-benchmark and what it keeps of each object, bytes.
+fn object_bytes(config: &Config) -> (u128, u128) {
+    let block_size = object_block_bytes(config);
+    let io = Io { block_size, ..config.io.clone() };
+    let kept = u128::from(config.object.objects) * u128::from(STATE_BYTES_PER_OBJECT);
+    (thread_bytes(&io, u128::from(config.object.in_flight)), kept)
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -143,7 +152,11 @@ impl Memory {
             }
             false => 0,
         };
-        let buffers = buffers.saturating_add(checkpoint);
+        let (objects, bookkeeping) = match config.workflow.object {
+            true => object_bytes(config),
+            false => (0, bookkeeping),
+        };
+        let buffers = buffers.saturating_add(checkpoint).saturating_add(objects);
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(

@@ -243,12 +243,12 @@ impl Storage for DelayStore {
         self.inner.remove(name)
     }
 
-    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
-        self.inner.abort_uploads(ours)
-    }
-
     fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
         self.inner.remove_many(names)
+    }
+
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.inner.abort_uploads(ours)
     }
 
     fn facts(&self) -> StoreFacts {

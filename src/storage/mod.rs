@@ -311,12 +311,6 @@ pub trait Storage: Send {
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError>;
     /// Removes a name.
     fn remove(&mut self, name: &str) -> Result<(), StorageError>;
-    /// Gives up the unfinished uploads in parts of names for which `ours` is true, whoever began
-    /// them, and returns how many; None where the store cannot say which there are.
-    fn abort_uploads(&mut self, _ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
-        Ok(None)
-    }
-
     /// Removes at most [`PAGE_NAMES`] names, by one request where the store can. One that is not
     /// there is no error; the first that cannot be removed is, and others may be gone then.
     fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
@@ -326,6 +320,11 @@ pub trait Storage: Send {
             }
         }
         Ok(())
+    }
+    /// Gives up the unfinished uploads in parts of names for which `ours` is true, whoever began
+    /// them, and returns how many; None where the store cannot say which there are.
+    fn abort_uploads(&mut self, _ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        Ok(None)
     }
     /// What was really used.
     fn facts(&self) -> StoreFacts;

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What the lock file says of its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holder {
-    /// `datagen`, `clean` or [`CHECKPOINT`].
+    /// `datagen`, `clean`, `object` or [`CHECKPOINT`].
     work: String,
     run: String,
     host: String,

@@ -31,6 +31,9 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
     if super::checkpoint::clean::is_root(root, object)? {
         return super::checkpoint::clean::run(root, object, dry_run);
     }
+    if let Some(cleaned) = super::object::clean(root, object, dry_run)? {
+        return Ok(cleaned);
+    }
     let mut store = connect_small_by(root, object)?;
     let mut marker = || {
         Marker::read(store.as_mut(), root)?.ok_or_else(|| {

@@ -17,6 +17,7 @@ mod foreign_files;
 mod held;
 mod listing;
 mod loop_metrics;
+mod object;
 mod open_files;
 mod page_cache;
 mod partials;

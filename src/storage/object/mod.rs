@@ -344,12 +344,12 @@ impl Storage for ObjectStore {
         }
     }
 
-    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
-        self.abort_listed(ours)
-    }
-
     fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
         self.delete_many(names)
+    }
+
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.abort_listed(ours)
     }
 
     fn facts(&self) -> StoreFacts {
