@@ -402,6 +402,7 @@ fn load(
     crate::storage::check_object_uri(&config.dataset.data_folder, object)?;
     options(config)?;
     take_scheme(config)?;
+    loaded.notes.extend(config.object_notes());
     loaded.effective_yaml =
         config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)
