@@ -64,7 +64,8 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
 
-    /// Root of checkpoints: a path or null://. Replaces checkpoint.checkpoint_folder.
+    /// Root of checkpoints: a path, s3://BUCKET/PREFIX or null://. Replaces
+    /// checkpoint.checkpoint_folder.
     #[arg(long, value_name = "URI")]
     pub checkpoint_dir: Option<String>,
 }

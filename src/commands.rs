@@ -274,14 +274,19 @@ fn without_secret(argument: String) -> String {
 /// What cannot be done about checkpoints.
 fn check_checkpoints(config: &Config) -> Result<(), String> {
     let checkpoint = &config.checkpoint;
-    check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    let root = &checkpoint.checkpoint_folder;
+    match config::is_object_root(root) {
+        true if config.io.engine == Engine::Null => {}
+        true => crate::storage::check_object_root(root, &config.storage.storage_options)
+            .map_err(|message| message.replace("--data-dir", "--checkpoint-dir"))?,
+        false => check_root("--checkpoint-dir", root)?,
+    }
     if config.io.cache == CacheMode::Drop && checkpoint.num_checkpoints_read > 0 {
         return Err("io.cache: drop empties the cache before epochs, not before checkpoints are \
                     read; give direct, evict or keep"
             .into());
     }
-    let null = checkpoint.checkpoint_folder.starts_with("null://");
-    if null && config.verify.mode != VerifyMode::None {
+    if root.starts_with("null://") && config.verify.mode != VerifyMode::None {
         return Err("verify: the null store has no content to check; use --verify none or a real \
                     --checkpoint-dir"
             .into());
@@ -300,16 +305,14 @@ fn check_root(option: &str, root: &str) -> Result<(), String> {
         && !matches!(scheme, "file" | "direct" | "null")
     {
         // The rest of it may hold a secret.
-        return Err(match (scheme, option) {
-            ("s3", "--data-dir") => return Ok(()),
-            ("s3", _) => format!(
-                "{option}: checkpoints on s3:// are not available in this version; give a path"
-            ),
-            _ => format!(
+        return match scheme {
+            // It is looked at where it is used.
+            "s3" => Ok(()),
+            _ => Err(format!(
                 "{option}: stores of kind {scheme}:// are not available in this version; give a \
                  path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or null://"
-            ),
-        });
+            )),
+        };
     }
     Ok(())
 }
@@ -399,7 +402,9 @@ fn load(
         }
     }
     let object = &config.storage.storage_options;
-    crate::storage::check_object_uri(&config.dataset.data_folder, object)?;
+    for root in [&config.dataset.data_folder, &config.checkpoint.checkpoint_folder] {
+        crate::storage::check_object_uri(root, object)?;
+    }
     options(config)?;
     take_scheme(config)?;
     loaded.notes.extend(config.object_notes());

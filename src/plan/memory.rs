@@ -62,8 +62,13 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
     }
     let cap = CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes);
     let cap = u128::from(cap.saturating_sub(relay_bytes(config)));
-    let fit = cap / write_buffers_bytes(io).max(1);
+    let fit = cap / checkpoint_buffers_bytes(config).max(1);
     checkpoint.files_in_flight.min(u64::try_from(fit).unwrap_or(u64::MAX)).max(1)
+}
+
+/// Buffers of one thread that writes a checkpoint, bytes.
+fn checkpoint_buffers_bytes(config: &Config) -> u128 {
+    write_buffers_bytes(&config.write_io(&config.checkpoint.checkpoint_folder))
 }
 
 /// Buffers of the object micro-benchmark and what it keeps of each object, bytes.
@@ -143,7 +148,7 @@ impl Memory {
         let checkpoint = match config.workflow.checkpoint {
             true => {
                 let threads = u128::from(checkpoint_threads(config));
-                threads * write_buffers_bytes(io) + u128::from(relay_bytes(config))
+                threads * checkpoint_buffers_bytes(config) + u128::from(relay_bytes(config))
             }
             false => 0,
         };
@@ -266,6 +271,12 @@ mod tests {
         let threads = checkpoint_threads(&config);
         assert_eq!(memory(&config).bytes_per_rank(), threads * each + received);
         config.checkpoint.restore = Restore::Same;
+        // Parts of objects are larger than blocks, so fewer files are in flight.
+        let mut objects = config.clone();
+        objects.checkpoint.checkpoint_folder = "s3://bench/c".into();
+        assert_eq!(checkpoint_threads(&objects), 3);
+        assert!(memory(&objects).bytes_per_rank() <= CHECKPOINT_BUFFERS_MAX);
+        assert!(memory(&objects).bytes_per_rank() > 3 * (8 << 20) * 10);
         config.checkpoint.order = CheckpointOrder::Reference;
         assert_eq!(memory(&config).bytes_per_rank(), each);
         // A training has its own beside them.

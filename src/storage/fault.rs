@@ -344,6 +344,10 @@ impl Storage for FaultStore {
         self.inner.remove_many(names)
     }
 
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.inner.abort_uploads(ours)
+    }
+
     fn facts(&self) -> StoreFacts {
         let mut facts = self.inner.facts();
         facts.engine = format!("fault({})", facts.engine);

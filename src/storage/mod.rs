@@ -175,6 +175,18 @@ pub struct StoreFacts {
     pub buffer_bytes: u64,
 }
 
+impl StoreFacts {
+    /// Takes out what the same store had done `before`.
+    pub fn leave_out(&mut self, before: &StoreFacts) {
+        self.retried_operations -= before.retried_operations;
+        for server in &mut self.endpoints {
+            if let Some(known) = before.endpoints.iter().find(|known| known.url == server.url) {
+                server.leave_out(known);
+            }
+        }
+    }
+}
+
 /// What one server of an object store did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct EndpointFacts {
@@ -203,6 +215,16 @@ impl EndpointFacts {
         self.bytes_written += other.bytes_written;
         self.busy_ns += other.busy_ns;
         self.set_aside += other.set_aside;
+    }
+
+    /// Takes out what the same server had done for the same client `before`.
+    pub fn leave_out(&mut self, before: &EndpointFacts) {
+        self.operations -= before.operations;
+        self.errors -= before.errors;
+        self.bytes_read -= before.bytes_read;
+        self.bytes_written -= before.bytes_written;
+        self.busy_ns -= before.busy_ns;
+        self.set_aside -= before.set_aside;
     }
 }
 
@@ -298,6 +320,11 @@ pub trait Storage: Send {
             }
         }
         Ok(())
+    }
+    /// Gives up the unfinished uploads in parts of names for which `ours` is true, whoever began
+    /// them, and returns how many; None where the store cannot say which there are.
+    fn abort_uploads(&mut self, _ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        Ok(None)
     }
     /// What was really used.
     fn facts(&self) -> StoreFacts;

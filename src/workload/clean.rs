@@ -22,14 +22,14 @@ pub struct Cleaned {
 
 /// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
-    if !is_object_root(root) && super::checkpoint::clean::is_root(root) {
-        return super::checkpoint::clean::run(root, dry_run);
-    }
     let path = local_path(root);
     match &path {
         Some(path) => crate::host::check_data_path(path)?,
         None if is_object_root(root) => crate::storage::check_object_root(root, object)?,
         None => return Err(format!("{root}: has no files to remove")),
+    }
+    if super::checkpoint::clean::is_root(root, object)? {
+        return super::checkpoint::clean::run(root, object, dry_run);
     }
     if let Some(cleaned) = super::object::clean(root, object, dry_run)? {
         return Ok(cleaned);

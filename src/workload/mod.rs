@@ -14,6 +14,7 @@ pub mod devices;
 pub mod doctor;
 mod file_writer;
 mod foreign_files;
+mod held;
 mod listing;
 mod loop_metrics;
 mod object;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PAGE_KEYS: usize = 1000;
+const PAGE_UPLOADS: usize = 3;
 const SLOW_PIECES: usize = 4;
 
 type Parts = BTreeMap<i32, Bytes>;
@@ -63,6 +64,12 @@ impl Memory {
     /// All keys.
     pub fn keys(&self) -> Vec<String> {
         self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Begins an upload that nobody will complete, past the protocol.
+    pub fn leave_upload(&self, key: &str) {
+        let id = format!("left-{}", self.next_upload.fetch_add(1, Ordering::Relaxed));
+        self.uploads.lock().unwrap().insert(id, (key.into(), Parts::new()));
     }
 
     /// Uploads that were neither completed nor aborted.
@@ -404,5 +411,38 @@ impl S3 for Handle {
         self.0.begin("abort")?;
         self.0.uploads.lock().unwrap().remove(&request.input.upload_id);
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        self.0.begin("uploads")?;
+        let prefix = input.prefix.unwrap_or_default();
+        let after = (input.key_marker, input.upload_id_marker);
+        let after = (after.0.unwrap_or_default(), after.1.unwrap_or_default());
+        let uploads = self.0.uploads.lock().unwrap();
+        let mut found: Vec<(String, String)> = uploads
+            .iter()
+            .map(|(id, (key, _))| (key.clone(), id.clone()))
+            .filter(|pair| pair.0.starts_with(&prefix) && *pair > after)
+            .collect();
+        found.sort();
+        let mut output = ListMultipartUploadsOutput::default();
+        if found.len() > PAGE_UPLOADS {
+            found.truncate(PAGE_UPLOADS);
+            let last = found.last().cloned().unwrap_or_default();
+            output.is_truncated = Some(true);
+            (output.next_key_marker, output.next_upload_id_marker) = (Some(last.0), Some(last.1));
+        }
+        let upload = |(key, id)| MultipartUpload {
+            key: Some(key),
+            upload_id: Some(id),
+            ..Default::default()
+        };
+        output.uploads = Some(found.into_iter().map(upload).collect());
+        Ok(S3Response::new(output))
     }
 }

@@ -81,12 +81,51 @@ impl ObjectStore {
     /// Gives an upload up, so that the server forgets its parts.
     pub(super) fn abort_upload(&mut self, object: &Object) -> Result<(), StorageError> {
         let Way::Parts { id, .. } = &object.way else { return Ok(()) };
-        let reply = self.call("DELETE", &object.path, |x| upload_query(&mut x.query, id))?;
+        self.abort(&object.name, &object.path, id)
+    }
+
+    fn abort(&mut self, name: &str, path: &[u8], id: &str) -> Result<(), StorageError> {
+        let reply = self.call("DELETE", path, |x| upload_query(&mut x.query, id))?;
         match reply.failure {
             Some(what) if reply.status != 404 => {
-                Err(self.error("abort", &object.name, None, reply.status, &what))
+                Err(self.error("abort", name, None, reply.status, &what))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Gives up the uploads below the root for whose names `ours` is true; None if the server does
+    /// not list uploads.
+    pub(super) fn abort_listed(
+        &mut self,
+        ours: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<u64>, StorageError> {
+        let prefix = self.place.prefix.clone();
+        let (mut after, mut aborted) = ((String::new(), String::new()), 0);
+        loop {
+            let query = uploads_query(&prefix, &after);
+            let reply = self.call("GET", self.bucket_path, |exchange| exchange.query = query)?;
+            if let Some(what) = reply.failure {
+                return match reply.status {
+                    400 | 404 | 405 | 501 if !what.contains("NoSuchBucket") => Ok(None),
+                    status => Err(self.error("list uploads of", "", None, status, &what)),
+                };
+            }
+            let page = xml::uploads(&reply.text);
+            let page = page.map_err(|what| self.error("list uploads of", "", None, 0, &what))?;
+            for (key, id) in &page.uploads {
+                let Some(name) = key.strip_prefix(&prefix).filter(|name| ours(name)) else {
+                    continue;
+                };
+                let path = self.key_path("abort", name, Vec::new())?;
+                self.abort(name, &path, id)?;
+                aborted += 1;
+            }
+            match page.next {
+                // A server that answers the same page for ever is not asked for ever.
+                Some(next) if next != after => after = next,
+                _ => return Ok(Some(aborted)),
+            }
         }
     }
 
@@ -200,6 +239,25 @@ pub(super) fn list_query(prefix: [&str; 2], token: Option<&str>, exchange: &mut 
     }
     query.extend_from_slice(b"delimiter=%2F&list-type=2&prefix=");
     prefix.into_iter().for_each(|part| encode(part, false, query));
+}
+
+/// Parameters in the order of their names, as they are signed.
+fn uploads_query(prefix: &str, (key, id): &(String, String)) -> Vec<u8> {
+    let mut query = Vec::new();
+    let mut add = |name: &str, value: &str| {
+        query.extend_from_slice(name.as_bytes());
+        encode(value, false, &mut query);
+    };
+    if !key.is_empty() {
+        add("key-marker=", key);
+        add("&", "");
+    }
+    add("prefix=", prefix);
+    if !id.is_empty() {
+        add("&upload-id-marker=", id);
+    }
+    add("&uploads=", "");
+    query
 }
 
 /// `uploadId=...`.

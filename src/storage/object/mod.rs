@@ -348,6 +348,10 @@ impl Storage for ObjectStore {
         self.delete_many(names)
     }
 
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.abort_listed(ours)
+    }
+
     fn facts(&self) -> StoreFacts {
         StoreFacts {
             engine: "s3-raw".into(),

@@ -1,7 +1,9 @@
-//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
-//! and later they are read back.
+//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename or
+//! one manifest, and later they are read back.
 
 mod background;
+mod by_manifest;
+mod by_rename;
 pub mod clean;
 mod folder;
 mod in_training;
@@ -11,6 +13,7 @@ mod read_shards;
 mod relay;
 mod restore;
 mod save;
+mod steps;
 mod tally;
 mod write_shards;
 
@@ -18,6 +21,7 @@ pub use folder::MARKER;
 pub use in_training::{After, Saves, check_reads};
 use restore::{Restorer, Which};
 use save::{Saver, write_threads};
+use steps::{Steps, steps_of};
 
 use super::devices;
 use super::phase::Reduced;
@@ -25,7 +29,7 @@ use super::place::Place;
 use super::run::Phases;
 use super::session::{Session, checkpoint_root_of, content_settings, local_path};
 use super::ticker::{Unit, with_ticker};
-use crate::config::Config;
+use crate::config::{Config, ObjectOptions};
 use crate::data::{Content, Generator};
 use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
@@ -49,6 +53,10 @@ pub struct Target {
     pub root: String,
     /// The same as a path, where it is one.
     pub path: Option<PathBuf>,
+    /// How an object store is reached.
+    pub object: ObjectOptions,
+    /// How checkpoints come and go there.
+    pub steps: &'static dyn Steps,
     /// Everything that decides names, sizes and content.
     pub settings: Value,
     /// Its hash.
@@ -82,7 +90,9 @@ impl Target {
             },
         });
         let configuration = plan::digest(&settings);
-        Target { path: local_path(&root), root, settings, configuration }
+        let (path, steps) = (local_path(&root), steps_of(&root));
+        let object = config.storage.storage_options.clone();
+        Target { path, steps, object, root, settings, configuration }
     }
 }
 
