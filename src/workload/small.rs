@@ -44,8 +44,8 @@ pub fn read_bytes(store: &mut dyn Storage, name: &str) -> Result<Option<Vec<u8>>
     Ok(Some(bytes))
 }
 
-/// Name of an object in or below `folder` for which `wanted` is true; None if there is none, however
-/// many folders: some servers show those whose objects are gone.
+/// Name of an object in or below `folder` for which `wanted` is true; None if there is none,
+/// however many folders: some servers show those whose objects are gone.
 pub fn any_object(
     store: &mut dyn Storage,
     folder: &str,
