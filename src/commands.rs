@@ -29,9 +29,13 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    refuse_with(|| {
-        let _ = error.print();
-    })
+    // What was typed is no command at all: the list of them is the help that is wanted.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return refuse_with(|| {
+            let _ = error.print();
+        });
+    }
+    refuse(&crate::cli::one_line(&error.to_string()))
 }
 
 /// Prints an error of the user's making.

@@ -35,8 +35,8 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use checkpoint::{
-    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, CheckpointType, Durability,
-    Reshard, Restore,
+    Checkpoint, CheckpointContent, CheckpointLayout, CheckpointMode, CheckpointOrder,
+    CheckpointType, Durability, Reshard, Restore,
 };
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;

@@ -14,7 +14,7 @@ use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode, is_object_root};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{Plan, Schedule, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
@@ -303,12 +303,20 @@ fn train(
 ) -> Result<(), String> {
     let plan = session.plan.checkpoint.as_ref();
     let restores = plan.filter(|_| session.config.checkpoint.num_checkpoints_read > 0);
+    let steps = session.plan.train_order(1, session.run_seed).steps();
     if restores.is_some() {
-        let steps = session.plan.train_order(1, session.run_seed).steps();
         unanimous(session.world, checkpoint::check_reads(session.config, steps));
+    }
+    let schedule = plan.map(|_| Schedule::of(&session.config.checkpoint));
+    if let Some(why) =
+        schedule.and_then(|schedule| schedule.never_due(session.config.train.epochs, steps))
+    {
+        session.note(&format!("note: {why}"));
     }
     let standing = check_dataset(session, phases)?;
     phases.calibration = Some(calibrate::run(session)?);
+    let ceiling = checkpoint::save_ceiling(session, plan)?;
+    checkpoint::add_ceilings(phases, (ceiling, None));
     // Not before it is known that there is something to train on.
     let mut log = rank_log(session, folder)?;
     let claim = (run_id, request.overwrite);
@@ -324,6 +332,7 @@ fn train(
         let between = request.between.as_deref();
         let done = checkpoint::restore_after_training(session, plan, &mut log, between)?;
         phases.partial |= done.partial;
+        checkpoint::add_ceilings(phases, done.ceilings);
         phases.restored = done.restored;
         phases.series.extend(done.series);
     }

@@ -75,6 +75,7 @@ pub(super) const IO: &[Key] = &[
 /// `checkpoint`: the keys that DLIO does not have.
 pub(super) const CHECKPOINT: &[Key] = &[
     typed("checkpoint.layout", Kind::Choice(&["raw", "safetensors"])),
+    typed("checkpoint.content", Kind::Choice(&["full", "stamped"])),
     typed("checkpoint.durability", Kind::Choice(&["none", "fdatasync", "fsync", "dsync"])),
     typed("checkpoint.files_in_flight", Kind::Count { min: 1, max: 4096 }),
     typed("checkpoint.order", Kind::Choice(&["parallel", "reference"])),

@@ -194,6 +194,11 @@ const CHECKPOINT: Sentences = &[
          as in Llama checkpoints",
     ),
     (
+        "checkpoint.content",
+        "`full`: every byte is made anew, as in datasets; `stamped`: a megabyte that repeats, with \
+         a stamp in each 4 KiB, for as little CPU as fio's buffers",
+    ),
+    (
         "checkpoint.durability",
         "What is done before a checkpoint counts as written: sync of each file (`fsync`: and of \
          its folder), or `O_DSYNC`",

@@ -242,7 +242,7 @@ fn fill_part(
 }
 
 /// What lies before the content of a file: its layouts have structure at the front only.
-fn header_bytes(shard: &Shard) -> usize {
+pub fn header_bytes(shard: &Shard) -> usize {
     let mut header = 0;
     while header < shard.file.bytes {
         let segment = shard.layout.segment_at(header);
@@ -306,7 +306,7 @@ fn flush(
         image.files.get(order.cursor.fetch_add(1, Ordering::Relaxed))
     {
         let file = &image.memory[*place..place + *bytes as usize];
-        let mut copy = |offset: u64, block: &mut [u8]| {
+        let mut copy = |offset: u64, _: usize, block: &mut [u8]| {
             block.copy_from_slice(&file[offset as usize..offset as usize + block.len()]);
         };
         let name = format!("{}/{name}", order.folder);

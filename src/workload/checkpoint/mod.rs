@@ -4,6 +4,7 @@
 mod background;
 mod by_manifest;
 mod by_rename;
+mod ceiling;
 pub mod clean;
 mod folder;
 mod in_training;
@@ -27,7 +28,7 @@ use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
-use super::session::{Session, checkpoint_root_of, content_settings, local_path};
+use super::session::{Session, checkpoint_content_settings, checkpoint_root_of, local_path};
 use super::ticker::{Unit, with_ticker};
 use crate::config::{Config, ObjectOptions};
 use crate::data::{Content, Generator};
@@ -36,6 +37,7 @@ use crate::metrics::{LiveCounters, Series};
 use crate::plan::{self, CheckpointPlan, ShardFile};
 use crate::report::dlio::{CheckpointLog, RankLog};
 use crate::report::progress::Progress;
+use crate::report::result::{Calibration, Ceiling};
 use crate::world::interrupted;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -72,8 +74,8 @@ impl Target {
             // A label.
             model.remove("name");
         }
-        let content = content_settings(config);
-        let settings = json!({
+        let content = checkpoint_content_settings(config);
+        let mut settings = json!({
             "ranks": plan.grid().ranks,
             "framework": config.framework,
             "model": model,
@@ -89,6 +91,9 @@ impl Target {
                 "dedup_ratio": content.dedup_ratio,
             },
         });
+        if content.stamped {
+            settings["content"]["version"] = json!(format!("stamped {}", plan::CONTENT_VERSION));
+        }
         let configuration = plan::digest(&settings);
         let (path, steps) = (local_path(&root), steps_of(&root));
         let object = config.storage.storage_options.clone();
@@ -156,6 +161,15 @@ pub struct Checkpointed {
     pub series: Vec<(&'static str, Series)>,
     /// Interrupted: not all was done.
     pub partial: bool,
+    /// What the client reaches on the null store, writing and reading, where that was measured.
+    pub ceilings: (Option<Ceiling>, Option<Ceiling>),
+}
+
+impl Checkpointed {
+    fn nothing() -> Checkpointed {
+        let (saved, restored, series, partial) = (None, None, Vec::new(), false);
+        Checkpointed { saved, restored, series, partial, ceilings: (None, None) }
+    }
 }
 
 /// What a run without training does: writes `num_checkpoints_write` checkpoints, runs the command
@@ -171,7 +185,7 @@ pub fn run(
     let target = Target::new(session.config, plan);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let mut done = Checkpointed::nothing();
     let checkpoint = &session.config.checkpoint;
     if checkpoint.num_checkpoints_write > 0 {
         save_all(session, plan, claim, &mut logs, &mut done)?;
@@ -184,7 +198,7 @@ pub fn run(
         restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     }
     let end_unix_ns = super::compute::unix_ns();
-    log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
+    log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs);
     Ok(done)
 }
 
@@ -203,11 +217,11 @@ pub fn restore_after_training(
     let which = Which::Newest(session.config.checkpoint.num_checkpoints_read);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let mut done = Checkpointed::nothing();
     restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     let times = (start_unix_ns, super::compute::unix_ns());
     let epoch = session.config.train.epochs + 1;
-    log.checkpoints(epoch, times, &logs).map_err(|error| error.to_string())?;
+    log.checkpoints(epoch, times, &logs);
     Ok(done)
 }
 
@@ -237,6 +251,7 @@ fn save_all(
     done: &mut Checkpointed,
 ) -> Result<(), String> {
     let writes = session.config.checkpoint.num_checkpoints_write;
+    done.ceilings.0 = Some(ceiling::of_saving(session, plan)?);
     let work = SaveWork::new(session, plan);
     let mut saver = work.saver(session, claim)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
@@ -270,6 +285,7 @@ fn restore_all(
     let threads = restore::read_threads(session);
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
+    done.ceilings.1 = Some(restorer.ceiling()?);
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
     let (outcome, series) = devices::recording(session, "checkpoint_restore", || {
         with_ticker(&live, &AtomicU64::new(0), line, || {
@@ -307,10 +323,33 @@ fn pause(session: &Session<'_>) {
     }
 }
 
+/// What writing checkpoints of `plan` reaches on the null store while a training stands still;
+/// None: they are written in the background. Collective; an error is this rank's own.
+pub(super) fn save_ceiling(
+    session: &Session<'_>,
+    plan: Option<&CheckpointPlan>,
+) -> Result<Option<Ceiling>, String> {
+    let plan = plan.filter(|_| !session.config.checkpoint.is_async);
+    plan.map(|plan| ceiling::of_saving(session, plan)).transpose()
+}
+
 /// Adds what was done to the phases of the run.
 pub(super) fn add_to(phases: &mut Phases, done: Checkpointed) {
+    add_ceilings(phases, done.ceilings);
     phases.partial |= done.partial;
     phases.reduced.extend(done.saved);
     phases.reduced.extend(done.restored);
     phases.series.extend(done.series);
+}
+
+/// Adds ceilings to what was measured of the client so far.
+pub(super) fn add_ceilings(
+    phases: &mut Phases,
+    (save, restore): (Option<Ceiling>, Option<Ceiling>),
+) {
+    if save.is_some() || restore.is_some() {
+        let known = phases.calibration.get_or_insert_with(Calibration::default);
+        known.checkpoint_save = save.or(known.checkpoint_save);
+        known.checkpoint_restore = restore.or(known.checkpoint_restore);
+    }
 }

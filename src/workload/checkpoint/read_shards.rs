@@ -246,8 +246,12 @@ impl Reader<'_> {
         self.metadata_ns += took;
         self.recorder.on_open(took);
         if opened.size_bytes != file.bytes {
+            let what = match opened.size_bytes < file.bytes {
+                true => "truncated",
+                false => "something was written behind its end",
+            };
             let what = format!(
-                "is {} bytes long, the manifest says {}: truncated or damaged",
+                "is {} bytes long, the plan says {}: {what}",
                 opened.size_bytes, file.bytes
             );
             return Err(self.damage(source, &what));

@@ -10,6 +10,7 @@ use crate::metrics::LiveCounters;
 use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
+use crate::report::result::Ceiling;
 use crate::storage::connect;
 use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
@@ -218,6 +219,11 @@ impl<'a> Restorer<'a> {
         self.sources.len() as u64
     }
 
+    /// What this reading reaches on the null store. Collective; an error is this rank's own.
+    pub fn ceiling(&self) -> Result<Ceiling, String> {
+        super::ceiling::of_restoring(self.session, &self.sources)
+    }
+
     /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
     pub fn restore(&mut self, found: &Whole) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
@@ -267,7 +273,7 @@ impl<'a> Restorer<'a> {
         let job = ReadShards {
             sources: &self.sources,
             folder: name,
-            generator: &session.generator,
+            generator: session.checkpoint_generator(),
             version,
             verify: session.config.verify.mode,
             verify_fraction: session.config.verify.sample_fraction,

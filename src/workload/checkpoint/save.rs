@@ -227,7 +227,7 @@ impl<'a> Saver<'a> {
         let job = WriteShards {
             files: &self.files,
             folder: &folder,
-            generator: &session.generator,
+            generator: session.checkpoint_generator(),
             version,
             store: session.write_store_at(&self.target.root),
             block_bytes: session.config.write_io(&self.target.root).block_size,
@@ -270,7 +270,7 @@ impl<'a> Saver<'a> {
         let (start_ns, start_unix_ns) = (now_ns(), unix_ns());
         let written = self.written_into(name);
         let background = self.background.as_mut().expect("the caller asked is_background");
-        background.snapshot(&self.files, &session.generator, version);
+        background.snapshot(&self.files, session.checkpoint_generator(), version);
         let snapshot_ns = now_ns() - start_ns;
         background.flush(written);
         let times = FlushTimes { stall_ns: now_ns() - stalled, snapshot_ns, flush_ns: 0 };
