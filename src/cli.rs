@@ -64,7 +64,8 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
 
-    /// Root of checkpoints: a path or null://. Replaces checkpoint.checkpoint_folder.
+    /// Root of checkpoints: a path, s3://BUCKET/PREFIX or null://. Replaces
+    /// checkpoint.checkpoint_folder.
     #[arg(long, value_name = "URI")]
     pub checkpoint_dir: Option<String>,
 }
@@ -240,6 +241,8 @@ pub enum EngineArg {
 pub enum VerifyArg {
     /// Nothing.
     None,
+    /// The size of every object, asked for when it is opened (HEAD).
+    Size,
     /// A share of the requests.
     Sample,
     /// Every byte.

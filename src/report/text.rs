@@ -218,6 +218,9 @@ fn details(phase: &Phase) -> String {
     if let Some(metrics) = phase.checkpoint() {
         checkpoints(&metrics, &mut lines);
     }
+    if let Some(metrics) = phase.object() {
+        super::object::lines(&metrics, &mut lines);
+    }
     let operations = &phase.ops;
     if operations.retries > 0 {
         lines.push(("operations", format!("{} retries", operations.retries)));

@@ -49,6 +49,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
+        super::object::judge(phase, &mut findings);
         checkpoints(phase, &mut held);
         if let Some(foreign) = &evidence.foreign {
             sample_size(phase, foreign, &mut findings, &mut held);

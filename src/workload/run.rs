@@ -9,7 +9,7 @@ use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
-use super::{calibrate, checkpoint, datagen, listing, readback};
+use super::{calibrate, checkpoint, datagen, listing, object, readback};
 use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
@@ -145,13 +145,20 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         checkpoint::add_to(&mut phases, done);
         phases.take_log_end(log);
     }
+    if loaded.config.workflow.object {
+        object::run(session, request.overwrite, run_id, &mut phases)?;
+    }
     let foreign = phases.foreign;
     let log_failure = phases.log_failure.take();
     let finished = write_results(session, collected, &hosts, phases)?;
     if let Some(message) = log_failure {
         return Err(message);
     }
-    let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
+    let has_dataset = loaded.config.workflow.uses_dataset();
+    let keep = loaded.config.dataset.keep_files
+        || !has_dataset
+        || request.datagen_only
+        || finished.partial;
     if !keep {
         remove_dataset(session, foreign)?;
     }
@@ -160,7 +167,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
 
 fn headline(session: &Session<'_>) -> String {
     let (world, config) = (session.world, session.config);
-    let moves_data = config.workflow.train || config.workflow.generate_data;
+    let workflow = &config.workflow;
+    let moves_data = workflow.train || workflow.generate_data || workflow.object;
     let at = match moves_data {
         true => format!("data {}", session.root),
         false => format!("checkpoints {}", config.checkpoint.checkpoint_folder),
@@ -315,7 +323,7 @@ fn check_dataset(session: &Session<'_>, phases: &mut Phases) -> Result<Standing,
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
-        if session.config.verify.mode != VerifyMode::None {
+        if session.config.verify.mode.checks_content() {
             unanimous::<()>(
                 session.world,
                 Err(format!(

@@ -50,7 +50,8 @@ impl<'a> Session<'a> {
     ) -> Session<'a> {
         let root = root_of(config);
         let data_path = local_path(&root);
-        let measured_path = match config.workflow.uses_dataset() {
+        let workflow = &config.workflow;
+        let measured_path = match workflow.uses_dataset() || workflow.object {
             true => data_path.clone(),
             false => local_path(&checkpoint_root_of(config)),
         };

@@ -551,16 +551,6 @@ pub const CATALOG: &[Section] = &[
         ],
     },
     super::checkpoint::CHECKPOINT,
-    Section {
-        title: "Verdict",
-        metrics: &[
-            metric("verdict.status", "", Merge::Derived, "VALID, INVALID, CACHED or CLIENT_BOUND."),
-            metric(
-                "verdict.reasons[]",
-                "",
-                Merge::Derived,
-                "One sentence for each finding, with its figures.",
-            ),
-        ],
-    },
+    super::object::OBJECT,
+    super::verdict::VERDICT,
 ];

@@ -6,8 +6,10 @@
 mod ceiling;
 mod checkpoint;
 mod entries;
+mod object;
 mod proof;
 mod store;
+mod verdict;
 
 pub use entries::CATALOG;
 

@@ -11,7 +11,7 @@ use crate::data::Generator;
 use crate::format::{Bytes, Filler};
 use crate::host::thread_cpu_seconds;
 use crate::metrics::LiveCounters;
-use crate::storage::{StoreSpec, SyncKind, connect};
+use crate::storage::{StoreFacts, StoreSpec, SyncKind, connect};
 use crate::workload::compute::now_ns;
 use crate::workload::file_writer::FileWriter;
 use crate::world::interrupted;
@@ -272,15 +272,15 @@ fn serve(
     store.set_sync(job.sync.unwrap_or_default());
     let live = LiveCounters::new();
     let mut out = FileWriter::new(store, &live);
-    let (mut told, mut retried) = (messages.send(Ok(None)), 0);
+    let (mut told, mut before) = (messages.send(Ok(None)), StoreFacts::default());
     while let (Ok(()), Ok(order)) = (&told, orders.recv()) {
         let mut report = flush(job, &mut out, &order, alarm);
         match &mut report {
             // The store counts them over its whole life.
             Ok(FlushReport { wrote, .. }) => {
-                let all = wrote.facts.retried_operations;
-                wrote.facts.retried_operations = all - retried;
-                retried = all;
+                let all = wrote.facts.clone();
+                wrote.facts.leave_out(&before);
+                before = all;
             }
             Err(_) => alarm.store(true, Ordering::SeqCst),
         }

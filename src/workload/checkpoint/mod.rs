@@ -1,7 +1,9 @@
-//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
-//! and later they are read back.
+//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename or
+//! one manifest, and later they are read back.
 
 mod background;
+mod by_manifest;
+mod by_rename;
 mod ceiling;
 pub mod clean;
 mod folder;
@@ -12,6 +14,7 @@ mod read_shards;
 mod relay;
 mod restore;
 mod save;
+mod steps;
 mod tally;
 mod write_shards;
 
@@ -19,6 +22,7 @@ pub use folder::MARKER;
 pub use in_training::{After, Saves, check_reads};
 use restore::{Restorer, Which};
 use save::{Saver, write_threads};
+use steps::{Steps, steps_of};
 
 use super::devices;
 use super::phase::Reduced;
@@ -26,7 +30,7 @@ use super::place::Place;
 use super::run::Phases;
 use super::session::{Session, checkpoint_content_settings, checkpoint_root_of, local_path};
 use super::ticker::{Unit, with_ticker};
-use crate::config::Config;
+use crate::config::{Config, ObjectOptions};
 use crate::data::{Content, Generator};
 use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
@@ -51,6 +55,10 @@ pub struct Target {
     pub root: String,
     /// The same as a path, where it is one.
     pub path: Option<PathBuf>,
+    /// How an object store is reached.
+    pub object: ObjectOptions,
+    /// How checkpoints come and go there.
+    pub steps: &'static dyn Steps,
     /// Everything that decides names, sizes and content.
     pub settings: Value,
     /// Its hash.
@@ -87,7 +95,9 @@ impl Target {
             settings["content"]["version"] = json!(format!("stamped {}", plan::CONTENT_VERSION));
         }
         let configuration = plan::digest(&settings);
-        Target { path: local_path(&root), root, settings, configuration }
+        let (path, steps) = (local_path(&root), steps_of(&root));
+        let object = config.storage.storage_options.clone();
+        Target { path, steps, object, root, settings, configuration }
     }
 }
 
