@@ -8,7 +8,9 @@ file system, as ratios of GB/s and of CPU s/GiB.
 A checkpoint is two files for each rank, 1/7 and 6/7 of its bytes (ZeRO 3: fp16 weights, fp32
 optimizer), all in flight at once. In each round, every other round in the reverse order:
 
-* rankio saves one: O_DIRECT, io_uring, registered buffers, fallocate, one fdatasync a file.
+* rankio saves one: O_DIRECT, io_uring, registered buffers, fallocate, one fdatasync a file; once
+  with content that is made anew, once with checkpoint.content: stamped, which keeps its buffers but
+  for 16 bytes in 4 KiB.
 * fio writes files of the same sizes (rounded up to blocks), one job a file, with the same block and
   as many writes in flight: two more than io.queue_depth, since a rankio writer has two buffers more.
   With --scramble_buffers=0, which writes the same bytes all the time; as fio does it by default, a
@@ -147,11 +149,12 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
 """)
         return path
 
-    def rankio(self, gib, root, save):
+    def rankio(self, gib, root, save, content="full"):
         self.count += 1
         name = f"run-{self.count}"
         _, cpu = run(self.launch + [
             self.args.rankio, "run", self.workload(gib), "--quiet", "--checkpoint-dir", root,
+            "--set", f"checkpoint.content={content}",
             "--set", f"checkpoint.num_checkpoints_write={int(save)}",
             "--set", f"checkpoint.num_checkpoints_read={int(not save)}",
             "--results-dir", self.results, "--run-id", name])
@@ -160,7 +163,7 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
         [operation] = metrics["operations"]
         if root != "null://":
             self.check_fair(phase["storage"])
-            if save:
+            if save and content == "full":
                 self.content_s.append(metrics["content_s"] / (operation["bytes"] / GIB))
         return operation["bytes"], operation["strict_s"], cpu, phase["client"]["cpu_s"]
 
@@ -175,7 +178,15 @@ io: {{queue_depth: {self.args.depth}, block_size: {self.args.block_mib}MiB,
         measured = self.rankio(gib, self.saved, True)
         sizes = [path.stat().st_size for path in self.saved_files()]
         self.sizes[gib] = list(zip(sizes[::2], sizes[1::2], strict=True))
+        if self.args.writes_only:
+            self.clean()
         return measured
+
+    def save_stamped(self, gib):
+        try:
+            return self.rankio(gib, self.work / "stamped", True, "stamped")
+        finally:
+            run([self.args.rankio, "clean", self.work / "stamped"])
 
     def restore(self, gib):
         return self.rankio(gib, self.saved, False)
@@ -267,7 +278,8 @@ class Figures:
             self.start_up[name] = statistics.median(side(SMALL_GIB)[2] for _ in range(3))
             self.rate[name], self.cpu[name], self.clocked[name] = [], [], []
         bench.content_s.clear()
-        bench.clean()
+        if not bench.args.writes_only:
+            bench.clean()
 
     def add(self, name, measured):
         moved, seconds, cpu, clocked = measured
@@ -294,9 +306,11 @@ def report(figures, bench):
         if clocked[name]:
             show(f"{name}: clocked CPU s/GiB", clocked[name])
     show("rankio save: time of its threads in content, s/GiB", bench.content_s)
-    pairs = [("rankio save", other) for other in ("fio write", "fio write, scrambled",
+    pairs = [("rankio save, stamped", other) for other in ("fio write", "fio write, scrambled")]
+    pairs += [("rankio save", other) for other in ("fio write", "fio write, scrambled",
                                                   "fio write, refilled", "Python write")]
-    for ours, theirs in pairs + [("rankio restore", "fio read")]:
+    pairs += [("rankio restore", "fio read")] if "fio read" in rate else []
+    for ours, theirs in pairs:
         show(f"{ours} / {theirs}: GB/s", ratio(rate[ours], rate[theirs]))
         show(f"{ours} / {theirs}: CPU", ratio(cpu[ours], cpu[theirs]))
         if clocked[theirs]:
@@ -308,11 +322,12 @@ def report(figures, bench):
 
 def measure(args, work, results):
     bench = Bench(args, work, results)
-    writes = [("rankio save", bench.save), ("fio write", bench.fio_plain),
+    writes = [("rankio save", bench.save),
+              ("rankio save, stamped", bench.save_stamped), ("fio write", bench.fio_plain),
               ("fio write, scrambled", bench.fio_scramble),
               ("fio write, refilled", bench.fio_refill), ("Python write", bench.python),
               ("rankio null", bench.generator)]
-    reads = [("rankio restore", bench.restore), ("fio read", bench.fio_read)]
+    reads = [] if args.writes_only else [("rankio restore", bench.restore), ("fio read", bench.fio_read)]
     start, longest, rounds = time.monotonic(), 0, 0
     figures = Figures(bench, writes + reads)
     pages = f"{bench.pages}, of fio {'2MiB-hugetlb' if bench.huge else '4KiB'}"
@@ -329,7 +344,8 @@ def measure(args, work, results):
                 measured = side(args.gib)
                 figures.add(name, measured)
                 print(f"round {rounds + 1}: {name}: {measured[1]:.1f} s", file=sys.stderr)
-        bench.clean()
+        if not args.writes_only:
+            bench.clean()
         longest = max(longest, time.monotonic() - begin)
         rounds += 1
     report(figures, bench)
@@ -349,14 +365,16 @@ def main():
     parser.add_argument("--depth", type=int, default=8, help="io.queue_depth")
     parser.add_argument("--block-mib", type=int, default=1)
     parser.add_argument("--own-pages", action="store_true", help="rankio's default pages")
+    parser.add_argument("--writes-only", action="store_true",
+                        help="no restores, and half the space")
     parser.add_argument("--budget-s", type=float, default=340, help="begin no round beyond this")
     args = parser.parse_args()
     args.rankio, args.dir = os.path.abspath(args.rankio), os.path.abspath(args.dir)
     if min(args.rounds, args.ranks, args.depth, args.block_mib) < 1 \
             or min(args.gib, args.python_gib) < SMALL_GIB:
         sys.exit(f"give numbers of at least 1, and GiB of at least {SMALL_GIB}")
-    # The saved checkpoint, and the files of one other side.
-    needed, free = int(2 * args.gib * GIB) + SPARE_BYTES, shutil.disk_usage(args.dir).free
+    # The saved checkpoint, and the files of one other side (all others remove theirs).
+    needed, free = int((2 - args.writes_only) * args.gib * GIB) + SPARE_BYTES, shutil.disk_usage(args.dir).free
     if free < needed:
         sys.exit(f"{args.dir} has {free / GIB:.1f} GiB free, {needed / GIB:.1f} are needed: "
                  f"give a smaller --gib")

@@ -17,6 +17,9 @@ pub const PERIOD_BYTES: usize = POOL_BLOCKS * BLOCK_BYTES;
 /// Words of a stamp: both halves of the block's key.
 pub(super) const STAMP_WORDS: usize = 2;
 
+/// Bytes of a stamp.
+const STAMP_BYTES: usize = STAMP_WORDS * WORD_BYTES;
+
 /// The stamped pattern of one object.
 pub(super) struct Stamped<'a> {
     object: ObjectKey,
@@ -42,12 +45,25 @@ impl<'a> Stamped<'a> {
 /// Writes the stamps of the blocks from the one at `offset` on, a multiple of [`BLOCK_BYTES`].
 pub(super) fn stamp(object: ObjectKey, offset: u64, out: &mut [u8]) {
     let first = offset / BLOCK_BYTES as u64;
-    for (number, block) in (first..).zip(out.chunks_mut(BLOCK_BYTES)) {
-        let words = Stamped::stamp_of(object, number);
-        for (place, word) in block.chunks_mut(WORD_BYTES).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes()[..place.len()]);
-        }
+    let (blocks, tail) = out.as_chunks_mut::<BLOCK_BYTES>();
+    let after = first + blocks.len() as u64;
+    // Lengths that the compiler knows: the call for a copy of any length takes longer than all of
+    // the rest.
+    for (number, block) in (first..).zip(blocks) {
+        block[..STAMP_BYTES].copy_from_slice(&stamp_bytes(object, number));
     }
+    let len = tail.len().min(STAMP_BYTES);
+    tail[..len].copy_from_slice(&stamp_bytes(object, after)[..len]);
+}
+
+/// The stamp of a block as it lies in the file.
+fn stamp_bytes(object: ObjectKey, number: u64) -> [u8; STAMP_BYTES] {
+    let [start, step] = Stamped::stamp_of(object, number).map(u64::to_le_bytes);
+    let mut bytes = [0; STAMP_BYTES];
+    let (front, back) = bytes.split_at_mut(WORD_BYTES);
+    front.copy_from_slice(&start);
+    back.copy_from_slice(&step);
+    bytes
 }
 
 impl Pattern for Stamped<'_> {
