@@ -411,6 +411,7 @@ fn load(
     }
     options(config)?;
     take_scheme(config)?;
+    loaded.notes.extend(config.object_notes());
     loaded.effective_yaml =
         config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
     Ok(loaded)

@@ -205,6 +205,36 @@ fn ranks_are_dealt_to_the_endpoints_and_a_dead_one_does_not_end_the_run() {
 }
 
 #[test]
+fn keys_of_python_clients_act_or_say_why_not() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    let mut settings = vec!["--engine", "sync"];
+    for text in [
+        "storage.storage_options.storage_library=s3dlio",
+        "storage.storage_options.prefetch_window=3",
+        "storage.storage_options.use_full_object_uri=True",
+        "storage.post_generation_settle_seconds=0.2",
+    ] {
+        settings.extend(["--set", text]);
+    }
+    let ended = job(&lab, 2, "datagen", "g", &settings).with(&environment).succeed();
+    assert!(ended.err.contains("waiting 0.2 s for the store to settle"), "{ended}");
+    let result = lab.result("g");
+    assert_eq!(result["config"]["io"]["queue_depth"], 3);
+    let notes = result["config_notes"].to_string();
+    for words in [
+        "`s3dlio` is a Python library",
+        "use_full_object_uri: no effect: a key",
+        "io.engine: no effect on s3://bench/runs/tiny",
+    ] {
+        assert!(notes.contains(words), "{words} in {notes}");
+    }
+}
+
+#[test]
 fn nobody_elses_objects_are_touched() {
     if !mpirun_is_there() {
         return;

@@ -1,7 +1,9 @@
 //! `storage`: how an object store is reached. Credentials have no place here: they come from the
 //! environment only.
 
-use super::{Config, Io};
+use super::resolve::converted;
+use super::source::Sources;
+use super::{Config, ConfigError, Engine, Io};
 use serde::{Deserialize, Serialize};
 
 /// `storage`.
@@ -10,6 +12,21 @@ use serde::{Deserialize, Serialize};
 pub struct StorageSection {
     /// `storage.storage_options`.
     pub storage_options: ObjectOptions,
+    /// Client library of the reference; its place is taken by a client of rankio.
+    pub storage_library: Option<StorageLibrary>,
+    /// Seconds to wait after a dataset was generated on an object store, for one whose listings
+    /// and reads lag behind.
+    pub post_generation_settle_seconds: f64,
+}
+
+/// `storage.storage_library`: the reference's client libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum StorageLibrary {
+    S3dlio,
+    S3torchconnector,
+    Minio,
 }
 
 /// `storage.storage_options`. The first keys are the reference's, the last three ours.
@@ -66,12 +83,68 @@ pub enum Balance {
     LeastOutstanding,
 }
 
+/// Keys of the reference that act through keys of ours, and what is to be said of them.
+pub(super) fn fold(
+    sources: &Sources,
+    config: &mut Config,
+    notes: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    const LIBRARY: &str = "storage.storage_library";
+    const OPTION: &str = "storage.storage_options.storage_library";
+    if let Some(entry) = sources.get(OPTION) {
+        let value = converted(sources, entry)?;
+        let library = serde_yaml::from_value(value).unwrap_or_default();
+        if sources.get(LIBRARY).is_none() {
+            config.storage.storage_library = library;
+        } else if config.storage.storage_library != library {
+            return Err(sources.error_about(OPTION, &format!("contradicts {LIBRARY}; keep one")));
+        }
+    }
+    if let Some(library) = config.storage.storage_library {
+        let name = format!("{library:?}").to_lowercase();
+        notes.push(format!(
+            "{LIBRARY}: `{name}` is a Python library; a client of rankio is used in its place, \
+             with the storage_options that both know"
+        ));
+    }
+    const WINDOW: &str = "storage.storage_options.prefetch_window";
+    if let Some(entry) = sources.get(WINDOW)
+        && let Some(window) = converted(sources, entry)?.as_u64()
+    {
+        match sources.get("io.queue_depth") {
+            Some(_) => notes.push(format!("{WINDOW}: no effect: io.queue_depth is given")),
+            None => config.io.queue_depth = window,
+        }
+    }
+    Ok(())
+}
+
 /// Whether a root is that of an object store.
 pub fn is_object_root(root: &str) -> bool {
     root.starts_with("s3://")
 }
 
+/// What has no effect on the objects below `root`: a note for each.
+fn unused(io: &Io, root: &str) -> Vec<String> {
+    let usual = Io::default();
+    let why = format!("no effect on {root}: objects come over sockets, past every page cache here");
+    let engine = !matches!(io.engine, Engine::Auto | Engine::Null);
+    let cache = io.cache != usual.cache;
+    let given = [("io.engine", engine), ("io.cache", cache)];
+    given.iter().filter(|(_, given)| *given).map(|(key, _)| format!("{key}: {why}")).collect()
+}
+
 impl Config {
+    /// Settings that have no effect because data lie on an object store, one sentence each.
+    pub fn object_notes(&self) -> Vec<String> {
+        let workflow = &self.workflow;
+        let root = &self.dataset.data_folder;
+        match (workflow.uses_dataset() || workflow.object) && is_object_root(root) {
+            true => unused(&self.io, root),
+            false => Vec::new(),
+        }
+    }
+
     /// How bytes are written below `root`: an object store wants parts that are not too small.
     pub fn write_io(&self, root: &str) -> Io {
         let mut io = self.io.clone();
@@ -79,5 +152,56 @@ impl Config {
             io.block_size = io.block_size.max(self.storage.storage_options.part_size);
         }
         io
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{CacheMode, Config, Engine, StorageLibrary, load};
+
+    fn loaded(settings: &[&str]) -> Result<(Config, Vec<String>), String> {
+        let settings: Vec<String> = settings.iter().map(|text| text.to_string()).collect();
+        let loaded = load(&[], &settings).map_err(|error| error.to_string())?;
+        Ok((loaded.config, loaded.notes))
+    }
+
+    #[test]
+    fn names_of_python_libraries_are_known_and_noted() {
+        let library = "storage.storage_library=minio";
+        let option = "storage.storage_options.storage_library=minio";
+        for settings in [&[library][..], &[option], &[library, option]] {
+            let (config, notes) = loaded(settings).unwrap();
+            assert_eq!(config.storage.storage_library, Some(StorageLibrary::Minio));
+            assert!(notes.iter().any(|note| note.contains("`minio` is a Python")), "{notes:?}");
+        }
+        let said = loaded(&["storage.storage_library=boto3"]).unwrap_err();
+        assert!(said.contains("one of s3dlio, s3torchconnector, minio"), "{said}");
+        let said = loaded(&["storage.storage_library=s3dlio", option]).unwrap_err();
+        assert!(said.contains("contradicts storage.storage_library"), "{said}");
+        assert_eq!(loaded(&[]).unwrap().1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_prefetch_window_is_the_number_of_requests_in_flight() {
+        let window = "storage.storage_options.prefetch_window=17";
+        assert_eq!(loaded(&[window]).unwrap().0.io.queue_depth, 17);
+        let (config, notes) = loaded(&[window, "io.queue_depth=5"]).unwrap();
+        assert_eq!(config.io.queue_depth, 5);
+        assert!(notes[0].contains("prefetch_window: no effect: io.queue_depth"), "{notes:?}");
+        assert!(loaded(&["storage.storage_options.prefetch_window=0"]).is_err());
+    }
+
+    #[test]
+    fn what_objects_do_not_have_is_noted() {
+        let mut config = Config::default();
+        config.io.engine = Engine::Sync;
+        config.io.set_cache(CacheMode::Keep);
+        assert_eq!(config.object_notes(), Vec::<String>::new());
+        config.dataset.data_folder = "s3://bench/x".into();
+        let notes = config.object_notes();
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].starts_with("io.engine: no effect on s3://bench/x"), "{notes:?}");
+        config.io = Default::default();
+        assert_eq!(config.object_notes(), Vec::<String>::new());
     }
 }

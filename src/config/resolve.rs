@@ -106,6 +106,7 @@ fn fold(
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
     fold_storage(sources, config, notes)?;
+    super::object::fold(sources, config, notes)?;
     fold_checkpoint(sources, config, notes)?;
     let loader = sources.get("reader.data_loader").and_then(|entry| entry.value.as_str());
     let framework =

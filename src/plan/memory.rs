@@ -72,11 +72,24 @@ fn checkpoint_buffers_bytes(config: &Config) -> u128 {
 }
 
 /// Buffers of the object micro-benchmark and what it keeps of each object, bytes.
-fn object_bytes(config: &Config) -> (u128, u128) {
+fn object_bytes(config: &Config) -> Result<(u128, u128), PlanError> {
     let block_size = object_block_bytes(config);
     let io = Io { block_size, ..config.io.clone() };
     let kept = u128::from(config.object.objects) * u128::from(STATE_BYTES_PER_OBJECT);
-    (thread_bytes(&io, u128::from(config.object.in_flight)), kept)
+    let buffers = thread_bytes(&io, u128::from(config.object.in_flight));
+    if buffers + kept <= u128::from(config.io.max_buffer_bytes) {
+        return Ok((buffers, kept));
+    }
+    Err(PlanError(format!(
+        "a rank needs {} of buffers ({} operations in flight x requests of {}, and {} for its \
+         objects), but io.max_buffer_bytes is {}; lower object.in_flight, object.objects or \
+         io.block_size, or raise io.max_buffer_bytes",
+        binary((buffers + kept) as f64),
+        config.object.in_flight,
+        binary(block_size as f64),
+        binary(kept as f64),
+        binary(config.io.max_buffer_bytes as f64),
+    )))
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -153,7 +166,7 @@ impl Memory {
             false => 0,
         };
         let (objects, bookkeeping) = match config.workflow.object {
-            true => object_bytes(config),
+            true => object_bytes(config)?,
             false => (0, bookkeeping),
         };
         let buffers = buffers.saturating_add(checkpoint).saturating_add(objects);

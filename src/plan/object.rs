@@ -278,6 +278,7 @@ pub(super) fn rows(config: &Config, ranks: u64) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Plan, WorldShape};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -350,6 +351,28 @@ mod tests {
         assert_eq!(SizeLaw::new(&histogram).mean_bytes(&histogram), 3000.0);
         let law = SizeLaw::new(&wide);
         assert_ne!(law.bytes(1, 0, 7, 1), law.bytes(1, 0, 7, 2), "a version has its own size");
+    }
+
+    #[test]
+    fn the_plan_tells_of_the_objects_and_bounds_their_buffers() {
+        let mut config = Config::default();
+        (config.workflow.train, config.workflow.object) = (false, true);
+        (config.object.objects, config.object.in_flight) = (1000, 10);
+        let world = WorldShape { ranks: 4, hosts: 2, memory_per_host_bytes: 0 };
+        let plan = Plan::new(&config, world).unwrap();
+        let json = plan.to_json();
+        assert_eq!((&json["object"]["objects"], json.get("dataset")), (&json!(4000), None));
+        assert!(plan.to_text().contains("4,000 (1,000 on a rank)"), "{}", plan.to_text());
+        // As many buffers as operations in flight, whatever the number of objects.
+        let buffers = plan.memory().buffers_bytes;
+        assert!((10 << 20..13 << 20).contains(&buffers), "{buffers}");
+        let hash = plan.hash();
+        config.object.mix.put += 1.0;
+        assert_ne!(Plan::new(&config, world).unwrap().hash(), hash, "ranks must agree on the mix");
+        config.object.in_flight = 999;
+        config.io.max_buffer_bytes = 64 << 20;
+        let said = Plan::new(&config, world).unwrap_err().to_string();
+        assert!(said.contains("999 operations in flight") && said.contains("lower"), "{said}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
 use super::{calibrate, checkpoint, datagen, listing, object, readback};
 use crate::config::units::format_bytes_iec;
-use crate::config::{Loaded, VerifyMode};
+use crate::config::{Loaded, VerifyMode, is_object_root};
 use crate::host::HostFacts;
 use crate::metrics::Series;
 use crate::plan::{Plan, Schedule, WorldShape};
@@ -21,6 +21,7 @@ use crate::report::result::{Calibration, Status};
 use crate::report::run_log::RunLog;
 use crate::world::World;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What the command line adds to the workload file.
 #[derive(Debug, Clone)]
@@ -243,6 +244,9 @@ fn generate(
     phases.partial |= generated.partial;
     phases.reduced.extend(generated.reduced);
     phases.series.push(("datagen", generated.series));
+    if !phases.partial {
+        phases.partial = settle(session);
+    }
     let verify = session.config.verify.mode;
     if verify == VerifyMode::Sample && request.datagen_only {
         session.note("note: datagen reads back with --verify full only; nothing was checked");
@@ -254,6 +258,24 @@ fn generate(
         phases.series.push(("verify", checked.series));
     }
     Ok(())
+}
+
+/// `storage.post_generation_settle_seconds` on an object store; true if it was interrupted.
+/// Collective.
+fn settle(session: &Session<'_>) -> bool {
+    let seconds = session.config.storage.post_generation_settle_seconds;
+    if seconds <= 0.0 || !is_object_root(&session.root) {
+        return false;
+    }
+    session.note(&format!("waiting {seconds} s for the store to settle"));
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let left = || end.saturating_duration_since(Instant::now());
+    while !left().is_zero() && !crate::world::interrupted() {
+        std::thread::sleep(left().min(Duration::from_millis(50)));
+    }
+    let mut flag = [u64::from(crate::world::interrupted())];
+    session.world.max(&mut flag);
+    flag[0] != 0
 }
 
 /// The step log of this rank.

@@ -137,6 +137,14 @@ steps() {
     two datagen "$here/s3.yaml" --data-dir $data --set dataset.num_files_train=2 \
         --set dataset.record_length_bytes=20000000 --verify full --run-id "$name-parts"
     quietly "$rankio" clean $data
+    # The micro-benchmark, with objects in parts; once more with objects that stay.
+    mixed="--set object.operations=150 --set object.duration_s=0 --set object.objects=40
+        --set object.size=3000000 --set object.size_stdev=4000000"
+    two run "$here/../../workloads/object.yaml" --data-dir $data --verify full $mixed \
+        --run-id "$name-object"
+    two run "$here/../../workloads/object.yaml" --data-dir $data --verify full $mixed \
+        --set object.keep=True --run-id "$name-object-kept"
+    quietly "$rankio" clean $data
     # Checkpoints: new, replaced and kept, read by other ranks, in the background of a training.
     two run "$here/s3_checkpoint.yaml" --checkpoint-dir $ck --verify full --run-id "$name-c"
     left=/bench/runs/ck/global_epoch1_step9.00000000000000ab.version/a_states

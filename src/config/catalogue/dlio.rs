@@ -215,12 +215,17 @@ const POSITIVE_SECONDS: Kind = Kind::Number { min: 0.0, max: 3600.0, above_min: 
 const BALANCE: Kind =
     Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections"]);
 
+const LIBRARY: Kind = Kind::Optional(&Kind::Choice(&["s3dlio", "s3torchconnector", "minio"]));
+const WINDOW: Kind = Kind::Optional(&Kind::Count { min: 1, max: 4096 });
+const BOTH_SPELLINGS: &str =
+    "a key below storage.storage_root and a whole URI in dataset.data_folder name the same object";
+
 /// `storage`. Values of keys that may be credentials are not looked at.
 pub(super) const STORAGE: &[Key] = &[
     folded("storage.storage_type", Kind::Choice(STORAGES), "io.direct"),
     folded("storage.storage_root", TEXT, "dataset.data_folder"),
-    ignored("storage.storage_library", WORD, OBJECT),
-    ignored("storage.post_generation_settle_seconds", SECONDS, OBJECT),
+    typed("storage.storage_library", LIBRARY),
+    typed("storage.post_generation_settle_seconds", SECONDS),
     ignored("storage.endpoint_uris", Kind::Any, IN_OPTIONS),
     ignored("storage.load_balance_strategy", Kind::Any, IN_OPTIONS),
     ignored("storage.use_mpi_endpoint_distribution", Kind::Any, IN_OPTIONS),
@@ -231,9 +236,9 @@ pub(super) const STORAGE: &[Key] = &[
     typed("storage.storage_options.endpoint_uris", Kind::Texts),
     typed("storage.storage_options.load_balance_strategy", Kind::Optional(&BALANCE)),
     typed("storage.storage_options.region", Kind::FreeText),
-    ignored("storage.storage_options.storage_library", Kind::Any, OBJECT),
+    folded("storage.storage_options.storage_library", LIBRARY, "storage.storage_library"),
     ignored("storage.storage_options.uri_scheme", Kind::Any, OBJECT),
-    ignored("storage.storage_options.use_full_object_uri", Kind::Any, OBJECT),
+    ignored("storage.storage_options.use_full_object_uri", BOOL, BOTH_SPELLINGS),
     ignored("storage.storage_options.secure", Kind::Any, OBJECT),
     typed("storage.storage_options.s3_force_path_style", Kind::Optional(&BOOL)),
     typed("storage.storage_options.s3_max_attempts", Kind::Count { min: 1, max: 100 }),
@@ -241,7 +246,7 @@ pub(super) const STORAGE: &[Key] = &[
     typed("storage.storage_options.connect_timeout", POSITIVE_SECONDS),
     typed("storage.storage_options.timeout", POSITIVE_SECONDS),
     ignored("storage.storage_options.prefetch_workers", Kind::Any, OBJECT),
-    ignored("storage.storage_options.prefetch_window", Kind::Any, OBJECT),
+    folded("storage.storage_options.prefetch_window", WINDOW, "io.queue_depth"),
     ignored("storage.storage_options.stagger_workers", Kind::Any, OBJECT),
     ignored("storage.storage_options.columns", Kind::Any, OBJECT),
     ignored("storage.storage_options.coalesce_rgs", Kind::Any, OBJECT),

@@ -223,7 +223,10 @@ const STORAGE: Sentences = &[
     ("storage.storage_type", "Kind of store; `direct_fs` asks for O_DIRECT"),
     ("storage.storage_root", "Folder below which a relative `data_folder` lies"),
     ("storage.storage_library", "Client library of an object store"),
-    ("storage.post_generation_settle_seconds", "Pause after generating into an object store"),
+    (
+        "storage.post_generation_settle_seconds",
+        "Seconds to wait after generating into an object store",
+    ),
     ("storage.endpoint_uris", "Endpoints of an object store"),
     ("storage.load_balance_strategy", "How requests are spread over endpoints"),
     ("storage.use_mpi_endpoint_distribution", "Endpoints are dealt to ranks"),

@@ -81,15 +81,11 @@ pub(super) fn prepare(
 }
 
 fn refuse_foreign(store: &mut dyn Storage, root: &str) -> Result<(), String> {
-    let mut foreign = None;
-    let listed = store.list(OBJECT_FOLDER, &mut |name, _| {
-        foreign.get_or_insert_with(|| name.to_string());
-    });
-    listed.map_err(|error| error.to_string())?;
+    let foreign = small::any_object(store, OBJECT_FOLDER, &|_| true)?;
     match foreign {
         None => Ok(()),
         Some(name) => Err(format!(
-            "{root}/{OBJECT_FOLDER}: holds {name}, which rankio did not make; give another \
+            "{root}: holds {name}, which rankio did not make; give another \
              --data-dir"
         )),
     }
