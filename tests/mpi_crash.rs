@@ -219,7 +219,7 @@ fn a_killed_job_loses_no_checkpoint_and_leaves_no_half_one() {
     if !mpirun_is_there() {
         return;
     }
-    let wanted = number("RANKIO_CRASH_KILLS").unwrap_or(18) as usize;
+    let wanted = number("RANKIO_CRASH_KILLS").unwrap_or(9) as usize;
     let clock = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let seed = number("RANKIO_CRASH_SEED").unwrap_or(clock);
     let mut campaign = Campaign::new(seed);
