@@ -40,7 +40,7 @@ pub use checkpoint::{
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;
 pub use model::{Datatype, Model, Parallelism, Transformer};
-pub use object::{Balance, ObjectOptions, StorageSection, is_object_root};
+pub use object::{Balance, ObjectClient, ObjectOptions, StorageSection, is_object_root};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;
