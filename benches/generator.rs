@@ -51,7 +51,13 @@ struct Generators {
 
 impl Generators {
     fn new() -> Self {
-        let plain = ContentSettings { seed: 1, pcg: false, compress_ratio: 1.0, dedup_ratio: 1.0 };
+        let plain = ContentSettings {
+            seed: 1,
+            pcg: false,
+            compress_ratio: 1.0,
+            stamped: false,
+            dedup_ratio: 1.0,
+        };
         let squeezed = ContentSettings { compress_ratio: 2.0, dedup_ratio: 2.0, ..plain };
         Self {
             keyed: Simd::supported().map(|simd| Generator::with_simd(plain, simd)).collect(),

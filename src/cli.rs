@@ -64,7 +64,8 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
 
-    /// Root of checkpoints: a path or null://. Replaces checkpoint.checkpoint_folder.
+    /// Root of checkpoints: a path, s3://BUCKET/PREFIX or null://. Replaces
+    /// checkpoint.checkpoint_folder.
     #[arg(long, value_name = "URI")]
     pub checkpoint_dir: Option<String>,
 }
@@ -240,6 +241,8 @@ pub enum EngineArg {
 pub enum VerifyArg {
     /// Nothing.
     None,
+    /// The size of every object, asked for when it is opened (HEAD).
+    Size,
     /// A share of the requests.
     Sample,
     /// Every byte.
@@ -257,4 +260,34 @@ pub enum ShellArg {
     Fish,
     /// Manual page (roff).
     Man,
+}
+
+/// The message of a wrong command line in one line: what, what it may have meant, where help is.
+///
+/// `text` has the paragraphs of clap: `error: ...` with a list below it, `tip: ...`, `Usage: ...`.
+pub fn one_line(text: &str) -> String {
+    let (mut parts, mut command) = (Vec::<String>::new(), String::new());
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(usage) = line.strip_prefix("Usage: rankio") {
+            let words = usage.split(' ').skip(1);
+            let is_name = |word: &&str| word.starts_with(|first: char| first.is_ascii_lowercase());
+            command = words.take_while(is_name).map(|word| format!(" {word}")).collect();
+        } else if let Some(tip) = line.strip_prefix("tip: ") {
+            // A name that is like none of ours is no value either.
+            if !tip.contains("as a value") {
+                parts.push(tip.to_string());
+            }
+        } else if !line.starts_with("For more information") {
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            match parts.last_mut() {
+                Some(last) if last.ends_with(':') => *last += &format!(" {line}"),
+                Some(last) if line.starts_with('[') || line.starts_with('<') => {
+                    *last += &format!(" {line}");
+                }
+                _ => parts.push(line.to_string()),
+            }
+        }
+    }
+    parts.push(format!("see rankio{command} --help"));
+    parts.join("; ")
 }

@@ -29,9 +29,13 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    refuse_with(|| {
-        let _ = error.print();
-    })
+    // What was typed is no command at all: the list of them is the help that is wanted.
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return refuse_with(|| {
+            let _ = error.print();
+        });
+    }
+    refuse(&crate::cli::one_line(&error.to_string()))
 }
 
 /// Prints an error of the user's making.
@@ -238,7 +242,8 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         return Err(format!("{key}: {text}"));
     }
     let root = &config.dataset.data_folder;
-    match config::is_object_root(root) && config.workflow.uses_dataset() {
+    let uses_root = config.workflow.uses_dataset() || config.workflow.object;
+    match config::is_object_root(root) && uses_root {
         true if config.io.engine == Engine::Null => {}
         true => crate::storage::check_object_root(root, &config.storage.storage_options)?,
         false => check_root("--data-dir", root)?,
@@ -247,9 +252,10 @@ fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
         check_checkpoints(config)?;
     }
     let workflow = &config.workflow;
-    if !workflow.train && !workflow.generate_data && !workflow.checkpoint {
-        return Err("workflow: neither train, generate_data nor checkpoint is True, so there is \
-                    nothing to do; set one of them"
+    let asks = [workflow.train, workflow.generate_data, workflow.checkpoint, workflow.object];
+    if !asks.contains(&true) {
+        return Err("workflow: neither train, generate_data, checkpoint nor object is True, so \
+                    there is nothing to do; set one of them"
             .into());
     }
     if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
@@ -272,14 +278,19 @@ fn without_secret(argument: String) -> String {
 /// What cannot be done about checkpoints.
 fn check_checkpoints(config: &Config) -> Result<(), String> {
     let checkpoint = &config.checkpoint;
-    check_root("--checkpoint-dir", &checkpoint.checkpoint_folder)?;
+    let root = &checkpoint.checkpoint_folder;
+    match config::is_object_root(root) {
+        true if config.io.engine == Engine::Null => {}
+        true => crate::storage::check_object_root(root, &config.storage.storage_options)
+            .map_err(|message| message.replace("--data-dir", "--checkpoint-dir"))?,
+        false => check_root("--checkpoint-dir", root)?,
+    }
     if config.io.cache == CacheMode::Drop && checkpoint.num_checkpoints_read > 0 {
         return Err("io.cache: drop empties the cache before epochs, not before checkpoints are \
                     read; give direct, evict or keep"
             .into());
     }
-    let null = checkpoint.checkpoint_folder.starts_with("null://");
-    if null && config.verify.mode != VerifyMode::None {
+    if root.starts_with("null://") && config.verify.mode != VerifyMode::None {
         return Err("verify: the null store has no content to check; use --verify none or a real \
                     --checkpoint-dir"
             .into());
@@ -298,16 +309,14 @@ fn check_root(option: &str, root: &str) -> Result<(), String> {
         && !matches!(scheme, "file" | "direct" | "null")
     {
         // The rest of it may hold a secret.
-        return Err(match (scheme, option) {
-            ("s3", "--data-dir") => return Ok(()),
-            ("s3", _) => format!(
-                "{option}: checkpoints on s3:// are not available in this version; give a path"
-            ),
-            _ => format!(
+        return match scheme {
+            // It is looked at where it is used.
+            "s3" => Ok(()),
+            _ => Err(format!(
                 "{option}: stores of kind {scheme}:// are not available in this version; give a \
                  path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or null://"
-            ),
-        });
+            )),
+        };
     }
     Ok(())
 }
@@ -397,7 +406,9 @@ fn load(
         }
     }
     let object = &config.storage.storage_options;
-    crate::storage::check_object_uri(&config.dataset.data_folder, object)?;
+    for root in [&config.dataset.data_folder, &config.checkpoint.checkpoint_folder] {
+        crate::storage::check_object_uri(root, object)?;
+    }
     options(config)?;
     take_scheme(config)?;
     loaded.effective_yaml =
@@ -423,6 +434,7 @@ fn lay_over(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<
     lay_over_cache(config, args, overrides)?;
     match args.verify {
         Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
+        Some(VerifyArg::Size) => config.verify.mode = VerifyMode::Size,
         Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
         Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
         None => {}

@@ -5,6 +5,8 @@
 //! polls a non-blocking collective with short sleeps: a rank that spins takes the CPU away from its
 //! own I/O threads, and its CPU seconds would then be lies.
 
+mod first;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +87,7 @@ pub struct LastWords {
 impl LastWords {
     /// Says what went wrong on this rank and ends the whole job at once.
     pub fn fail(&self, message: &str) -> ! {
+        let _first = (!self.solo).then(first::be_first);
         say(&format!("rankio: error: {}{message}", self.label));
         abort_all(EXIT_FAILED, self.solo)
     }

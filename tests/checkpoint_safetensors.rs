@@ -30,7 +30,13 @@ fn llama(layers: u64, (tensor, pipeline, zero_stage): (u64, u64, u64)) -> Config
 
 /// A whole file over generated content.
 fn over(layout: &dyn Layout) -> Vec<u8> {
-    let settings = ContentSettings { seed: 1, pcg: false, compress_ratio: 1.0, dedup_ratio: 1.0 };
+    let settings = ContentSettings {
+        seed: 1,
+        pcg: false,
+        stamped: false,
+        compress_ratio: 1.0,
+        dedup_ratio: 1.0,
+    };
     let generator = Generator::new(settings);
     let mut file = vec![0; layout.file_bytes() as usize];
     let content = generator.object(7, 1, layout.file_bytes());

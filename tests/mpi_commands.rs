@@ -110,6 +110,31 @@ fn wrong_input_ends_with_2_and_one_line_of_one_rank() {
     assert!(!lab.path("results").exists(), "nothing was made");
 }
 
+/// Such lines were clap's paragraphs, whose first words were `error:` alone.
+#[test]
+fn a_wrong_command_line_ends_with_2_and_one_line_that_says_what_was_meant() {
+    let lab = Lab::new();
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["rum", "x"], &["'rum'", "'run'", "see rankio --help"]),
+        (&["run"], &["required", "<WORKLOAD.yaml>", "see rankio run --help"]),
+        (&["run", "a.yaml", "--foo", "3"], &["'--foo'", "see rankio run --help"]),
+        (&["run", "a.yaml", "--enginee", "null"], &["'--enginee'", "'--engine'"]),
+        (&["run", "a.yaml", "--verify", "bad"], &["'bad'", "--verify", "[possible values: none"]),
+        (&["plan", "a.yaml", "--ranks", "0"], &["'0'", "--ranks", "not in 1.."]),
+        (&["run", "a.yaml", "--set"], &["--set <KEY=VALUE>", "value is required"]),
+        (&["completions"], &["<SHELL>", "see rankio completions --help"]),
+    ];
+    for (words, parts) in cases {
+        let ended = lab.command(1, words).plain().fail_with(2);
+        ended.one_error(parts);
+        assert_eq!(ended.err.lines().count(), 1, "{ended}");
+    }
+    if mpirun_is_there() {
+        let ended = lab.command(3, &["run", "--foo"]).fail_with(2);
+        ended.one_error(&["'--foo'"]);
+    }
+}
+
 #[test]
 fn completions_know_the_commands_and_the_manual_its_name() {
     let lab = Lab::new();

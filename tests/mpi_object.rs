@@ -83,6 +83,35 @@ fn datasets_are_made_read_checked_and_cleaned() {
     }
 }
 
+/// Of objects that fit into a request every sample costs one request, and no size is asked for
+/// while the clock runs. Before, an epoch asked for each size first.
+#[test]
+fn an_epoch_of_small_objects_costs_one_request_for_each() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    let small = ["dataset.record_length_bytes=50000", "dataset.record_length_bytes_stdev=9000"];
+    let mut settings: Vec<&str> = small.iter().flat_map(|text| ["--set", text]).collect();
+    settings.extend(["--set", "io.drop_last=False"]);
+    job(&lab, 2, "datagen", "g", &settings).with(&environment).succeed();
+    let count = |id: &str, more: &[&str]| {
+        let before = ["get", "head"].map(|op| server.memory.requests(op));
+        let all: Vec<&str> = settings.iter().chain(more).copied().collect();
+        job(&lab, 2, "run", id, &all).with(&environment).succeed();
+        let after = ["get", "head"].map(|op| server.memory.requests(op));
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let two = count("two", &["--set", "train.epochs=2", "--verify", "full"]);
+    let five = count("five", &["--set", "train.epochs=5"]);
+    assert_eq!(five[0] - two[0], 3 * 13, "{two:?} {five:?}");
+    assert_eq!(five[1], two[1], "sizes are asked for before the run only");
+    let asked = count("asked", &["--set", "train.epochs=5", "--verify", "size"]);
+    assert_eq!((asked[0], asked[1]), (five[0], five[1] + 5 * 13));
+    assert_eq!(lab.phase("asked", "training")["verify"]["mode"], "size");
+}
+
 #[test]
 fn large_objects_go_up_in_parts() {
     if !mpirun_is_there() {
@@ -125,7 +154,7 @@ fn faults_of_the_server_are_counted_or_end_the_run() {
 fn check_faults(client: &str) {
     let (server, lab) = (server(), Lab::new());
     let by = format!("storage.client={client}");
-    let by = ["--set", &by, "--verify", "full"];
+    let by = ["--set", &by];
     let job = |ranks, command, id, extra: &[&str]| {
         job(&lab, ranks, command, id, &[by.as_slice(), extra].concat())
     };
@@ -138,22 +167,26 @@ fn check_faults(client: &str) {
     assert!((2..=4).contains(&retries("g", "datagen")), "{}", retries("g", "datagen"));
     fault("get", Kind::Drop, 4, 1);
     fault("get", Kind::SlowDown, 9, 2);
-    job(2, "run", "t", &[]).with(&environment).succeed();
+    job(2, "run", "t", &["--verify", "full"]).with(&environment).succeed();
     assert_eq!(retries("t", "training"), 3);
     // An object that is cut after it was opened.
     server.memory.clear_faults();
     fault("get", Kind::Truncate, 5, 99);
     let ended = job(2, "run", "cut", &[]).with(&environment).fail_with(1);
-    ended.error_of_a_rank(&["read s3://bench/runs/tiny/train/img_", "truncated"]);
+    ended.error_of_a_rank(&["read s3://bench/runs/tiny/train/img_", "were expected: truncated"]);
     // One that is shorter than planned.
     server.memory.clear_faults();
     let key = server.memory.keys().into_iter().find(|key| key.contains("img_0")).unwrap();
     let object = server.memory.get(&key).unwrap();
     server.memory.put(&key, object[..object.len() - 1].to_vec());
     let ended = job(2, "run", "short", &[]).with(&environment).fail_with(1);
+    let sizes = format!("has {} bytes where {} were expected", object.len() - 1, object.len());
+    ended.error_of_a_rank(&["read s3://", &sizes]);
+    let asks = ["--verify", "size"];
+    let ended = job(2, "run", "asked", &asks).with(&environment).fail_with(1);
     ended.error_of_a_rank(&["open s3://", "the plan says"]);
     // Another datagen replaces it, and only it.
-    job(2, "datagen", "again", &[]).with(&environment).succeed();
+    job(2, "datagen", "again", &["--verify", "full"]).with(&environment).succeed();
     assert_eq!(lab.phase("again", "datagen")["metrics"]["files_written"], 1);
     assert_eq!(server.memory.get(&key).unwrap(), object);
 }

@@ -4,7 +4,7 @@
 mod s3;
 
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
-use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
+use rankio::storage::{Completion, Handle, NamedOp, Op, OpenMode, Storage, StoreSpec, connect};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -116,6 +116,61 @@ fn requests_to_an_object_store_allocate_nothing() {
     server.memory.put("data/f", vec![1u8; 32 * BLOCK]);
     let io = Io { huge_pages: false, ..Io::default() };
     check("s3-raw", format!("s3://{}/data", s3::BUCKET), io, "w");
+}
+
+#[test]
+fn whole_objects_and_operations_on_names_allocate_nothing() {
+    let server = s3::Server::start(0);
+    let endpoint_url = server.url();
+    let object = rankio::config::ObjectOptions { endpoint_url, ..Default::default() };
+    for (name, value) in server.environment() {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(name, value) };
+    }
+    let io = Io { huge_pages: false, ..Io::default() };
+    let root = format!("s3://{}/data", s3::BUCKET);
+    let spec = StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK };
+    let mut s = connect(&spec).unwrap();
+    s.trust_sizes(true);
+    let mut out = Vec::with_capacity(2 * DEPTH);
+    let mut before = 0;
+    for round in 0..60 {
+        if round == 20 {
+            before = ALLOCATIONS.get();
+        }
+        for name in ["a/x", "a/y"] {
+            let mode = OpenMode::Replace { final_bytes: BLOCK as u64 };
+            let handle = s.open(name, mode).unwrap().handle;
+            let buffer = s.take_buffer().unwrap();
+            s.submit(handle, Op::Write { offset: 0, len: BLOCK, buffer }, 1).unwrap();
+            s.submit(handle, Op::Sync, 2).unwrap();
+            wait_for(s.as_mut(), 2, &mut out);
+            s.close(handle).unwrap();
+            let mode = OpenMode::Read { expected_bytes: BLOCK as u64 };
+            let handle = s.open(name, mode).unwrap().handle;
+            let buffer = s.take_buffer().unwrap();
+            s.submit(handle, Op::Read { offset: 7, len: 100, buffer }, 1).unwrap();
+            wait_for(s.as_mut(), 1, &mut out);
+            s.close(handle).unwrap();
+        }
+        s.submit_named(NamedOp::Head, "a/x", 1).unwrap();
+        s.submit_named(NamedOp::List, "a", 2).unwrap();
+        s.submit_named(NamedOp::Delete, "a/y", 3).unwrap();
+        wait_for(s.as_mut(), 3, &mut out);
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+fn wait_for(s: &mut dyn Storage, mut count: usize, out: &mut Vec<Completion>) {
+    while count > 0 {
+        count -= s.reap(1, None, out).unwrap();
+        for completion in out.drain(..) {
+            assert!(completion.error.is_none());
+            if let Some(buffer) = completion.buffer {
+                s.give_buffer(buffer);
+            }
+        }
+    }
 }
 
 /// Reads `f` below `root` and writes `new`, and counts.

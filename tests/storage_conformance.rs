@@ -6,7 +6,9 @@ mod ground;
 
 use ground::{BLOCK, DEPTH, fault, on_every_folder, on_every_store, store};
 use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
-use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, SyncKind, connect};
+use rankio::storage::{
+    Completion, Handle, NamedOp, Op, OpenMode, Storage, StoreSpec, SyncKind, connect,
+};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -504,4 +506,47 @@ fn the_null_store_believes_the_plan() {
     assert!(s.close(w.handle).is_err());
     assert!(s.submit(w.handle, Op::Sync, 1).is_err());
     assert_eq!(s.facts().engine, "null");
+}
+
+#[test]
+fn names_are_asked_for_removed_and_counted_as_operations() {
+    on_every_store(|s, ground| {
+        for number in 0..3u32 {
+            write_file(s, &format!("d/{number}"), 5000 + number as usize, 1);
+        }
+        let done = |s: &mut dyn Storage, op: NamedOp, name: &str| {
+            s.submit_named(op, name, 40).unwrap();
+            let mut out = Vec::new();
+            assert_eq!(s.reap(1, None, &mut out).unwrap(), 1);
+            assert_eq!((out[0].tag, out[0].buffer.is_none()), (40, true));
+            out.pop().unwrap()
+        };
+        assert_eq!(ok(done(s, NamedOp::List, "d")).bytes, 3);
+        assert_eq!(ok(done(s, NamedOp::Head, "d/2")).bytes, 5002);
+        ok(done(s, NamedOp::Delete, "d/1"));
+        let gone = done(s, NamedOp::Head, "d/1").error.unwrap();
+        assert_eq!(gone.errno, libc::ENOENT);
+        assert!(gone.path.ends_with("d/1"), "{gone}");
+        assert_eq!(ok(done(s, NamedOp::List, "d")).bytes, 2);
+        // As many as buffers, beside a read, and not one more without an end.
+        let opened = s.open("d/0", OpenMode::Read { expected_bytes: 5000 }).unwrap();
+        let buffer = s.take_buffer().unwrap();
+        s.submit(opened.handle, Op::Read { offset: 0, len: 100, buffer }, 0).unwrap();
+        for tag in 1..=DEPTH as u64 {
+            s.submit_named(NamedOp::Head, "d/0", tag).unwrap();
+        }
+        let refused = (0..=DEPTH).any(|_| s.submit_named(NamedOp::Head, "d/0", 9).is_err());
+        assert!(refused, "the queue is bounded");
+        let mut out = Vec::new();
+        while s.reap(1, None, &mut out).unwrap() > 0 {}
+        for tag in 1..=DEPTH as u64 {
+            assert_eq!(out.iter().filter(|done| done.tag == tag && done.bytes == 5000).count(), 1);
+        }
+        let buffers = out.into_iter().filter_map(|done| ok(done).buffer);
+        buffers.for_each(|buffer| s.give_buffer(buffer));
+        s.close(opened.handle).unwrap();
+        let names: Vec<String> = (0..5).map(|number| format!("d/{number}")).collect();
+        s.remove_many(&names).unwrap();
+        assert_eq!(s.stat("d/0").unwrap(), None, "{}", ground.root());
+    });
 }

@@ -4,7 +4,9 @@
 mod s3;
 
 use rankio::config::{Balance, Io, ObjectClient, ObjectOptions};
-use rankio::storage::{Completion, Op, OpenMode, Storage, StorageError, StoreSpec, connect};
+use rankio::storage::{
+    Completion, NamedOp, Op, OpenMode, Storage, StorageError, StoreSpec, connect,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use s3::{Fault, Kind, Server};
@@ -53,6 +55,10 @@ of_every_client! {
     requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out,
     redirects_are_followed_and_a_circle_ends,
     wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret,
+    a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer,
+    the_first_byte_is_timed_apart_from_the_last,
+    many_are_removed_by_one_request_and_one_that_stays_is_named,
+    operations_on_names_are_in_flight_together,
 }
 
 /// A server of one test. Keys are the same in all of them, so the environment is set once.
@@ -300,6 +306,140 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: Objec
     assert!(endpoints[0].errors > 0 && endpoints[0].set_aside == 1, "{endpoints:?}");
     assert!(endpoints[1].operations >= 40 && endpoints[1].errors == 0, "{endpoints:?}");
     assert!(s.facts().retried_operations > 0);
+}
+
+/// Answers one request on each connection and closes it when the next one comes, as a server does
+/// whose patience with an idle connection ends just then.
+fn impatient() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {}
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            if !line.starts_with("HEAD") {
+                stream.get_mut().write_all(b"hello").unwrap();
+            }
+            // The next request is taken and not answered.
+            let _ = stream.read_line(&mut line);
+        }
+    });
+    url
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_is_opened_again_and_is_no_retry() {
+    drop(server(0));
+    let object = ObjectOptions { endpoint_url: impatient(), ..ObjectOptions::default() };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    for _ in 0..5 {
+        let completion = get(s.as_mut(), "x", 0, 5);
+        assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+        let buffer = completion.buffer.unwrap();
+        assert_eq!(&buffer.as_slice()[..5], b"hello");
+        s.give_buffer(buffer);
+    }
+    let facts = s.facts();
+    assert_eq!((facts.retried_operations, facts.endpoints[0].errors), (0, 0));
+    assert_eq!(facts.endpoints[0].operations, 10, "a HEAD and a GET each");
+}
+
+fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(client: ObjectClient) {
+    let server = server(0);
+    server.memory.put("data/x", bytes(5000));
+    let mut s = store(&server, client);
+    s.trust_sizes(true);
+    let mut read = |expected_bytes, offset, len| {
+        let opened = s.open("x", OpenMode::Read { expected_bytes }).unwrap();
+        assert_eq!(opened.size_bytes, expected_bytes);
+        let buffer = s.take_buffer().unwrap();
+        s.submit(opened.handle, Op::Read { offset, len, buffer }, 1).unwrap();
+        let mut completion = one(s.as_mut());
+        s.close(opened.handle).unwrap();
+        s.give_buffer(completion.buffer.take().unwrap());
+        completion
+    };
+    for (offset, len) in [(0, 5000), (100, 300)] {
+        let completion = read(5000, offset, len);
+        assert!(completion.error.is_none(), "{}", completion.error.unwrap());
+        assert_eq!(completion.bytes, len);
+    }
+    assert_eq!((server.memory.requests("get"), server.memory.requests("head")), (2, 0));
+    // Larger and smaller objects, whole and in part.
+    for (expected, offset, len) in [(4999, 0, 4999), (5001, 0, 5001), (4999, 10, 9), (9000, 10, 9)]
+    {
+        let said = read(expected, offset, len).error.unwrap().to_string();
+        let both = format!("the object has 5000 bytes where {expected} were expected");
+        assert!(said.starts_with("read s3://bench/data/x") && said.contains(&both), "{said}");
+    }
+    let said = read(9000, 8000, 100).error.unwrap().to_string();
+    assert!(said.contains("shorter than the 9000 bytes expected"), "{said}");
+    assert_eq!(server.memory.requests("get"), 7, "nothing of it is tried again");
+    assert_eq!(server.memory.requests("head"), 0);
+    let opened = s.open("absent", OpenMode::Read { expected_bytes: 5 }).unwrap();
+    let buffer = s.take_buffer().unwrap();
+    s.submit(opened.handle, Op::Read { offset: 0, len: 5, buffer }, 1).unwrap();
+    let said = one(s.as_mut()).error.unwrap().to_string();
+    assert!(said.contains("NoSuchKey") && said.contains("rankio datagen"), "{said}");
+}
+
+fn the_first_byte_is_timed_apart_from_the_last(client: ObjectClient) {
+    let server = server(0);
+    server.memory.put("data/x", bytes(BLOCK));
+    server.memory.inject(fault("get", Kind::SlowBody(20), 1));
+    let completion = get(store(&server, client).as_mut(), "x", 0, BLOCK);
+    // A pause before each of four pieces: three of them come after the first byte.
+    let (first, last) = (completion.first_byte_ns, completion.latency_ns);
+    assert!(first > 0 && first + 40_000_000 < last, "{first} {last}");
+}
+
+fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: ObjectClient) {
+    let server = server(0);
+    let names: Vec<String> = (0..1000).map(|number| format!("train/{number}&<")).collect();
+    for name in names.iter().take(700) {
+        server.memory.put(&format!("data/{name}"), vec![1]);
+    }
+    server.memory.put("data/other", vec![1]);
+    let mut s = store(&server, client);
+    s.remove_many(&names).unwrap();
+    assert_eq!(server.memory.keys(), ["data/other"]);
+    assert_eq!((server.memory.requests("delete_many"), server.memory.requests("delete")), (1, 0));
+    s.remove_many(&[]).unwrap();
+    let two = ["other".to_string(), "train/locked".to_string()];
+    let said = s.remove_many(&two).unwrap_err().to_string();
+    assert!(said.starts_with("remove s3://bench/data/train/locked: AccessDenied"), "{said}");
+    assert!(s.remove_many(&["../x".to_string()]).is_err(), "a name outside");
+}
+
+fn operations_on_names_are_in_flight_together(client: ObjectClient) {
+    let server = server(0);
+    for number in 0..1200 {
+        server.memory.put(&format!("data/d/{number:04}"), bytes(100 + number));
+    }
+    let mut s = store(&server, client);
+    for (tag, (op, name)) in
+        [(NamedOp::Head, "d/0005"), (NamedOp::Delete, "d/0007"), (NamedOp::List, "d")]
+            .into_iter()
+            .enumerate()
+    {
+        s.submit_named(op, name, tag as u64).unwrap();
+    }
+    s.submit_named(NamedOp::Head, "d/absent", 3).unwrap();
+    let mut out = Vec::new();
+    while out.len() < 4 {
+        s.reap(1, None, &mut out).unwrap();
+    }
+    out.sort_by_key(|completion| completion.tag);
+    assert!(
+        out[..3].iter().all(|completion| completion.error.is_none() && completion.latency_ns > 0)
+    );
+    assert_eq!([out[0].bytes, out[1].bytes, out[2].bytes], [105, 0, 1000]);
+    let error = out[3].error.as_ref().unwrap();
+    assert_eq!((error.errno, error.path.as_str()), (libc::ENOENT, "s3://bench/data/d/absent"));
+    assert_eq!(server.memory.get("data/d/0007"), None);
 }
 
 /// Answers every request with a redirect to `target`; how many it answered.

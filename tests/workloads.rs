@@ -121,8 +121,14 @@ const MODELS: &[Model] = &[
 ];
 
 /// Files that are not of a benchmark's model.
-const OTHERS: [&str; 5] =
-    ["quick.yaml", "pipeline.yaml", "default.yaml", "bert_v100.yaml", "megatron_deepspeed.yaml"];
+const OTHERS: [&str; 6] = [
+    "quick.yaml",
+    "object.yaml",
+    "pipeline.yaml",
+    "default.yaml",
+    "bert_v100.yaml",
+    "megatron_deepspeed.yaml",
+];
 
 /// Columns of dlrm in order, compactly: h float16, f float32, d float64, b int8; a capital is read.
 const DLRM_COLUMNS: &str = "
@@ -188,6 +194,16 @@ fn datagen_makes_what_the_runs_read() {
             assert_eq!(run, config.dataset, "{file} and {accelerator}");
         }
     }
+}
+
+#[test]
+fn the_object_file_does_every_operation() {
+    let config = config("object.yaml");
+    assert!(config.workflow.object && !config.workflow.uses_dataset());
+    assert!(config.object.mix.weights().iter().all(|weight| *weight > 0.0));
+    assert!(config.object.prefill && !config.object.keep);
+    // 512 MiB of two ranks at most, so that it runs anywhere.
+    assert!(config.object.objects * config.object.size <= 256 << 20);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! depends on the number of ranks is the plan's to refuse.
 
 use super::source::Sources;
-use super::{Checkpoint, CheckpointMode, Config, ConfigError, Model, Restore};
+use super::{
+    Checkpoint, CheckpointContent, CheckpointMode, Config, ConfigError, Model, Pattern, Restore,
+};
 
 type Refusal = Option<(&'static str, String)>;
 
@@ -13,6 +15,7 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
         .or_else(|| sizes(model))
         .or_else(|| counts(&config.checkpoint, config.workflow.train))
         .or_else(|| restores(&config.checkpoint, model))
+        .or_else(|| content(config))
         .or_else(|| background(&config.checkpoint, config.workflow.train));
     match refusal {
         Some((path, text)) => Err(sources.error_about(path, &text)),
@@ -95,6 +98,31 @@ fn counts(checkpoint: &Checkpoint, trains: bool) -> Refusal {
             "`{kept}` checkpoints stay, but checkpoint.num_checkpoints_read is {read}; keep as many"
         );
         return Some(("checkpoint.keep_last", text));
+    }
+    None
+}
+
+/// Bytes after which stamped content repeats, so that a buffer of so many may keep it.
+const STAMPED_PERIOD_BYTES: u64 = 1 << 20;
+
+fn content(config: &Config) -> Refusal {
+    if config.checkpoint.content == CheckpointContent::Full {
+        return None;
+    }
+    let block_bytes = config.io.block_size;
+    if !block_bytes.is_multiple_of(STAMPED_PERIOD_BYTES) {
+        let text = format!(
+            "`stamped` repeats each MiB, and io.block_size is {block_bytes} bytes; give a multiple \
+             of 1 MiB, or full"
+        );
+        return Some(("checkpoint.content", text));
+    }
+    let dataset = &config.dataset;
+    let shaped = dataset.compress_ratio != 1.0 || dataset.dedup_ratio != 1.0;
+    if shaped || dataset.pattern != Pattern::Pool {
+        let text = "`stamped` goes with neither dataset.compress_ratio, dataset.dedup_ratio nor \
+                    dataset.pattern: pcg, which shape content that is made anew; give full";
+        return Some(("checkpoint.content", text.into()));
     }
     None
 }

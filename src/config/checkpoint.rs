@@ -31,6 +31,8 @@ pub struct Checkpoint {
     pub rank_sync: bool,
     /// What a file holds.
     pub layout: CheckpointLayout,
+    /// What stands for the numbers in it.
+    pub content: CheckpointContent,
     /// What makes a checkpoint durable before its time ends; `fsync: True` means `fsync`.
     pub durability: Durability,
     /// Files that a rank writes at a time.
@@ -66,6 +68,7 @@ impl Default for Checkpoint {
             num_checkpoints_read: 0,
             rank_sync: false,
             layout: CheckpointLayout::Raw,
+            content: CheckpointContent::Full,
             durability: Durability::None,
             files_in_flight: 4,
             order: CheckpointOrder::Parallel,
@@ -117,6 +120,17 @@ pub enum CheckpointLayout {
     Raw,
     /// Files that the `safetensors` package opens, tensors named as in Llama checkpoints.
     Safetensors,
+}
+
+/// `checkpoint.content` (ours).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointContent {
+    /// Every byte is made for its place, as those of a dataset.
+    #[default]
+    Full,
+    /// The same megabyte again and again with a stamp in each block of 4 KiB, as fio writes.
+    Stamped,
 }
 
 /// `checkpoint.durability` (ours).

@@ -2,7 +2,7 @@
 //! the rest of the run.
 
 use super::source::Sources;
-use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, ReadType, VerifyMode};
+use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, ReadType};
 
 /// Keys that shape HDF5 files and say something else than their default.
 fn hdf5_keys(dataset: &Dataset) -> impl Iterator<Item = &'static str> {
@@ -82,7 +82,10 @@ pub(super) fn check(sources: &Sources, config: &Config) -> Result<(), ConfigErro
 /// What contradicts the container or the engine, also after options of the command line changed
 /// settings: the key, and a sentence without it.
 pub fn contradiction(config: &Config) -> Option<(&'static str, &'static str)> {
-    if config.verify.mode != VerifyMode::None && !config.dataset.has_exact_sizes() {
+    if let Some(found) = super::objects::contradiction(config) {
+        return Some(found);
+    }
+    if config.verify.mode.checks_content() && !config.dataset.has_exact_sizes() {
         let text = "the bytes of compressed or dictionary-encoded files cannot be checked one by \
                     one; give none";
         return Some(("verify.mode", text));

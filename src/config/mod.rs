@@ -22,6 +22,7 @@ pub mod kind;
 mod locate;
 mod model;
 mod object;
+mod objects;
 mod parquet;
 mod profiling;
 mod requests;
@@ -34,13 +35,14 @@ mod written;
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
 pub use checkpoint::{
-    Checkpoint, CheckpointLayout, CheckpointMode, CheckpointOrder, CheckpointType, Durability,
-    Reshard, Restore,
+    Checkpoint, CheckpointContent, CheckpointLayout, CheckpointMode, CheckpointOrder,
+    CheckpointType, Durability, Reshard, Restore,
 };
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;
 pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use object::{Balance, ObjectClient, ObjectOptions, StorageSection, is_object_root};
+pub use objects::{Autoterm, ObjectMix, ObjectWork, SizeShare};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

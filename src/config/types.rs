@@ -5,6 +5,7 @@ use super::checkpoint::Checkpoint;
 use super::compression::Compression;
 use super::model::Model;
 use super::object::StorageSection;
+use super::objects::ObjectWork;
 use super::parquet::Parquet;
 use super::profiling::Profiling;
 use super::written::{WrittenDistribution, plain_number};
@@ -38,6 +39,8 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// `storage`: how an object store is reached.
     pub storage: StorageSection,
+    /// `object` (ours): the object micro-benchmark.
+    pub object: ObjectWork,
     /// `io` (ours): how bytes move.
     pub io: Io,
     /// `verify` (ours): what is checked on reading.
@@ -69,6 +72,8 @@ pub struct Workflow {
     pub checkpoint: bool,
     /// Sample the devices.
     pub profiling: bool,
+    /// Run the object micro-benchmark (ours).
+    pub object: bool,
 }
 
 impl Default for Workflow {
@@ -79,6 +84,7 @@ impl Default for Workflow {
             evaluation: false,
             checkpoint: false,
             profiling: false,
+            object: false,
         }
     }
 }
@@ -87,7 +93,7 @@ impl Workflow {
     /// Whether a phase makes or reads a dataset. A file that asks for no phase is taken for one
     /// about its dataset.
     pub fn uses_dataset(&self) -> bool {
-        self.generate_data || self.train || self.evaluation || !self.checkpoint
+        self.generate_data || self.train || self.evaluation || !(self.checkpoint || self.object)
     }
 }
 
@@ -507,10 +513,20 @@ pub enum VerifyMode {
     /// Nothing is checked.
     #[default]
     None,
+    /// The size of every file, asked for when it is opened. Of a file on a disk that costs nothing
+    /// and is always done; of an object it is a request (HEAD).
+    Size,
     /// A share of the requests.
     Sample,
     /// Every byte.
     Full,
+}
+
+impl VerifyMode {
+    /// Bytes are compared.
+    pub fn checks_content(self) -> bool {
+        matches!(self, VerifyMode::Sample | VerifyMode::Full)
+    }
 }
 
 /// `verify` (ours).

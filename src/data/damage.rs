@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::key::BlockKey;
 use super::keyed::spread;
+use super::stamped::STAMP_WORDS;
 use super::{BLOCK_BYTES, Content, WORD_BYTES};
 
 /// Up to this many wrong bits count as flipped bits, which includes any change of a single byte.
@@ -34,8 +35,8 @@ pub enum Damage {
         /// The version found.
         version: u32,
     },
-    /// The block belongs to another place: same pool, other key. Recognised with the keyed pool
-    /// only.
+    /// The block belongs to another place: same pool, other key. Not recognised with
+    /// `pcg`.
     OtherObject,
     /// Right up to an offset inside the block, foreign after it.
     Torn,
@@ -117,10 +118,26 @@ fn foreign(content: &Content, offset: u64, found: &[u8]) -> Damage {
     if let Some(version) = (oldest..content.version).rev().find(is_version) {
         return Damage::Stale { version };
     }
+    if content.is_stamped() && has_foreign_stamp(content, offset, found) {
+        return Damage::OtherObject;
+    }
     if !content.generator.settings.pcg && has_foreign_key(content, offset, found) {
         return Damage::OtherObject;
     }
     Damage::Garbage
+}
+
+/// Whether only the stamp of a block is wrong, or another block of the pool stands there.
+fn has_foreign_stamp(content: &Content, offset: u64, found: &[u8]) -> bool {
+    let begin = offset as usize % BLOCK_BYTES;
+    if begin + found.len() <= STAMP_WORDS * WORD_BYTES {
+        return true;
+    }
+    let head = (offset.wrapping_neg() % WORD_BYTES as u64) as usize;
+    let words = found.get(head..).unwrap_or_default().as_chunks::<WORD_BYTES>().0;
+    let Some(words) = words[words.len() / 2..].first_chunk::<3>() else { return false };
+    let words = words.map(u64::from_le_bytes);
+    content.generator.pool.blocks().any(|block| block.windows(3).any(|pool| *pool == words))
 }
 
 /// Whether three words, at the front or in the middle, are pool words under some block key.

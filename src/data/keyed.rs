@@ -42,9 +42,15 @@ impl Pool {
         self.0.iter().map(|block| &block.0)
     }
 
+    /// A block by its number.
+    #[inline(always)]
+    pub fn nth(&self, index: usize) -> &[u64; BLOCK_WORDS] {
+        &self.0[index % POOL_BLOCKS].0
+    }
+
     #[inline(always)]
     fn block(&self, key: BlockKey) -> &[u64; BLOCK_WORDS] {
-        &self.0[key.pool_index() % POOL_BLOCKS].0
+        self.nth(key.pool_index())
     }
 }
 

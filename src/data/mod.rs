@@ -8,6 +8,8 @@
 //! pool, which fits the level-2 cache, and XORs it with a key stream of its own for each block: an
 //! add, a shift, two XORs and a store per 8-byte word, about the cost of a copy. `pcg` takes every
 //! word from a Pcg64Mcg stream instead: slower, but with no structure shared between blocks.
+//! A third, for checkpoints that are to cost no more than fio's buffers, repeats the pool and
+//! changes a stamp in each block only.
 //! `tests/golden/data` holds vectors of both, written by an independent program that also serves as
 //! the description of the bytes.
 
@@ -16,15 +18,18 @@ mod key;
 mod keyed;
 mod pattern;
 mod simd;
+mod stamped;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use damage::{Damage, Mismatch};
 pub use simd::Simd;
+pub use stamped::PERIOD_BYTES;
 
 use key::{ObjectKey, Shape};
 use keyed::{Keyed, Pool};
+use stamped::Stamped;
 use stream::Stream;
 
 /// Size of a content block in bytes.
@@ -47,6 +52,8 @@ pub struct ContentSettings {
     pub seed: u64,
     /// True: pure Pcg64Mcg (slow reference); false: keyed pool.
     pub pcg: bool,
+    /// Instead of either, the pool again and again with a stamp in each block; the ratios are 1.
+    pub stamped: bool,
     /// At least 1.0; 2.0 keeps half of each block random. Honoured by both patterns.
     pub compress_ratio: f64,
     /// At least 1.0; 2.0 makes every distinct block appear twice within an object. Honoured by both
@@ -74,7 +81,8 @@ pub struct Content<'a> {
 impl Generator {
     /// Fills the pool and picks the widest vector instructions of this processor.
     ///
-    /// Panics when a ratio is below 1 or not finite: the configuration refuses such values.
+    /// Panics when a ratio is below 1 or not finite, or stamped content is to have ratios: the
+    /// configuration refuses such values.
     pub fn new(settings: ContentSettings) -> Self {
         Self::with_simd(settings, Simd::best())
     }
@@ -84,6 +92,7 @@ impl Generator {
     pub fn with_simd(settings: ContentSettings, simd: Simd) -> Self {
         for ratio in [settings.compress_ratio, settings.dedup_ratio] {
             assert!(ratio.is_finite() && ratio >= 1.0, "a content ratio is a number from 1 up");
+            assert!(ratio == 1.0 || !settings.stamped, "stamped content has no ratios");
         }
         Self { settings, simd, pool: Pool::new(settings.seed) }
     }
@@ -117,11 +126,29 @@ impl Content<'_> {
     ///
     /// Any offset and length: a ragged edge costs the bytes touched, not a whole block.
     pub fn fill(&self, offset: u64, out: &mut [u8]) {
-        if self.generator.settings.pcg {
+        if self.is_stamped() {
+            pattern::fill(&mut self.stamped(), &self.shape, offset, out);
+        } else if self.generator.settings.pcg {
             pattern::fill(&mut Stream::new(self.key), &self.shape, offset, out);
         } else {
             simd::fill(self.generator.simd, &mut self.keyed(), &self.shape, offset, out);
         }
+    }
+
+    /// True if [`Content::restamp`] makes these bytes.
+    pub fn is_stamped(&self) -> bool {
+        self.generator.settings.stamped
+    }
+
+    /// As [`Content::fill`], for stamped content and an `out` that holds such bytes of whatever
+    /// object of the same seed, version and multiple of [`PERIOD_BYTES`]: only stamps change.
+    /// Allocates nothing.
+    ///
+    /// # Panics
+    /// If the content is not stamped, or `offset` is no multiple of [`PERIOD_BYTES`].
+    pub fn restamp(&self, offset: u64, out: &mut [u8]) {
+        assert!(self.is_stamped() && offset.is_multiple_of(PERIOD_BYTES as u64), "a whole period");
+        stamped::stamp(self.key, offset, out);
     }
 
     /// Compares `found` with the bytes at `offset`, in place. Allocates nothing.
@@ -136,12 +163,18 @@ impl Content<'_> {
 
     /// Where in `found` the part of the first differing block begins.
     fn first_bad_piece(&self, offset: u64, found: &[u8]) -> Option<usize> {
-        if self.generator.settings.pcg {
+        if self.is_stamped() {
+            pattern::first_bad_piece(&mut self.stamped(), &self.shape, offset, found)
+        } else if self.generator.settings.pcg {
             pattern::first_bad_piece(&mut Stream::new(self.key), &self.shape, offset, found)
         } else {
             let mut keyed = self.keyed();
             simd::first_bad_piece(self.generator.simd, &mut keyed, &self.shape, offset, found)
         }
+    }
+
+    fn stamped(&self) -> Stamped<'_> {
+        Stamped::new(&self.generator.pool, self.key)
     }
 
     fn keyed(&self) -> Keyed<'_> {

@@ -7,9 +7,11 @@ pub mod histogram;
 pub mod live;
 pub mod recorder;
 pub mod series;
+pub mod timeline;
 
 pub use counts::{ByteCounts, OpCounts};
 pub use histogram::{Histogram, Summary};
 pub use live::{LiveCounters, LiveTotals};
 pub use recorder::Recorder;
 pub use series::{BinCounts, Series};
+pub use timeline::Timeline;

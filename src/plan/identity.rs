@@ -124,6 +124,9 @@ pub fn execution(plan: &Plan) -> Value {
     if plan.train.files() != plan.generated.files() {
         identity["num_files_used"] = json!(plan.train.files());
     }
+    if workflow.object {
+        identity["object"] = json!(config.object);
+    }
     if reader.read_type != ReadType::OnDemand {
         identity["read_type"] = json!(reader.read_type);
     }

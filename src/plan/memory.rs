@@ -1,6 +1,7 @@
 //! The memory that a rank needs for a run. It follows from the reader's settings and from nothing
 //! else: not from the number or size of files, not from the number of ranks.
 
+use super::object::{STATE_BYTES_PER_OBJECT, object_block_bytes};
 use super::show::binary;
 use super::{CheckpointPlan, PlanError, WorldShape};
 use crate::config::{CheckpointOrder, Config, Io, Restore};
@@ -61,8 +62,21 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
     }
     let cap = CHECKPOINT_BUFFERS_MAX.min(io.max_buffer_bytes);
     let cap = u128::from(cap.saturating_sub(relay_bytes(config)));
-    let fit = cap / write_buffers_bytes(io).max(1);
+    let fit = cap / checkpoint_buffers_bytes(config).max(1);
     checkpoint.files_in_flight.min(u64::try_from(fit).unwrap_or(u64::MAX)).max(1)
+}
+
+/// Buffers of one thread that writes a checkpoint, bytes.
+fn checkpoint_buffers_bytes(config: &Config) -> u128 {
+    write_buffers_bytes(&config.write_io(&config.checkpoint.checkpoint_folder))
+}
+
+/// Buffers of the object micro-benchmark and what it keeps of each object, bytes.
+fn object_bytes(config: &Config) -> (u128, u128) {
+    let block_size = object_block_bytes(config);
+    let io = Io { block_size, ..config.io.clone() };
+    let kept = u128::from(config.object.objects) * u128::from(STATE_BYTES_PER_OBJECT);
+    (thread_bytes(&io, u128::from(config.object.in_flight)), kept)
 }
 
 /// Threads that were asked for must fit below the cap; without a number they are chosen to.
@@ -134,11 +148,15 @@ impl Memory {
         let checkpoint = match config.workflow.checkpoint {
             true => {
                 let threads = u128::from(checkpoint_threads(config));
-                threads * write_buffers_bytes(io) + u128::from(relay_bytes(config))
+                threads * checkpoint_buffers_bytes(config) + u128::from(relay_bytes(config))
             }
             false => 0,
         };
-        let buffers = buffers.saturating_add(checkpoint);
+        let (objects, bookkeeping) = match config.workflow.object {
+            true => object_bytes(config),
+            false => (0, bookkeeping),
+        };
+        let buffers = buffers.saturating_add(checkpoint).saturating_add(objects);
         let need = buffers.saturating_add(bookkeeping);
         if need > u128::from(io.max_buffer_bytes) {
             return Err(PlanError(format!(
@@ -253,6 +271,12 @@ mod tests {
         let threads = checkpoint_threads(&config);
         assert_eq!(memory(&config).bytes_per_rank(), threads * each + received);
         config.checkpoint.restore = Restore::Same;
+        // Parts of objects are larger than blocks, so fewer files are in flight.
+        let mut objects = config.clone();
+        objects.checkpoint.checkpoint_folder = "s3://bench/c".into();
+        assert_eq!(checkpoint_threads(&objects), 3);
+        assert!(memory(&objects).bytes_per_rank() <= CHECKPOINT_BUFFERS_MAX);
+        assert!(memory(&objects).bytes_per_rank() > 3 * (8 << 20) * 10);
         config.checkpoint.order = CheckpointOrder::Reference;
         assert_eq!(memory(&config).bytes_per_rank(), each);
         // A training has its own beside them.

@@ -12,6 +12,7 @@ mod identity;
 mod memory;
 mod names;
 mod normal;
+mod object;
 mod order;
 mod permutation;
 mod rules;
@@ -31,6 +32,10 @@ pub use files::FileSet;
 pub use identity::{CONTENT_VERSION, digest};
 pub use memory::{
     Memory, RELAY_BLOCKS, WRITE_BUFFERS_EXTRA, checkpoint_threads, write_buffers_bytes,
+};
+pub use object::{
+    Arrivals, Mix, OBJECT_FOLDER, ObjectOp, SizeLaw, folder_name, object_block_bytes,
+    object_content_id, object_name,
 };
 pub use order::EpochOrder;
 pub use permutation::Permutation;
@@ -150,7 +155,8 @@ impl Plan {
         let world = WorldShape { hosts: world.hosts.max(1), ..world };
         let mut config = config.clone();
         if !config.workflow.uses_dataset() {
-            config.dataset = Dataset::default();
+            let data_folder = std::mem::take(&mut config.dataset.data_folder);
+            config.dataset = Dataset { data_folder, ..Dataset::default() };
         }
         let config = &config;
         check(config, world)?;
@@ -257,6 +263,11 @@ impl Plan {
     /// counts them.
     pub fn bytes_read_per_epoch(&self) -> u64 {
         (self.real_sample_bytes() * self.samples_per_epoch() as f64).round() as u64
+    }
+
+    /// Whether the run is the object micro-benchmark.
+    pub fn has_objects(&self) -> bool {
+        self.config.workflow.object
     }
 
     /// Whether the run makes, reads or evaluates a dataset. Without one, [`Plan::train`] is a

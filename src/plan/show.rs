@@ -29,6 +29,9 @@ pub fn json(plan: &Plan) -> Value {
         let section = checkpoint::show::json(checkpoint, &plan.config, shape);
         sections.insert("checkpoint".into(), section);
     }
+    if plan.has_objects() {
+        sections.insert("object".into(), super::object::json(&plan.config, plan.world.ranks));
+    }
     let memory = plan.memory();
     let mut section = json!({
         "buffers_bytes_per_rank": memory.buffers_bytes,
@@ -219,6 +222,12 @@ pub fn text(plan: &Plan) -> String {
     if let Some(checkpoint) = &plan.checkpoint {
         let shape = (plan.world, plan.steps_per_epoch());
         checkpoint::show::rows(checkpoint, &plan.config, shape, &mut table);
+    }
+    if plan.has_objects() {
+        let rows = super::object::rows(&plan.config, plan.world.ranks);
+        for (place, (name, value)) in rows.into_iter().enumerate() {
+            table.row(if place == 0 { "object" } else { "" }, name, value);
+        }
     }
     let memory = plan.memory().bytes_per_rank();
     let mut per_rank = binary(memory as f64);

@@ -523,5 +523,6 @@ fn a_plan_of_a_training_counts_its_checkpoints() {
         let plural = if written == 1 { "" } else { "s" };
         let text = plan.to_text();
         assert!(text.contains(&format!("{written} checkpoint{plural} in 6 epochs")), "{text}");
+        assert_eq!(text.contains("no checkpoint is written"), written == 0, "{text}");
     }
 }

@@ -108,6 +108,17 @@ pub fn cached_epochs(phase: &Phase) -> Option<String> {
 /// # Errors
 /// Why they may not have been, as the second half of a sentence.
 pub fn emptied(phase: &Phase) -> Result<String, String> {
+    match phase.kind.as_str() {
+        "checkpoint_save" => return Err("the page cache takes what is written".into()),
+        "checkpoint_restore" => {
+            return Err(
+                "io.cache empties the page cache for a training only (--between may do so \
+                        before checkpoints are read)"
+                    .into(),
+            );
+        }
+        _ => {}
+    }
     let metrics = phase.training().filter(|metrics| metrics.cache.empties());
     let Some(metrics) = metrics else { return Err("nothing emptied the page cache".into()) };
     let cache = metrics.cache.name();

@@ -124,6 +124,10 @@ pub struct CheckpointMetrics {
     pub commit_s: f64,
     /// Sum over operations of `sync_s`.
     pub sync_s: f64,
+    /// `full`, or `stamped` where most of each block was in the buffers before (writing) or is the
+    /// same in all files (reading).
+    #[serde(default)]
+    pub content: String,
     /// Seconds of all I/O threads that made (writing) or checked (reading) content.
     pub content_s: f64,
     /// Share of the I/O threads' time that made (writing) or checked (reading) content.
@@ -213,6 +217,14 @@ impl CheckpointMetrics {
         self
     }
 
+    /// The same of stamped content, where it is.
+    pub fn stamped(mut self, stamped: bool) -> CheckpointMetrics {
+        if stamped {
+            self.content = "stamped".into();
+        }
+        self
+    }
+
     /// Figures of `operations` on checkpoints of `files` files and `bytes` bytes.
     pub fn new(
         (files, bytes): (u64, u64),
@@ -242,6 +254,7 @@ impl CheckpointMetrics {
             official_duration_s_stdev: official.duration_s.stdev,
             commit_s,
             sync_s: sum(|one| one.sync_s),
+            content: "full".into(),
             content_s: content_ns as f64 / 1e9,
             content_share: share(content_ns),
             transfer_share: share(total_ns.saturating_sub(others)),

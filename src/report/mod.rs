@@ -11,6 +11,7 @@ pub mod files;
 pub mod foreign;
 pub mod hlog;
 pub mod json;
+pub mod object;
 pub mod official;
 pub mod progress;
 pub mod repeat;

@@ -76,6 +76,20 @@ pub struct Calibration {
     pub verifier_gib_per_s_per_thread: f64,
     /// Error of the compute sleep on this host.
     pub sleep_error_ns: Summary,
+    /// Of writing checkpoints, content included; where they are not written in the background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_save: Option<Ceiling>,
+    /// Of reading them, without comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_restore: Option<Ceiling>,
+}
+
+/// What a rank reaches on the null store.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct Ceiling {
+    pub requests_per_s_per_rank: f64,
+    pub gib_per_s_per_rank: f64,
 }
 
 /// One phase.

@@ -4,7 +4,7 @@
 //! ceiling of the client, and the verdict with its reasons at the end, where a terminal leaves it.
 
 use super::checkpoint::{BackgroundMetrics, CheckpointMetrics, StepsBeside};
-use super::result::{DatagenMetrics, DirectProof, Phase, Run, RunResult, TrainingMetrics};
+use super::result::{Ceiling, DatagenMetrics, DirectProof, Phase, Run, RunResult, TrainingMetrics};
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
 use crate::metrics::Summary;
@@ -218,6 +218,9 @@ fn details(phase: &Phase) -> String {
     if let Some(metrics) = phase.checkpoint() {
         checkpoints(&metrics, &mut lines);
     }
+    if let Some(metrics) = phase.object() {
+        super::object::lines(&metrics, &mut lines);
+    }
     let operations = &phase.ops;
     if operations.retries > 0 {
         lines.push(("operations", format!("{} retries", operations.retries)));
@@ -281,6 +284,10 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
             m.official_duration_s_stdev
         ),
     ));
+    if m.content == "stamped" {
+        let text = "stamped: a megabyte that repeats, with a stamp in each 4 KiB";
+        lines.push(("content", text.into()));
+    }
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     lines.push((
         "thread time",
@@ -415,14 +422,19 @@ fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
 fn calibration(result: &RunResult) -> String {
     let Some(c) = &result.calibration else { return String::new() };
     let sleep = c.sleep_error_ns.mean.map_or("not measured".to_owned(), duration);
-    pairs(&[
-        (
-            "each rank",
-            format!(
-                "{:.0} requests/s, {:.2} GiB/s",
-                c.null_store_requests_per_s_per_rank, c.null_store_gib_per_s_per_rank
-            ),
-        ),
+    let reads = Ceiling {
+        requests_per_s_per_rank: c.null_store_requests_per_s_per_rank,
+        gib_per_s_per_rank: c.null_store_gib_per_s_per_rank,
+    };
+    let reads = (reads != Ceiling::default()).then_some(reads);
+    let ranks =
+        [("each rank", reads), ("saving", c.checkpoint_save), ("restoring", c.checkpoint_restore)];
+    let rate = |c: Ceiling| {
+        format!("{:.0} requests/s, {:.2} GiB/s", c.requests_per_s_per_rank, c.gib_per_s_per_rank)
+    };
+    let mut rows: Vec<_> =
+        ranks.into_iter().filter_map(|(name, known)| Some((name, rate(known?)))).collect();
+    rows.extend([
         (
             "each thread",
             format!(
@@ -431,7 +443,8 @@ fn calibration(result: &RunResult) -> String {
             ),
         ),
         ("sleep error", format!("{sleep} mean, {} p99", percentile(c.sleep_error_ns.p99))),
-    ])
+    ]);
+    pairs(&rows)
 }
 
 fn verdict(result: &RunResult) -> String {

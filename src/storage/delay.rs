@@ -5,8 +5,8 @@
 
 use super::clock::monotonic_ns;
 use super::{
-    Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError, StoreFacts,
-    SyncKind,
+    Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, Stat, Storage, StorageError,
+    StoreFacts, SyncKind,
 };
 use crate::config::DelaySpec;
 use std::cmp::Reverse;
@@ -75,6 +75,28 @@ impl DelayStore {
         result.map(|_| ())
     }
 
+    /// A free place, or what to say where there is none.
+    fn place(&mut self) -> Result<u32, StorageError> {
+        let what = "the queue is full: reap completions first";
+        let full = || StorageError::own("submit", std::path::Path::new("delay"), what);
+        self.free.pop().ok_or_else(full)
+    }
+
+    /// Notes what the inner store said to the operation at a place.
+    fn submitted(
+        &mut self,
+        (index, tag, submit_ns): (u32, u64, u64),
+        said: Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        if let Err(e) = said {
+            self.free.push(index);
+            return Err(e);
+        }
+        self.places[index as usize] = Place { tag, submit_ns, held: None };
+        self.at_inner += 1;
+        Ok(())
+    }
+
     /// Hands out what is due.
     fn release(&mut self, out: &mut Vec<Completion>) -> usize {
         let now_ns = monotonic_ns();
@@ -87,7 +109,12 @@ impl DelayStore {
             let place = &mut self.places[index as usize];
             let mut completion = place.held.take().expect("a due place holds a completion");
             completion.tag = place.tag;
+            let added_ns = (now_ns - place.submit_ns).saturating_sub(completion.latency_ns);
             completion.latency_ns = now_ns - place.submit_ns;
+            if completion.first_byte_ns > 0 {
+                // The pipe hands out whole answers, so nothing of one comes before.
+                completion.first_byte_ns += added_ns;
+            }
             self.free.push(index);
             out.push(completion);
         }
@@ -105,21 +132,29 @@ impl Storage for DelayStore {
     }
 
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
-        let Some(index) = self.free.pop() else {
-            if let Some(buffer) = op.into_buffer() {
-                self.inner.give_buffer(buffer);
+        let index = match self.place() {
+            Ok(index) => index,
+            Err(full) => {
+                if let Some(buffer) = op.into_buffer() {
+                    self.inner.give_buffer(buffer);
+                }
+                return Err(full);
             }
-            let what = "the queue is full: reap completions first";
-            return Err(StorageError::own("submit", std::path::Path::new("delay"), what));
         };
         let submit_ns = monotonic_ns();
-        if let Err(e) = self.inner.submit(handle, op, u64::from(index)) {
-            self.free.push(index);
-            return Err(e);
-        }
-        self.places[index as usize] = Place { tag, submit_ns, held: None };
-        self.at_inner += 1;
-        Ok(())
+        let said = self.inner.submit(handle, op, u64::from(index));
+        self.submitted((index, tag, submit_ns), said)
+    }
+
+    fn submit_named(&mut self, op: NamedOp, name: &str, tag: u64) -> Result<(), StorageError> {
+        let index = self.place()?;
+        let submit_ns = monotonic_ns();
+        let said = self.inner.submit_named(op, name, u64::from(index));
+        self.submitted((index, tag, submit_ns), said)
+    }
+
+    fn trust_sizes(&mut self, trust: bool) {
+        self.inner.trust_sizes(trust);
     }
 
     fn reap(
@@ -206,6 +241,14 @@ impl Storage for DelayStore {
 
     fn remove(&mut self, name: &str) -> Result<(), StorageError> {
         self.inner.remove(name)
+    }
+
+    fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
+        self.inner.remove_many(names)
+    }
+
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.inner.abort_uploads(ours)
     }
 
     fn facts(&self) -> StoreFacts {

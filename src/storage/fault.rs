@@ -4,8 +4,8 @@
 //! read, or to those on their way to the disk.
 
 use super::{
-    Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError, StoreFacts,
-    SyncKind,
+    Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, Stat, Storage, StorageError,
+    StoreFacts, SyncKind,
 };
 use crate::config::{FaultKind, FaultOp, FaultSpec};
 use std::collections::VecDeque;
@@ -153,6 +153,7 @@ impl FaultStore {
             bytes: 0,
             transferred: 0,
             latency_ns: 0,
+            first_byte_ns: 0,
             error: Some(Box::new(error)),
         });
     }
@@ -247,6 +248,23 @@ impl Storage for FaultStore {
         Ok(())
     }
 
+    /// No entry of `io.fault` concerns these.
+    fn submit_named(&mut self, op: NamedOp, name: &str, tag: u64) -> Result<(), StorageError> {
+        let Some(index) = self.free.last().copied() else {
+            let what = "the queue is full: reap completions first";
+            return Err(StorageError::own("submit", Path::new(&self.root), what));
+        };
+        self.inner.submit_named(op, name, u64::from(index))?;
+        self.free.pop();
+        self.places[index as usize] = Place { tag, ..Place::default() };
+        self.at_inner += 1;
+        Ok(())
+    }
+
+    fn trust_sizes(&mut self, trust: bool) {
+        self.inner.trust_sizes(trust);
+    }
+
     fn reap(
         &mut self,
         min: usize,
@@ -320,6 +338,14 @@ impl Storage for FaultStore {
 
     fn remove(&mut self, name: &str) -> Result<(), StorageError> {
         self.inner.remove(name)
+    }
+
+    fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
+        self.inner.remove_many(names)
+    }
+
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.inner.abort_uploads(ours)
     }
 
     fn facts(&self) -> StoreFacts {

@@ -91,6 +91,22 @@ pub enum Op {
     Sync,
 }
 
+/// What is done about a name by [`Storage::submit_named`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedOp {
+    /// Asks for its size, which becomes `bytes` of the completion; a name that is not there is an
+    /// error with ENOENT.
+    Head,
+    /// Removes it. Whether one that is not there is an error is the store's.
+    Delete,
+    /// Asks for the names in the folder of that name; how many there are, at most
+    /// [`PAGE_NAMES`], becomes `bytes` of the completion.
+    List,
+}
+
+/// Names of one page of a listing, and of one removal of many.
+pub const PAGE_NAMES: usize = 1000;
+
 /// The end of one operation.
 #[derive(Debug)]
 pub struct Completion {
@@ -107,6 +123,8 @@ pub struct Completion {
     pub transferred: usize,
     /// From submission to completion, monotonic; 0 from the null store, which reads no clock.
     pub latency_ns: u64,
+    /// From submission to the first byte of what is read; 0 where that cannot be told.
+    pub first_byte_ns: u64,
     /// Why it failed; the message names path and offset.
     pub error: Option<Box<StorageError>>,
 }
@@ -157,6 +175,18 @@ pub struct StoreFacts {
     pub buffer_bytes: u64,
 }
 
+impl StoreFacts {
+    /// Takes out what the same store had done `before`.
+    pub fn leave_out(&mut self, before: &StoreFacts) {
+        self.retried_operations -= before.retried_operations;
+        for server in &mut self.endpoints {
+            if let Some(known) = before.endpoints.iter().find(|known| known.url == server.url) {
+                server.leave_out(known);
+            }
+        }
+    }
+}
+
 /// What one server of an object store did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct EndpointFacts {
@@ -185,6 +215,16 @@ impl EndpointFacts {
         self.bytes_written += other.bytes_written;
         self.busy_ns += other.busy_ns;
         self.set_aside += other.set_aside;
+    }
+
+    /// Takes out what the same server had done for the same client `before`.
+    pub fn leave_out(&mut self, before: &EndpointFacts) {
+        self.operations -= before.operations;
+        self.errors -= before.errors;
+        self.bytes_read -= before.bytes_read;
+        self.bytes_written -= before.bytes_written;
+        self.busy_ns -= before.busy_ns;
+        self.set_aside -= before.set_aside;
     }
 }
 
@@ -218,6 +258,18 @@ pub trait Storage: Send {
     /// not open or [`Storage::queue_depth`] operations of its sort are in flight; everything else
     /// that goes wrong arrives as a [`Completion`] with an error.
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError>;
+    /// Starts an operation on a name. Fails only if as many of them and syncs together as
+    /// [`Storage::queue_depth`] are in flight; everything else arrives as a [`Completion`] without
+    /// a buffer. Allocates nothing, like [`Storage::submit`].
+    fn submit_named(&mut self, op: NamedOp, name: &str, _tag: u64) -> Result<(), StorageError> {
+        let what = format!("{op:?} in flight is not available with this client");
+        Err(StorageError::own("submit", std::path::Path::new(name), &what))
+    }
+    /// Opens for reading from now on believe `expected_bytes` (unless 0) where asking for the size
+    /// would be a request of its own. Then the first answer must tell the size, and another one
+    /// than expected is an error of that read which names both. Stores that know sizes without a
+    /// request need not do anything.
+    fn trust_sizes(&mut self, _trust: bool) {}
     /// Waits for at least `min` completions (all that are in flight if these are fewer, or until
     /// `timeout`) and appends them to `out`; returns how many. An `out` with room for
     /// `2 * queue_depth()` entries is never grown.
@@ -259,6 +311,21 @@ pub trait Storage: Send {
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError>;
     /// Removes a name.
     fn remove(&mut self, name: &str) -> Result<(), StorageError>;
+    /// Removes at most [`PAGE_NAMES`] names, by one request where the store can. One that is not
+    /// there is no error; the first that cannot be removed is, and others may be gone then.
+    fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
+        for name in names {
+            if self.stat(name)?.is_some() {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+    /// Gives up the unfinished uploads in parts of names for which `ours` is true, whoever began
+    /// them, and returns how many; None where the store cannot say which there are.
+    fn abort_uploads(&mut self, _ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        Ok(None)
+    }
     /// What was really used.
     fn facts(&self) -> StoreFacts;
 }

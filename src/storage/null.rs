@@ -2,8 +2,8 @@
 //! how fast the client itself could go.
 
 use super::{
-    BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
-    StoreFacts, SyncKind,
+    BufferPool, Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, Stat, Storage,
+    StorageError, StoreFacts, SyncKind,
 };
 use std::collections::VecDeque;
 use std::path::Path;
@@ -81,6 +81,25 @@ impl Storage for NullStore {
             bytes,
             transferred: 0,
             latency_ns: 0,
+            first_byte_ns: 0,
+            error: None,
+        });
+        Ok(())
+    }
+
+    fn submit_named(&mut self, _: NamedOp, _: &str, tag: u64) -> Result<(), StorageError> {
+        if self.ready.len() >= 2 * self.pool.count() {
+            let what = "the queue is full: reap completions first";
+            return Err(StorageError::own("submit", Path::new("null://"), what));
+        }
+        self.ready.push_back(Completion {
+            tag,
+            buffer: None,
+            data_start: 0,
+            bytes: 0,
+            transferred: 0,
+            latency_ns: 0,
+            first_byte_ns: 0,
             error: None,
         });
         Ok(())

@@ -9,6 +9,7 @@
 
 use crate::report::timestamp;
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -25,19 +26,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the lock file says of its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
-    /// `datagen`, `clean` or [`CHECKPOINT`].
+pub(super) struct Holder {
+    /// `datagen`, `clean`, `object` or [`CHECKPOINT`].
     work: String,
     run: String,
     host: String,
-    pid: u32,
+    pub(super) pid: u32,
     /// The kernel's boot: containers of one machine have different host names but share its locks.
-    boot: String,
+    pub(super) boot: String,
     started: String,
 }
 
 impl Holder {
-    fn this_process(work: &str, run: &str) -> Holder {
+    pub(super) fn this_process(work: &str, run: &str) -> Holder {
         Holder {
             work: work.into(),
             run: run.into(),
@@ -152,7 +153,7 @@ fn look(root: &Path, holder: &Holder) -> Result<Look, String> {
         Err(TryLockError::WouldBlock) => {
             let found = read(&mut file);
             let option = if holder.work == CHECKPOINT { "--checkpoint-dir" } else { "--data-dir" };
-            return Ok(Look::Refused(at_work(root, found.as_ref(), option)));
+            return Ok(Look::Refused(at_work(root.display(), found.as_ref(), option)));
         }
         Err(TryLockError::Error(error)) => {
             if made {
@@ -168,7 +169,7 @@ fn look(root: &Path, holder: &Holder) -> Result<Look, String> {
         let found = read(&mut file);
         let stale = locked && found.as_ref().is_some_and(|found| found.shares_locks_with(holder));
         if !stale {
-            return Ok(Look::Refused(unknown(root, found.as_ref())));
+            return Ok(Look::Refused(unknown(root.display(), found.as_ref())));
         }
     }
     Claim { file, path }.sign(holder).map(Look::Mine)
@@ -205,21 +206,20 @@ fn read(file: &mut File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
-fn at_work(root: &Path, holder: Option<&Holder>, option: &str) -> String {
+/// Who is at work in `root`, and what to do; `option` names another root.
+pub(super) fn at_work(root: impl Display, holder: Option<&Holder>, option: &str) -> String {
     format!(
-        "{}: {} is at work there; wait until it ends, end it, or give another {option}",
-        root.display(),
+        "{root}: {} is at work there; wait until it ends, end it, or give another {option}",
         describe(holder)
     )
 }
 
-fn unknown(root: &Path, holder: Option<&Holder>) -> String {
+/// Who holds `root`, where it cannot be seen whether he still does.
+pub(super) fn unknown(root: impl Display, holder: Option<&Holder>) -> String {
     format!(
-        "{}: claimed by {}, and from here it cannot be seen whether it still runs; if it does \
-         not, remove {}",
-        root.display(),
+        "{root}: claimed by {}, and from here it cannot be seen whether it still runs; if it does \
+         not, remove {root}/{LOCK}",
         describe(holder),
-        root.join(LOCK).display()
     )
 }
 

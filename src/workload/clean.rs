@@ -8,7 +8,7 @@ use super::session::local_path;
 use super::small::connect_small_by;
 use crate::config::{Config, Io, ObjectOptions, is_object_root};
 use crate::plan::{FileSet, Plan, Split, WorldShape};
-use crate::storage::Storage;
+use crate::storage::{PAGE_NAMES, Storage};
 use std::path::Path;
 
 /// What `rankio clean` did or would do.
@@ -22,14 +22,17 @@ pub struct Cleaned {
 
 /// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
-    if !is_object_root(root) && super::checkpoint::clean::is_root(root) {
-        return super::checkpoint::clean::run(root, dry_run);
-    }
     let path = local_path(root);
     match &path {
         Some(path) => crate::host::check_data_path(path)?,
         None if is_object_root(root) => crate::storage::check_object_root(root, object)?,
         None => return Err(format!("{root}: has no files to remove")),
+    }
+    if super::checkpoint::clean::is_root(root, object)? {
+        return super::checkpoint::clean::run(root, object, dry_run);
+    }
+    if let Some(cleaned) = super::object::clean(root, object, dry_run)? {
+        return Ok(cleaned);
     }
     let mut store = connect_small_by(root, object)?;
     let mut marker = || {
@@ -55,9 +58,17 @@ pub fn remove(
     path: Option<&Path>,
     marker: &Marker,
 ) -> Result<Cleaned, String> {
+    let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
     let cleaned = each_file(store, path, marker, &mut |store, name| {
-        store.remove(name).map_err(|error| error.to_string())
+        waiting.push(name.to_string());
+        if waiting.len() < PAGE_NAMES {
+            return Ok(());
+        }
+        let removed = store.remove_many(&waiting);
+        waiting.clear();
+        removed.map_err(|error| error.to_string())
     })?;
+    store.remove_many(&waiting).map_err(|error| error.to_string())?;
     store.remove(MARKER).map_err(|error| error.to_string())?;
     if let Some(root) = path {
         let sets = file_sets(marker)?;

@@ -9,7 +9,7 @@ use super::devices;
 use super::partials;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
 use super::session::Session;
-use super::small::connect_small_by;
+use super::small::{any_object, connect_small_by};
 use super::ticker::{Unit, with_ticker};
 use super::write_thread::{self, WriteJob, WriteReport};
 use crate::metrics::{LiveCounters, Recorder, Series};
@@ -193,11 +193,7 @@ fn refuse_foreign(path: &Path) -> Result<(), String> {
 
 /// The same of objects.
 fn refuse_foreign_objects(store: &mut dyn Storage, root: &str) -> Result<(), String> {
-    let mut foreign = None;
-    let listed = store.list("", &mut |name, _| {
-        foreign.get_or_insert_with(|| name.to_string());
-    });
-    listed.map_err(|error| error.to_string())?;
+    let foreign = any_object(store, "", &|_| true)?;
     match foreign {
         None => Ok(()),
         Some(name) => Err(format!(

@@ -185,8 +185,13 @@ fn sleep() -> Finding {
 
 fn generator() -> Vec<Finding> {
     let dataset = Dataset::default();
-    let settings =
-        ContentSettings { seed: dataset.seed, pcg: false, compress_ratio: 1.0, dedup_ratio: 1.0 };
+    let settings = ContentSettings {
+        seed: dataset.seed,
+        pcg: false,
+        stamped: false,
+        compress_ratio: 1.0,
+        dedup_ratio: 1.0,
+    };
     let generator = Generator::new(settings);
     let (fill, verify) = super::calibrate::generator_speed(&generator, SAMPLE_BYTES);
     let text = format!("{fill:.1} GiB/s to make, {verify:.1} GiB/s to check, for each thread");

@@ -56,11 +56,16 @@ impl<'a> FileWriter<'a> {
         }
     }
 
-    /// Fills the first `len` bytes of a free buffer by `fill`; the time of `fill` counts.
-    pub fn filled(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<IoBuffer, String> {
+    /// Fills the first `len` bytes of a free buffer by `fill`, which is told the buffer's number;
+    /// the time of `fill` counts.
+    pub fn filled(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(usize, &mut [u8]),
+    ) -> Result<IoBuffer, String> {
         let mut buffer = self.free_buffer()?;
-        let start = now_ns();
-        fill(&mut buffer.as_mut_slice()[..len]);
+        let (start, number) = (now_ns(), buffer.index() as usize);
+        fill(number, &mut buffer.as_mut_slice()[..len]);
         self.fill_ns += now_ns() - start;
         Ok(buffer)
     }

@@ -6,7 +6,7 @@
 //! for in an hour.
 
 use super::session::Session;
-use super::small::connect_small;
+use super::small::connect_small_by;
 use crate::plan::FileSet;
 use crate::world::interrupted;
 
@@ -39,7 +39,7 @@ fn share(files: u64, stride: u64, ranks: u64, rank: u64) -> impl Iterator<Item =
 pub fn check(session: &Session<'_>) -> Result<Option<String>, String> {
     let config = session.config;
     let valid = session.plan.valid.as_ref().filter(|_| config.workflow.evaluation);
-    let mut store = connect_small(&session.root)?;
+    let mut store = connect_small_by(&session.root, session.object())?;
     let mut name = String::new();
     let mut note = None;
     for files in std::iter::once(&session.plan.train).chain(valid) {

@@ -9,12 +9,12 @@ use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
-use super::{calibrate, checkpoint, datagen, listing, readback};
+use super::{calibrate, checkpoint, datagen, listing, object, readback};
 use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode};
 use crate::host::HostFacts;
 use crate::metrics::Series;
-use crate::plan::{Plan, WorldShape};
+use crate::plan::{Plan, Schedule, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Status};
@@ -145,13 +145,20 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         checkpoint::add_to(&mut phases, done);
         phases.take_log_end(log);
     }
+    if loaded.config.workflow.object {
+        object::run(session, request.overwrite, run_id, &mut phases)?;
+    }
     let foreign = phases.foreign;
     let log_failure = phases.log_failure.take();
     let finished = write_results(session, collected, &hosts, phases)?;
     if let Some(message) = log_failure {
         return Err(message);
     }
-    let keep = loaded.config.dataset.keep_files || request.datagen_only || finished.partial;
+    let has_dataset = loaded.config.workflow.uses_dataset();
+    let keep = loaded.config.dataset.keep_files
+        || !has_dataset
+        || request.datagen_only
+        || finished.partial;
     if !keep {
         remove_dataset(session, foreign)?;
     }
@@ -160,7 +167,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
 
 fn headline(session: &Session<'_>) -> String {
     let (world, config) = (session.world, session.config);
-    let moves_data = config.workflow.train || config.workflow.generate_data;
+    let workflow = &config.workflow;
+    let moves_data = workflow.train || workflow.generate_data || workflow.object;
     let at = match moves_data {
         true => format!("data {}", session.root),
         false => format!("checkpoints {}", config.checkpoint.checkpoint_folder),
@@ -273,12 +281,20 @@ fn train(
 ) -> Result<(), String> {
     let plan = session.plan.checkpoint.as_ref();
     let restores = plan.filter(|_| session.config.checkpoint.num_checkpoints_read > 0);
+    let steps = session.plan.train_order(1, session.run_seed).steps();
     if restores.is_some() {
-        let steps = session.plan.train_order(1, session.run_seed).steps();
         unanimous(session.world, checkpoint::check_reads(session.config, steps));
+    }
+    let schedule = plan.map(|_| Schedule::of(&session.config.checkpoint));
+    if let Some(why) =
+        schedule.and_then(|schedule| schedule.never_due(session.config.train.epochs, steps))
+    {
+        session.note(&format!("note: {why}"));
     }
     let standing = check_dataset(session, phases)?;
     phases.calibration = Some(calibrate::run(session)?);
+    let ceiling = checkpoint::save_ceiling(session, plan)?;
+    checkpoint::add_ceilings(phases, (ceiling, None));
     // Not before it is known that there is something to train on.
     let mut log = rank_log(session, folder)?;
     let claim = (run_id, request.overwrite);
@@ -294,6 +310,7 @@ fn train(
         let between = request.between.as_deref();
         let done = checkpoint::restore_after_training(session, plan, &mut log, between)?;
         phases.partial |= done.partial;
+        checkpoint::add_ceilings(phases, done.ceilings);
         phases.restored = done.restored;
         phases.series.extend(done.series);
     }
@@ -306,7 +323,7 @@ fn check_dataset(session: &Session<'_>, phases: &mut Phases) -> Result<Standing,
     let standing = agree_on_dataset(session)?;
     if standing == Standing::Foreign {
         phases.foreign = true;
-        if session.config.verify.mode != VerifyMode::None {
+        if session.config.verify.mode.checks_content() {
             unanimous::<()>(
                 session.world,
                 Err(format!(

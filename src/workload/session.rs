@@ -1,7 +1,7 @@
 //! What all phases of one run share.
 
 use super::devices::DeviceRecorder;
-use crate::config::Pattern;
+use crate::config::{CheckpointContent, Pattern};
 use crate::config::{Config, Io, ObjectOptions};
 use crate::data::{ContentSettings, Generator};
 use crate::plan::{Plan, WRITE_BUFFERS_EXTRA, write_buffers_bytes};
@@ -31,6 +31,8 @@ pub struct Session<'a> {
     pub quiet: bool,
     /// Makes and checks content.
     pub generator: Generator,
+    /// The same of checkpoints, where theirs is of another kind.
+    stamped: Option<Generator>,
     /// Where messages are copied to; on rank 0 only.
     pub log: Option<RunLog>,
     /// Block devices that are recorded; on the first rank of a host only.
@@ -48,11 +50,14 @@ impl<'a> Session<'a> {
     ) -> Session<'a> {
         let root = root_of(config);
         let data_path = local_path(&root);
-        let measured_path = match config.workflow.uses_dataset() {
+        let workflow = &config.workflow;
+        let measured_path = match workflow.uses_dataset() || workflow.object {
             true => data_path.clone(),
             false => local_path(&checkpoint_root_of(config)),
         };
         let generator = Generator::new(content_settings(config));
+        let stamped = config.checkpoint.content == CheckpointContent::Stamped;
+        let stamped = stamped.then(|| Generator::new(checkpoint_content_settings(config)));
         let (log, devices) = (None, None);
         Session {
             world,
@@ -64,9 +69,15 @@ impl<'a> Session<'a> {
             run_seed,
             quiet,
             generator,
+            stamped,
             log,
             devices,
         }
+    }
+
+    /// Makes and checks the content of checkpoints.
+    pub fn checkpoint_generator(&self) -> &Generator {
+        self.stamped.as_ref().unwrap_or(&self.generator)
     }
 
     /// True if no storage is behind this run.
@@ -184,11 +195,18 @@ pub fn local_path(root: &str) -> Option<PathBuf> {
     }
 }
 
+/// Content settings of checkpoints.
+pub fn checkpoint_content_settings(config: &Config) -> ContentSettings {
+    let stamped = config.checkpoint.content == CheckpointContent::Stamped;
+    ContentSettings { stamped, ..content_settings(config) }
+}
+
 /// Content settings of a dataset.
 pub fn content_settings(config: &Config) -> ContentSettings {
     ContentSettings {
         seed: config.dataset.seed,
         pcg: config.dataset.pattern == Pattern::Pcg,
+        stamped: false,
         compress_ratio: config.dataset.compress_ratio,
         dedup_ratio: config.dataset.dedup_ratio,
     }

@@ -10,11 +10,6 @@ const PART_BYTES: usize = 1 << 20;
 /// Enough for the headers of every format.
 const HEAD_BYTES: u64 = 4096;
 
-/// [`connect_small_by`] with what the environment says of object stores.
-pub fn connect_small(root: &str) -> Result<Box<dyn Storage>, String> {
-    connect_small_by(root, &ObjectOptions::default())
-}
-
 /// A store instance for small files: plain reads and writes, one buffer, no injected faults.
 pub fn connect_small_by(root: &str, object: &ObjectOptions) -> Result<Box<dyn Storage>, String> {
     let io = Io { engine: Engine::Sync, direct: false, huge_pages: false, ..Io::default() };
@@ -47,6 +42,33 @@ pub fn read_bytes(store: &mut dyn Storage, name: &str) -> Result<Option<Vec<u8>>
     let mut bytes = Vec::with_capacity(stat.size_bytes as usize);
     each_block(store, name, &mut |block| bytes.extend_from_slice(block))?;
     Ok(Some(bytes))
+}
+
+/// Name of an object in or below `folder` for which `wanted` is true; None if there is none,
+/// however many folders: some servers show those whose objects are gone.
+pub fn any_object(
+    store: &mut dyn Storage,
+    folder: &str,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Option<String>, String> {
+    let (mut object, mut folders) = (None, Vec::new());
+    let inside = |name: &str| match folder {
+        "" => name.to_string(),
+        folder => format!("{folder}/{name}"),
+    };
+    store
+        .list(folder, &mut |name, is_folder| match is_folder {
+            true => folders.push(inside(name)),
+            false if object.is_none() && wanted(name) => object = Some(inside(name)),
+            false => {}
+        })
+        .map_err(text_of)?;
+    for folder in folders {
+        if object.is_none() {
+            object = any_object(store, &folder, &|_| true)?;
+        }
+    }
+    Ok(object)
 }
 
 /// Hands a file of any length to `visit` block by block, in order; false if it does not exist.

@@ -12,7 +12,7 @@ use super::reader::{Control, ReadJob, ThreadReport, window_batches, with_readers
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::training::{EpochFigures, EpochTable, StepLoop, StepTimes, figures, task_of};
-use crate::config::{Distribution, FormatKind, IoMode, ReadType, VerifyMode};
+use crate::config::{Distribution, FormatKind, IoMode, ReadType};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals, Recorder, Series};
 use crate::plan::{EpochOrder, FileSet, nominal_sample_bytes};
 use crate::report::dlio::{BlockLog, CheckpointLog, EpochLog, RankLog};
@@ -201,7 +201,7 @@ pub(super) fn read_job<'a>(session: &'a Session<'a>, files: &'a FileSet, own: bo
         own: own && (files.is_exact() || session.is_null()),
         whole: config.reader.read_type == ReadType::Memory,
         decode: config.io.decode,
-        generator: (verify != VerifyMode::None).then_some(&session.generator),
+        generator: verify.checks_content().then_some(&session.generator),
         verify,
         verify_fraction: config.verify.sample_fraction,
         rank: session.world.rank(),

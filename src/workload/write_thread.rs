@@ -177,7 +177,7 @@ impl Writer<'_> {
                 return self.abandon(handle, &partial).map(|()| false);
             }
             let len = (bytes - offset).min(self.job.block_bytes) as usize;
-            let buffer = self.out.filled(len, |block| filler.fill(block))?;
+            let buffer = self.out.filled(len, |_, block| filler.fill(block))?;
             if offset == 0 {
                 first = Some((buffer, len));
             } else {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PAGE_KEYS: usize = 1000;
+const PAGE_UPLOADS: usize = 3;
 const SLOW_PIECES: usize = 4;
 
 type Parts = BTreeMap<i32, Bytes>;
@@ -63,6 +64,12 @@ impl Memory {
     /// All keys.
     pub fn keys(&self) -> Vec<String> {
         self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Begins an upload that nobody will complete, past the protocol.
+    pub fn leave_upload(&self, key: &str) {
+        let id = format!("left-{}", self.next_upload.fetch_add(1, Ordering::Relaxed));
+        self.uploads.lock().unwrap().insert(id, (key.into(), Parts::new()));
     }
 
     /// Uploads that were neither completed nor aborted.
@@ -233,6 +240,38 @@ impl S3 for Handle {
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        self.0.begin("delete_many")?;
+        let sums = ["content-md5", "x-amz-checksum-crc32", "x-amz-checksum-sha256"];
+        if !sums.iter().any(|name| request.headers.contains_key(*name)) {
+            return Err(s3_error!(InvalidRequest, "Missing required header: Content-MD5"));
+        }
+        if input.delete.objects.len() > PAGE_KEYS {
+            return Err(s3_error!(MalformedXML, "too many keys"));
+        }
+        let mut errors = Vec::new();
+        let mut objects = self.0.objects.lock().unwrap();
+        for object in input.delete.objects {
+            if object.key.contains("locked") {
+                errors.push(s3s::dto::Error {
+                    key: Some(object.key),
+                    code: Some("AccessDenied".into()),
+                    message: Some("Access Denied".into()),
+                    ..Default::default()
+                });
+            } else {
+                objects.remove(&object.key);
+            }
+        }
+        let output = DeleteObjectsOutput { errors: Some(errors), ..Default::default() };
+        Ok(S3Response::new(output))
+    }
+
     async fn copy_object(
         &self,
         request: S3Request<CopyObjectInput>,
@@ -372,5 +411,38 @@ impl S3 for Handle {
         self.0.begin("abort")?;
         self.0.uploads.lock().unwrap().remove(&request.input.upload_id);
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        self.0.begin("uploads")?;
+        let prefix = input.prefix.unwrap_or_default();
+        let after = (input.key_marker, input.upload_id_marker);
+        let after = (after.0.unwrap_or_default(), after.1.unwrap_or_default());
+        let uploads = self.0.uploads.lock().unwrap();
+        let mut found: Vec<(String, String)> = uploads
+            .iter()
+            .map(|(id, (key, _))| (key.clone(), id.clone()))
+            .filter(|pair| pair.0.starts_with(&prefix) && *pair > after)
+            .collect();
+        found.sort();
+        let mut output = ListMultipartUploadsOutput::default();
+        if found.len() > PAGE_UPLOADS {
+            found.truncate(PAGE_UPLOADS);
+            let last = found.last().cloned().unwrap_or_default();
+            output.is_truncated = Some(true);
+            (output.next_key_marker, output.next_upload_id_marker) = (Some(last.0), Some(last.1));
+        }
+        let upload = |(key, id)| MultipartUpload {
+            key: Some(key),
+            upload_id: Some(id),
+            ..Default::default()
+        };
+        output.uploads = Some(found.into_iter().map(upload).collect());
+        Ok(S3Response::new(output))
     }
 }

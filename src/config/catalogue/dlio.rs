@@ -62,6 +62,7 @@ pub(super) const RUN: &[Key] = &[
     typed("workflow.evaluation", BOOL),
     typed("workflow.checkpoint", BOOL),
     typed("workflow.profiling", BOOL),
+    typed("workflow.object", BOOL),
 ];
 
 /// `model`.

@@ -50,7 +50,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     [dlio::RUN, dlio::MODEL, dlio::DATASET, dlio::READER, dlio::TIMES, dlio::CHECKPOINT]
         .into_iter()
         .chain([own::CHECKPOINT, dlio::STORAGE, dlio::OUTPUT])
-        .chain([own::IO, own::VERIFY, own::OTHER_TOOLS])
+        .chain([own::OBJECT, own::IO, own::VERIFY, own::OTHER_TOOLS])
         .flatten()
 }
 

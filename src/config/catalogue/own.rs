@@ -19,6 +19,38 @@ const FAULT: &[Field] = &[
 
 const RESTORES: &[&str] = &["same", "ring", "random", "reshard", "broadcast"];
 
+const WEIGHT: Kind = Kind::Number { min: 0.0, max: 1e9, above_min: false };
+const OBJECT_BYTES: Kind = Kind::Bytes { min: 1, max: 5 << 40, multiple: 1 };
+const SIZES: &[Field] = &[
+    Field { name: "size", kind: OBJECT_BYTES, required: true },
+    Field { name: "weight", kind: WEIGHT, required: false },
+];
+
+/// `object`: the object micro-benchmark.
+pub(super) const OBJECT: &[Key] = &[
+    typed("object.mix.put", WEIGHT),
+    typed("object.mix.get", WEIGHT),
+    typed("object.mix.range", WEIGHT),
+    typed("object.mix.head", WEIGHT),
+    typed("object.mix.list", WEIGHT),
+    typed("object.mix.delete", WEIGHT),
+    typed("object.size", OBJECT_BYTES),
+    typed("object.size_stdev", BYTES),
+    typed("object.size_max", BYTES),
+    typed("object.sizes", Kind::Records(SIZES)),
+    typed("object.range_size", OBJECT_BYTES),
+    typed("object.objects", Kind::Count { min: 1, max: 1 << 24 }),
+    typed("object.prefill", BOOL),
+    typed("object.in_flight", Kind::Count { min: 1, max: 4096 }),
+    typed("object.rate_per_s", WEIGHT),
+    typed("object.duration_s", SECONDS),
+    typed("object.operations", COUNT),
+    typed("object.autoterm.within", Kind::Number { min: 0.0, max: 1.0, above_min: false }),
+    typed("object.autoterm.over_s", Kind::Number { min: 0.1, max: 3600.0, above_min: false }),
+    typed("object.seed", SEED),
+    typed("object.keep", BOOL),
+];
+
 /// `io`: how bytes move.
 pub(super) const IO: &[Key] = &[
     typed("io.mode", Kind::Choice(&["native", "reference"])),
@@ -43,6 +75,7 @@ pub(super) const IO: &[Key] = &[
 /// `checkpoint`: the keys that DLIO does not have.
 pub(super) const CHECKPOINT: &[Key] = &[
     typed("checkpoint.layout", Kind::Choice(&["raw", "safetensors"])),
+    typed("checkpoint.content", Kind::Choice(&["full", "stamped"])),
     typed("checkpoint.durability", Kind::Choice(&["none", "fdatasync", "fsync", "dsync"])),
     typed("checkpoint.files_in_flight", Kind::Count { min: 1, max: 4096 }),
     typed("checkpoint.order", Kind::Choice(&["parallel", "reference"])),
@@ -58,7 +91,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
 
 /// `verify`: what is checked on reading.
 pub(super) const VERIFY: &[Key] = &[
-    typed("verify.mode", Kind::Choice(&["none", "sample", "full"])),
+    typed("verify.mode", Kind::Choice(&["none", "size", "sample", "full"])),
     typed("verify.sample_fraction", Kind::Number { min: 0.0, max: 1.0, above_min: true }),
 ];
 

@@ -5,7 +5,7 @@
 /// What the key at `path` does; None where nobody has said it yet, which a test finds.
 pub(super) fn sentence(path: &str) -> Option<&'static str> {
     let sections = [RUN, MODEL, DATASET, PARQUET, READER, TIMES, CHECKPOINT, STORAGE, OUTPUT, IO];
-    let known = sections.into_iter().chain([OTHER_TOOLS]).flatten();
+    let known = sections.into_iter().chain([OBJECT, OTHER_TOOLS]).flatten();
     known.into_iter().find(|(known, _)| *known == path).map(|(_, sentence)| *sentence)
 }
 
@@ -194,6 +194,11 @@ const CHECKPOINT: Sentences = &[
          as in Llama checkpoints",
     ),
     (
+        "checkpoint.content",
+        "`full`: every byte is made anew, as in datasets; `stamped`: a megabyte that repeats, with \
+         a stamp in each 4 KiB, for as little CPU as fio's buffers",
+    ),
+    (
         "checkpoint.durability",
         "What is done before a checkpoint counts as written: sync of each file (`fsync`: and of \
          its folder), or `O_DSYNC`",
@@ -283,6 +288,34 @@ const IO: Sentences = &[
     ("io.fault", "Errors and damage injected on a schedule"),
     ("verify.mode", "How much of what is read is compared with what must be there"),
     ("verify.sample_fraction", "Share of the requests that `sample` checks"),
+];
+
+const OBJECT: Sentences = &[
+    ("workflow.object", "Run the object micro-benchmark, alone"),
+    ("object.mix.put", "Weight of writes of whole objects"),
+    ("object.mix.get", "Weight of reads of whole objects"),
+    ("object.mix.range", "Weight of reads of `range_size` bytes anywhere in an object"),
+    ("object.mix.head", "Weight of questions for a size"),
+    ("object.mix.list", "Weight of first pages of a listing"),
+    ("object.mix.delete", "Weight of removals"),
+    ("object.size", "Size of an object, or the mean of sizes"),
+    ("object.size_stdev", "Standard deviation of lognormal sizes; 0: all are equal"),
+    ("object.size_max", "Largest of those; 0: 16 times `size`"),
+    ("object.sizes", "Histogram of sizes in the place of `size`"),
+    ("object.range_size", "Size of a ranged read"),
+    ("object.objects", "Objects of each rank"),
+    ("object.prefill", "Put all objects first, in a phase of their own"),
+    ("object.in_flight", "Operations of a rank in flight"),
+    (
+        "object.rate_per_s",
+        "Operations of all ranks begun per second, at random times; 0: as one ends",
+    ),
+    ("object.duration_s", "Seconds of the measured phase; 0: by `operations`"),
+    ("object.operations", "Operations of each rank; 0: by `duration_s`"),
+    ("object.autoterm.within", "End when ten samples of the rate lie so close together; 0: never"),
+    ("object.autoterm.over_s", "Seconds that these ten samples cover"),
+    ("object.seed", "Seed of operations and sizes"),
+    ("object.keep", "Objects stay after the run"),
 ];
 
 const OTHER_TOOLS: Sentences = &[

@@ -16,6 +16,7 @@ fn check(vectors: &str, pcg: bool) {
         let settings = ContentSettings {
             seed: number(seed),
             pcg,
+            stamped: false,
             compress_ratio: compress.parse().unwrap(),
             dedup_ratio: dedup.parse().unwrap(),
         };

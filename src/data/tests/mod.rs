@@ -5,13 +5,14 @@ mod damage;
 mod golden;
 mod ranges;
 mod ratios;
+mod stamped;
 mod unique;
 
 use super::{ContentSettings, Generator};
 
 /// Random, incompressible content.
 fn plain(seed: u64, pcg: bool) -> ContentSettings {
-    ContentSettings { seed, pcg, compress_ratio: 1.0, dedup_ratio: 1.0 }
+    ContentSettings { seed, pcg, stamped: false, compress_ratio: 1.0, dedup_ratio: 1.0 }
 }
 
 /// The bytes of `[offset, offset + len)` of an object of 64 MiB.

@@ -13,6 +13,7 @@ fn settings() -> impl Strategy<Value = ContentSettings> {
         |(seed, pcg, compress_ratio, dedup_ratio)| ContentSettings {
             seed,
             pcg,
+            stamped: false,
             compress_ratio,
             dedup_ratio,
         },

@@ -75,6 +75,12 @@ pub(super) const CHECKPOINT: Section = Section {
             "Time of all commits: folder, manifest, rename, pointer and their syncs.",
         ),
         metric(
+            "phases[].metrics.content",
+            "",
+            Merge::Rank0,
+            "`full`, or `stamped`: a megabyte that repeats (checkpoint.content).",
+        ),
+        metric(
             "phases[].metrics.sync_s",
             "s",
             Merge::Max,

@@ -128,41 +128,7 @@ pub const CATALOG: &[Section] = &[
             metric("environment[].meminfo", "", Merge::Host, "/proc/meminfo at the start."),
         ],
     },
-    Section {
-        title: "Ceiling of the client",
-        metrics: &[
-            metric(
-                "calibration.null_store_requests_per_s_per_rank",
-                "requests/s",
-                Merge::Mean,
-                "Requests that a rank completes on the null store.",
-            ),
-            metric(
-                "calibration.null_store_gib_per_s_per_rank",
-                "GiB/s",
-                Merge::Mean,
-                "Bytes that a rank moves on the null store.",
-            ),
-            metric(
-                "calibration.generator_gib_per_s_per_thread",
-                "GiB/s",
-                Merge::Mean,
-                "Speed of one thread of the generator.",
-            ),
-            metric(
-                "calibration.verifier_gib_per_s_per_thread",
-                "GiB/s",
-                Merge::Mean,
-                "Speed of one thread of the verifier.",
-            ),
-            metric(
-                "calibration.sleep_error_ns",
-                "ns",
-                Merge::Histogram,
-                "How much longer than asked a compute sleep lasts.",
-            ),
-        ],
-    },
+    super::ceiling::CEILING,
     Section {
         title: "Phase",
         metrics: &[
@@ -585,16 +551,6 @@ pub const CATALOG: &[Section] = &[
         ],
     },
     super::checkpoint::CHECKPOINT,
-    Section {
-        title: "Verdict",
-        metrics: &[
-            metric("verdict.status", "", Merge::Derived, "VALID, INVALID, CACHED or CLIENT_BOUND."),
-            metric(
-                "verdict.reasons[]",
-                "",
-                Merge::Derived,
-                "One sentence for each finding, with its figures.",
-            ),
-        ],
-    },
+    super::object::OBJECT,
+    super::verdict::VERDICT,
 ];

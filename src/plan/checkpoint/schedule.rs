@@ -23,6 +23,25 @@ impl Schedule {
         }
     }
 
+    /// What is wrong with settings by which a training of `epochs` epochs of `steps` steps writes
+    /// no checkpoint.
+    pub fn never_due(&self, epochs: u64, steps: u64) -> Option<String> {
+        if self.count(epochs, steps) > 0 {
+            return None;
+        }
+        Some(match self.steps {
+            0 => format!(
+                "no checkpoint is written: checkpoint.checkpoint_after_epoch is {}, and the \
+                 training has {epochs} epoch(s)",
+                self.next_epoch
+            ),
+            each => format!(
+                "no checkpoint is written: checkpoint.steps_between_checkpoints is {each}, and an \
+                 epoch has {steps} step(s)"
+            ),
+        })
+    }
+
     /// Where the block ends that begins at step `from` of an epoch of `steps` steps.
     pub fn block_end(&self, from: u64, steps: u64) -> u64 {
         match from.checked_div(self.steps) {

@@ -59,7 +59,7 @@ pub fn json(plan: &CheckpointPlan, config: &Config, (world, steps): (WorldShape,
         "checkpoints_read": checkpoint.num_checkpoints_read,
         "checkpoints_on_storage": kept,
         "bytes_on_storage": kept.saturating_mul(plan.total_bytes()),
-        "notes": notes(plan, config, world),
+        "notes": notes(plan, config, (world, steps)),
     })
 }
 
@@ -104,7 +104,7 @@ pub fn rows(
     line += &format!(" ({}), {read} read back", binary(each * written as f64));
     table.row("", "written", line);
     table.row("", "on storage", format!("{} of {kept} at once", binary(each * kept as f64)));
-    for note in notes(plan, config, world) {
+    for note in notes(plan, config, (world, steps)) {
         table.row("", "note", note);
     }
 }
@@ -143,8 +143,11 @@ fn model_rows(plan: &CheckpointPlan, config: &Config, table: &mut Table) {
 }
 
 /// What a reader of the figures should know and would not guess.
-fn notes(plan: &CheckpointPlan, config: &Config, world: WorldShape) -> Vec<String> {
+fn notes(plan: &CheckpointPlan, config: &Config, (world, steps): (WorldShape, u64)) -> Vec<String> {
     let mut notes = Vec::new();
+    if config.workflow.train {
+        notes.extend(Schedule::of(&config.checkpoint).never_due(config.train.epochs, steps));
+    }
     let most = plan.host_bytes(Placement::Block, world.hosts).max_bytes;
     notes.push(format!(
         "a job keeps up to {} of state on a host; rankio {}",

@@ -56,6 +56,8 @@ pub struct CheckpointLog {
 pub struct RankLog {
     output: OpenObject,
     epochs: OpenObject,
+    /// The first of those that were kept until the end.
+    failure: Option<io::Error>,
 }
 
 impl RankLog {
@@ -87,7 +89,7 @@ impl RankLog {
         let stats = dir.join(format!("{rank}_per_epoch_stats.json"));
         let mut epochs = OpenObject::create(&stats, b"\n}".to_vec())?;
         epochs.append::<()>(&[])?;
-        Ok(RankLog { output, epochs })
+        Ok(RankLog { output, epochs, failure: None })
     }
 
     /// Appends one epoch to both files. Both hold complete documents again afterwards, also if this
@@ -104,28 +106,31 @@ impl RankLog {
     /// Appends checkpoints outside training to the stats, as DLIO's epoch `epoch`: `save_ckpt1`,
     /// ..., `load_ckpt1`, ... with their times.
     ///
-    /// # Errors
-    /// If writing fails (disk full); the message names the file.
+    /// They have been measured when this is called, so a failure is kept until [`RankLog::finish`].
     pub fn checkpoints(
         &mut self,
         epoch: u64,
         (start_unix_ns, end_unix_ns): (u64, u64),
         checkpoints: &[(String, CheckpointLog)],
-    ) -> io::Result<()> {
+    ) {
         let mut times = serde_json::Map::new();
         times.insert("start".into(), json!(iso_without_zone(start_unix_ns)));
         for (name, log) in checkpoints {
             times.insert(name.clone(), checkpoint_times(log));
         }
         times.insert("end".into(), json!(iso_without_zone(end_unix_ns)));
-        self.epochs.append(&[(&epoch.to_string(), times)])
+        let failed = self.epochs.append(&[(&epoch.to_string(), times)]).err();
+        self.failure = self.failure.take().or(failed);
     }
 
     /// Makes both files durable.
     ///
     /// # Errors
-    /// If syncing fails; the message names the file.
+    /// If syncing fails, or checkpoints could not be written; the message names the file.
     pub fn finish(self) -> io::Result<()> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
         self.output.sync()?;
         self.epochs.sync()
     }
@@ -409,6 +414,20 @@ mod tests {
         assert_eq!(read(dir.path(), "object.json"), json!({"1": 1}));
         object.append(&[("2", 2)]).unwrap();
         assert_eq!(read(dir.path(), "object.json"), json!({"1": 1, "2": 2}));
+    }
+
+    /// A full disk under the log took the figures of all checkpoints with it.
+    #[test]
+    fn checkpoints_that_cannot_be_logged_fail_at_the_end_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rank = RankLog::create(dir.path(), 0, &HostFacts::default(), 0.0).unwrap();
+        // Cannot be written to.
+        rank.epochs.file = File::open(dir.path().join("0_per_epoch_stats.json")).unwrap();
+        let log = CheckpointLog::default();
+        rank.checkpoints(1, (0, 1), &[("save_ckpt1".into(), log)]);
+        rank.checkpoints(2, (0, 1), &[("save_ckpt1".into(), log)]);
+        let error = rank.finish().unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("0_per_epoch_stats"), "{error}");
     }
 
     #[test]

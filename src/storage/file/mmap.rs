@@ -46,6 +46,7 @@ impl MmapEngine {
             bytes,
             transferred: bytes,
             latency_ns: monotonic_ns() - start_ns,
+            first_byte_ns: 0,
             error: None,
         }
     }

@@ -15,13 +15,15 @@ pub(super) use opening::file_facts;
 pub(super) use sync::SyncEngine;
 pub(super) use uring::{UringEngine, UringOptions};
 
+use super::clock::monotonic_ns;
 use super::proof::{DROP_CACHE, forget_pages};
 use super::{
-    BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
-    StoreFacts, SyncKind,
+    BufferPool, Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, PAGE_NAMES, Stat,
+    Storage, StorageError, StoreFacts, SyncKind,
 };
 use opening::Opener;
 use root::Root;
+use std::collections::VecDeque;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +81,8 @@ pub(super) struct FileStore<E> {
     files: FileTable,
     pool: BufferPool,
     evict: bool,
+    /// Operations on names that are done and were not reaped.
+    named: VecDeque<Completion>,
 }
 
 impl<E: Engine> FileStore<E> {
@@ -96,6 +100,7 @@ impl<E: Engine> FileStore<E> {
             root,
             opener,
             files: FileTable::default(),
+            named: VecDeque::with_capacity(pool.count()),
             pool,
             evict: options.evict,
         })
@@ -184,7 +189,49 @@ impl<E: Engine> Storage for FileStore<E> {
         timeout: Option<Duration>,
         out: &mut Vec<Completion>,
     ) -> Result<usize, StorageError> {
-        self.engine.reap(&mut self.files, min, timeout, out)
+        let own = self.named.len();
+        out.extend(self.named.drain(..));
+        let reaped = self.engine.reap(&mut self.files, min.saturating_sub(own), timeout, out);
+        reaped.map(|count| count + own)
+    }
+
+    /// Names of files cost a system call, so it is done at once.
+    fn submit_named(&mut self, op: NamedOp, name: &str, tag: u64) -> Result<(), StorageError> {
+        if self.named.len() >= self.pool.count() {
+            let what = "the queue is full: reap completions first";
+            return Err(StorageError::own("submit", self.root.path(), what));
+        }
+        let start_ns = monotonic_ns();
+        let done = match op {
+            NamedOp::Head => self.root.stat(name).and_then(|stat| {
+                let gone = || {
+                    let path = self.root.path().join(name);
+                    StorageError::system("stat", &path, None, libc::ENOENT)
+                };
+                stat.map(|stat| stat.size_bytes as usize).ok_or_else(gone)
+            }),
+            NamedOp::Delete => self.root.remove(name).map(|()| 0),
+            NamedOp::List => {
+                let mut names = 0;
+                self.root.list(name, &mut |_, _| names += 1).map(|()| names.min(PAGE_NAMES))
+            }
+        };
+        let latency_ns = monotonic_ns() - start_ns;
+        let (bytes, error) = match done {
+            Ok(bytes) => (bytes, None),
+            Err(error) => (0, Some(Box::new(error))),
+        };
+        self.named.push_back(Completion {
+            tag,
+            buffer: None,
+            data_start: 0,
+            bytes,
+            transferred: 0,
+            latency_ns,
+            first_byte_ns: 0,
+            error,
+        });
+        Ok(())
     }
 
     fn queue_depth(&self) -> usize {
@@ -296,7 +343,8 @@ fn failed(
     error: Box<StorageError>,
 ) -> Completion {
     let error = Some(error);
-    Completion { tag, buffer, data_start: 0, bytes: 0, transferred: 0, latency_ns, error }
+    let (data_start, bytes, transferred, first_byte_ns) = (0, 0, 0, 0);
+    Completion { tag, buffer, data_start, bytes, transferred, latency_ns, first_byte_ns, error }
 }
 
 /// The completion of a transfer that has ended, with `errno` if it failed. Notes in the file how
@@ -324,6 +372,7 @@ fn finished(
         bytes,
         transferred: transfer.transferred_bytes(),
         latency_ns,
+        first_byte_ns: 0,
         error: None,
     }
 }

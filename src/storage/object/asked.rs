@@ -53,6 +53,12 @@ pub(super) enum Asked {
         prefix: String,
         token: Option<String>,
     },
+    /// A page of the uploads below a prefix, behind a key and an id.
+    Uploads {
+        prefix: String,
+        key: Option<String>,
+        id: Option<String>,
+    },
 }
 
 impl Asked {
@@ -69,6 +75,11 @@ impl Asked {
             ("GET", true) if of("list-type").is_some() => {
                 Asked::List { prefix: of("prefix")?, token: of("continuation-token") }
             }
+            ("GET", true) if of("uploads").is_some() => Asked::Uploads {
+                prefix: of("prefix")?,
+                key: of("key-marker"),
+                id: of("upload-id-marker"),
+            },
             ("PUT", false) => match (of("partNumber"), exchange.copy_source.is_empty()) {
                 (Some(number), true) => {
                     Asked::Part { key, id: of("uploadId")?, number: number.parse().ok()? }

@@ -18,6 +18,8 @@ pub(super) trait Carrier: Send {
     fn release(&mut self, index: usize);
     /// `text` without secrets.
     fn hide(&self, text: &str) -> String;
+    /// What stands before every path.
+    fn base(&self) -> &str;
     /// Starts the exchange in a slot.
     fn begin(&mut self, index: usize);
     /// Drops everything that is on its way: no completion comes any more.

@@ -13,6 +13,8 @@ use super::xml;
 use crate::config::ObjectOptions;
 use crate::storage::EndpointFacts;
 use crate::storage::clock::monotonic_ns;
+use base64::Engine as _;
+use md5::{Digest, Md5};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
@@ -132,6 +134,10 @@ impl Carrier for Client {
 
     fn hide(&self, text: &str) -> String {
         self.signer.hide(text)
+    }
+
+    fn base(&self) -> &str {
+        &self.base
     }
 
     fn begin(&mut self, index: usize) {
@@ -332,12 +338,18 @@ impl Client {
         connection.finish(false);
         self.idle.push(place);
         match broken {
-            // No attempt of the server's: it only ended what had been idle.
+            // No attempt of the server's: it only ended what had been idle. Nothing was refused, so
+            // it is no retry.
             Broken::Stale => {
-                self.retries += 1;
                 self.exchanges[index].attempts -= 1;
                 self.servers.forgot(self.exchanges[index].endpoint);
                 self.queue.push_front(index);
+            }
+            Broken::Wrong(what) => {
+                let exchange = &self.exchanges[index];
+                let took_ns = monotonic_ns() - exchange.attempt_ns;
+                self.servers.answered(exchange.endpoint, took_ns, Ok((0, 0)));
+                self.failed(index, what, false);
             }
             Broken::Failed(what) => {
                 let server = self.exchanges[index].endpoint;
@@ -417,6 +429,10 @@ fn compose(exchange: &Exchange, server: &Endpoint, signer: &mut Signer, head: &m
     if let Some((first, count)) = exchange.range {
         let last = first + count - 1;
         write!(head, "range: bytes={first}-{last}\r\n").expect("a Vec takes everything");
+    }
+    if exchange.with_md5 {
+        let sum = base64::engine::general_purpose::STANDARD.encode(Md5::digest(exchange.body()));
+        write!(head, "content-md5: {sum}\r\n").expect("a Vec takes everything");
     }
     if exchange.only_new {
         head.extend_from_slice(b"if-none-match: *\r\n");

@@ -3,7 +3,7 @@
 //! Bodies of reads go from the socket into the aligned buffer; only what comes along with the head
 //! is copied.
 
-use super::exchange::{Answer, Exchange, Tag};
+use super::exchange::{Answer, Exchange, Tag, other_size};
 use super::stream::Stream;
 use std::io;
 
@@ -57,6 +57,8 @@ pub(super) enum Broken {
     Stale,
     /// Why.
     Failed(String),
+    /// The answer is not to what was asked, and will not be another one.
+    Wrong(String),
 }
 
 /// A connection; closed while it has no stream.
@@ -182,6 +184,10 @@ impl Connection {
                     self.fill(stream, look)?;
                     return Ok(None);
                 }
+                if let Some((found, wanted)) = exchange.other_size() {
+                    let what = other_size(found, wanted);
+                    return Ok(Some(Driven::Broken(Broken::Wrong(what))));
+                }
                 self.check_length(exchange)?;
             }
             Phase::Sized(0) => return Ok(Some(Driven::Answered)),
@@ -267,7 +273,8 @@ impl Connection {
                 answer.content_length =
                     std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+                let last = &value[value.len().saturating_sub(7)..];
+                chunked = last.eq_ignore_ascii_case(b"chunked");
             } else if name.eq_ignore_ascii_case("connection") {
                 self.keeps &= !value.eq_ignore_ascii_case(b"close");
             } else {
@@ -312,7 +319,7 @@ impl Connection {
         match stream.read(&mut room[..room_bytes])? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             got => {
-                exchange.answer.received += got;
+                exchange.got(got);
                 self.phase = Phase::Sized(left - got as u64);
                 Ok(())
             }
@@ -379,6 +386,10 @@ fn closed(error: &io::Error) -> bool {
 fn keep_header(answer: &mut Answer, name: &str, value: &[u8]) {
     if name.eq_ignore_ascii_case("etag") {
         answer.tag = Tag::new(value);
+    } else if name.eq_ignore_ascii_case("content-range") {
+        // `bytes FIRST-LAST/TOTAL`.
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        answer.total = text.rsplit_once('/').and_then(|(_, total)| total.trim().parse().ok());
     } else if name.eq_ignore_ascii_case("location") {
         answer.location.push_str(std::str::from_utf8(value).unwrap_or_default());
     }

@@ -1,6 +1,7 @@
 //! One request and its answer, over however many attempts and connections.
 
-use crate::storage::{Handle, IoBuffer};
+use crate::storage::clock::monotonic_ns;
+use crate::storage::{Handle, IoBuffer, NamedOp};
 
 /// Longest text that is taken as an answer: a page of a listing has up to about 1 MiB.
 pub(super) const TEXT_BYTES_MAX: usize = 4 << 20;
@@ -18,6 +19,8 @@ pub(super) enum Asker {
     Write(Handle, u64, u32),
     /// A sync that was submitted.
     Sync(Handle, u64),
+    /// An operation on a name that was submitted.
+    Named(NamedOp, u64),
 }
 
 /// An ETag, as it came.
@@ -49,6 +52,14 @@ impl Tag {
     }
 }
 
+/// What to say of an object that has another size than it must.
+pub(super) fn other_size(found: u64, wanted: u64) -> String {
+    format!(
+        "the object has {found} bytes where {wanted} were expected: truncated or of another \
+         configuration; run `rankio datagen` again, or check --data-dir"
+    )
+}
+
 /// A request and its answer. Slots are used again, so that their texts keep their room.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -61,6 +72,10 @@ pub(super) struct Exchange {
     /// First byte and number of bytes of a ranged read.
     pub range: Option<(u64, u64)>,
     pub copy_source: Vec<u8>,
+    /// Size that the object must have, where nobody has asked for it; another one is an error.
+    pub size_bytes: Option<u64>,
+    /// The body goes with its MD5, which servers want with removals of many.
+    pub with_md5: bool,
     /// Only if there is no such object.
     pub only_new: bool,
     /// Destination of a read, source of a write.
@@ -73,6 +88,8 @@ pub(super) struct Exchange {
     pub offset: Option<u64>,
     pub start_ns: u64,
     pub end_ns: u64,
+    /// When the first byte of the body came that goes into the buffer; 0: none came.
+    pub first_ns: u64,
     /// Attempts so far, the running one included.
     pub attempts: u32,
     pub redirects: u32,
@@ -95,6 +112,8 @@ pub(super) struct Answer {
     pub received: usize,
     /// `Content-Length`.
     pub content_length: Option<u64>,
+    /// Size of the whole object, by `Content-Range`.
+    pub total: Option<u64>,
     pub tag: Tag,
     pub location: String,
     /// Body, unless it went into the buffer.
@@ -111,6 +130,8 @@ impl Exchange {
             query: Vec::with_capacity(256),
             range: None,
             copy_source: Vec::new(),
+            size_bytes: None,
+            with_md5: false,
             only_new: false,
             buffer: None,
             len: 0,
@@ -118,6 +139,7 @@ impl Exchange {
             offset: None,
             start_ns: 0,
             end_ns: 0,
+            first_ns: 0,
             attempts: 0,
             redirects: 0,
             redirected: false,
@@ -137,7 +159,7 @@ impl Exchange {
         self.body.clear();
         (self.range, self.buffer, self.offset, self.failure) = (None, None, None, None);
         (self.only_new, self.len, self.attempts, self.redirects) = (false, 0, 0, 0);
-        self.redirected = false;
+        (self.redirected, self.with_md5, self.size_bytes) = (false, false, None);
         self.clear_answer();
     }
 
@@ -145,6 +167,7 @@ impl Exchange {
     pub fn clear_answer(&mut self) {
         let answer = &mut self.answer;
         (answer.status, answer.received, answer.content_length) = (0, 0, None);
+        (answer.total, self.first_ns) = (None, 0);
         answer.tag = Tag::default();
         answer.location.clear();
         answer.text.clear();
@@ -153,6 +176,24 @@ impl Exchange {
     /// True if the answer's body goes into the buffer.
     pub fn fills_buffer(&self) -> bool {
         matches!(self.asker, Asker::Read(..)) && matches!(self.answer.status, 200 | 206)
+    }
+
+    /// Bytes of the body came. The first ones are timed.
+    pub fn got(&mut self, bytes: usize) {
+        if self.first_ns == 0 && bytes > 0 && self.fills_buffer() {
+            self.first_ns = monotonic_ns();
+        }
+        self.answer.received += bytes;
+    }
+
+    /// Size of the object by this answer and the one that it must have, where they differ.
+    pub fn other_size(&self) -> Option<(u64, u64)> {
+        let wanted = self.size_bytes.filter(|_| self.fills_buffer())?;
+        let found = match self.answer.status {
+            206 => self.answer.total,
+            _ => self.answer.content_length,
+        };
+        found.filter(|found| *found != wanted).map(|found| (found, wanted))
     }
 
     /// Bytes of objects that the answer stands for, read and written; Err: it is an error. A
@@ -190,7 +231,7 @@ impl Exchange {
         } else {
             self.answer.text.extend_from_slice(bytes);
         }
-        self.answer.received += bytes.len();
+        self.got(bytes.len());
         Ok(())
     }
 

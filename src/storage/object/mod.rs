@@ -26,8 +26,8 @@ mod xml;
 
 use super::clock::monotonic_ns;
 use super::{
-    BufferPool, Completion, Handle, IoBuffer, Op, OpenMode, Opened, Stat, Storage, StorageError,
-    StoreFacts, StoreSpec, SyncKind,
+    BufferPool, Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, Stat, Storage,
+    StorageError, StoreFacts, StoreSpec, SyncKind,
 };
 use crate::config::{ObjectClient, ObjectOptions};
 use carrier::Carrier;
@@ -108,6 +108,8 @@ pub(super) struct ObjectStore {
     /// The call whose answer has come.
     called: Option<usize>,
     part_bytes: usize,
+    /// See [`Storage::trust_sizes`].
+    trusts_sizes: bool,
 }
 
 impl ObjectStore {
@@ -139,18 +141,24 @@ impl ObjectStore {
             in_flight,
             called,
             part_bytes,
+            trusts_sizes: false,
         })
     }
 
-    /// Encoded path of a name, which may not leave the root.
-    fn key_path(&self, op: &'static str, name: &str) -> Result<Vec<u8>, StorageError> {
+    /// Encoded path of a name, which may not leave the root, in the room of `path`.
+    fn key_path(
+        &self,
+        op: &'static str,
+        name: &str,
+        mut path: Vec<u8>,
+    ) -> Result<Vec<u8>, StorageError> {
         let inside = !name.is_empty()
             && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         if !inside {
             let what = "this is not a name inside the root";
             return Err(self.error(op, name, None, 0, what));
         }
-        let mut path = vec![b'/'];
+        path.push(b'/');
         sign::encode(&self.place.prefix, true, &mut path);
         sign::encode(name, true, &mut path);
         Ok(path)
@@ -172,7 +180,7 @@ impl ObjectStore {
             404 if what.contains("NoSuchBucket") => {
                 (libc::ENOENT, ": create the bucket, or check --data-dir")
             }
-            404 if op == "open" => {
+            404 if matches!(op, "open" | "read") => {
                 (libc::ENOENT, ": run `rankio datagen` first, or check --data-dir")
             }
             404 => (libc::ENOENT, ""),
@@ -196,11 +204,12 @@ impl ObjectStore {
 impl Storage for ObjectStore {
     fn open(&mut self, name: &str, mode: OpenMode) -> Result<Opened, StorageError> {
         let (final_bytes, only_new) = match mode {
-            OpenMode::Read { .. } => return self.open_to_read(name),
+            OpenMode::Read { expected_bytes } => return self.open_to_read(name, expected_bytes),
             OpenMode::Create { final_bytes } => (final_bytes, true),
             OpenMode::Replace { final_bytes } => (final_bytes, false),
         };
-        let path = self.key_path("create", name)?;
+        let (spare_name, path) = self.objects.spare();
+        let path = self.key_path("create", name, path)?;
         if only_new && self.head("create", name)?.is_some() {
             return Err(self.error("create", name, None, 412, "the object is there already"));
         }
@@ -220,7 +229,7 @@ impl Storage for ObjectStore {
             let id = self.begin_upload(name, &path)?;
             Way::Parts { id, tags: Vec::with_capacity(parts as usize) }
         };
-        self.insert(name, path, way, (0, final_bytes), only_new)
+        self.insert((spare_name, name), path, way, (0, final_bytes), only_new)
     }
 
     fn close(&mut self, handle: Handle) -> Result<(), StorageError> {
@@ -234,7 +243,7 @@ impl Storage for ObjectStore {
             Some(_) => {}
         }
         let object = self.objects.remove(handle).expect("it was just seen");
-        match (&object.way, object.state) {
+        let ended = match (&object.way, object.state) {
             (Way::Reading, _) | (_, State::Committed) => Ok(()),
             (Way::Parts { .. }, State::Failed) => self.abort_upload(&object),
             // An upload that was given up before its end must not become visible.
@@ -245,7 +254,9 @@ impl Storage for ObjectStore {
             }
             (Way::Whole, _) | (_, State::Failed) => Ok(()),
             _ => self.commit_and_wait(&object),
-        }
+        };
+        self.objects.spare_back(object.name, object.path);
+        ended
     }
 
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
@@ -276,6 +287,18 @@ impl Storage for ObjectStore {
             }
         }
         Ok(())
+    }
+
+    fn submit_named(&mut self, op: NamedOp, name: &str, tag: u64) -> Result<(), StorageError> {
+        if self.in_flight + self.ready.len() >= 2 * self.pool.count() {
+            let what = "the queue is full: reap completions first";
+            return Err(self.error("submit", name, None, 0, what));
+        }
+        self.begin_named(op, name, tag)
+    }
+
+    fn trust_sizes(&mut self, trust: bool) {
+        self.trusts_sizes = trust;
     }
 
     fn reap(
@@ -363,6 +386,14 @@ impl Storage for ObjectStore {
         }
     }
 
+    fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
+        self.delete_many(names)
+    }
+
+    fn abort_uploads(&mut self, ours: &dyn Fn(&str) -> bool) -> Result<Option<u64>, StorageError> {
+        self.abort_listed(ours)
+    }
+
     fn facts(&self) -> StoreFacts {
         StoreFacts {
             engine: self.client.engine().into(),
@@ -379,24 +410,32 @@ impl Storage for ObjectStore {
 }
 
 impl ObjectStore {
-    fn open_to_read(&mut self, name: &str) -> Result<Opened, StorageError> {
-        let path = self.key_path("open", name)?;
-        let Some(size_bytes) = self.head("open", name)? else {
+    fn open_to_read(&mut self, name: &str, expected_bytes: u64) -> Result<Opened, StorageError> {
+        let (spare_name, path) = self.objects.spare();
+        let path = self.key_path("open", name, path)?;
+        let trusted = self.trusts_sizes && expected_bytes > 0;
+        let found = if trusted { Some(expected_bytes) } else { self.head("open", name)? };
+        let Some(size_bytes) = found else {
             return Err(self.error("open", name, None, 404, "there is no such object"));
         };
-        self.insert(name, path, Way::Reading, (size_bytes, 0), false)
+        let sizes = (size_bytes, 0);
+        let opened = self.insert((spare_name, name), path, Way::Reading, sizes, false)?;
+        let object = self.objects.get(opened.handle).expect("it was just put there");
+        object.size_is_trusted = trusted;
+        Ok(opened)
     }
 
     fn insert(
         &mut self,
-        name: &str,
+        (mut spare_name, name): (String, &str),
         path: Vec<u8>,
         way: Way,
         (size_bytes, final_bytes): (u64, u64),
         only_new: bool,
     ) -> Result<Opened, StorageError> {
+        spare_name.push_str(name);
         let object = Object {
-            name: name.into(),
+            name: spare_name,
             path,
             way,
             state: State::Open,
@@ -407,6 +446,7 @@ impl ObjectStore {
             sync: None,
             short_part: 0,
             only_new,
+            size_is_trusted: false,
         };
         match self.objects.insert(object) {
             Some(handle) => Ok(Opened { handle, size_bytes, direct: false }),

@@ -9,7 +9,7 @@ use super::address::Endpoint;
 use super::asked::Asked;
 use super::carrier::Carrier;
 use super::client::{LAST_WORD_S, LOOK_EVERY_NS, REDIRECTS_MAX, server_of};
-use super::exchange::{Asker, Exchange, Tag};
+use super::exchange::{Asker, Exchange, Tag, other_size};
 use super::retry::{Backoff, Judged, judge};
 use super::servers::Servers;
 use crate::config::ObjectOptions;
@@ -71,6 +71,10 @@ pub(super) struct Outcome {
     /// Bytes that came into the buffer.
     pub received: usize,
     pub content_length: Option<u64>,
+    /// Size of the whole object, of an answer with a range.
+    pub total: Option<u64>,
+    /// When the first bytes came into the buffer; 0: none did.
+    pub first_ns: u64,
     pub tag: Tag,
     pub location: String,
     /// An answer that S3 gives as XML.
@@ -285,14 +289,20 @@ impl RemoteClient {
         (answer.status, answer.received) = (outcome.status, outcome.received);
         (answer.content_length, answer.tag) = (outcome.content_length, outcome.tag);
         (answer.location, answer.text) = (outcome.location, outcome.text);
+        (answer.total, exchange.first_ns) = (outcome.total, outcome.first_ns);
         let number = exchange.endpoint;
+        let took_ns = monotonic_ns() - exchange.attempt_ns;
+        if let Some((found, wanted)) = exchange.other_size() {
+            self.servers.answered(number, took_ns, Ok((0, 0)));
+            return self.failed(index, other_size(found, wanted), false);
+        }
+        let answer = &mut exchange.answer;
         if let Some(what) = outcome.broken {
             answer.status = 0;
             self.servers.broke(number, monotonic_ns());
             let url = self.servers.endpoint(number).url();
             return self.failed(index, format!("{what} (server {url})"), !lost);
         }
-        let took_ns = monotonic_ns() - exchange.attempt_ns;
         let names_another = !answer.location.is_empty();
         let status = answer.status;
         self.servers.answered(number, took_ns, exchange.moved());
@@ -364,6 +374,10 @@ impl Carrier for RemoteClient {
 
     fn hide(&self, text: &str) -> String {
         self.remote.hide(text)
+    }
+
+    fn base(&self) -> &str {
+        ""
     }
 
     fn begin(&mut self, index: usize) {

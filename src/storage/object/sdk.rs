@@ -10,6 +10,7 @@ use super::remote::{comes_back, lend, sentence, take_in, within};
 use super::sign::{Credentials, encode};
 use super::xml;
 use crate::config::ObjectOptions;
+use crate::storage::clock::monotonic_ns;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -176,40 +177,45 @@ struct Asks {
 impl Asks {
     /// Reads into the buffer, piece by piece as they come.
     async fn get(&self, key: String, range: Option<(u64, u64)>, mut cargo: Cargo) -> Outcome {
+        let status = if range.is_some() { 206 } else { 200 };
         let range = range.map(|(first, count)| format!("bytes={first}-{}", first + count - 1));
         let get = self.client.get_object().bucket(&self.bucket).key(key);
-        let mut received = 0;
-        let mut outcome = match within(self.patience, get.set_range(range).send()).await {
+        let (mut received, mut first_ns) = (0, 0);
+        let outcome = match within(self.patience, get.set_range(range).send()).await {
             Err(late) => late,
             Ok(Err(error)) => failure(&error),
             Ok(Ok(answer)) => {
-                let content_length = answer.content_length.and_then(|len| u64::try_from(len).ok());
+                let content_length = answer.content_length.and_then(|len| len.try_into().ok());
+                let total = answer.content_range.as_deref().and_then(total_of);
                 let mut body = answer.body;
-                let filled = self.fill(&mut body, &mut cargo, &mut received).await;
-                let fine = Outcome { content_length, ..Outcome::done(200) };
-                filled.err().unwrap_or(fine)
+                let filled = self.fill(&mut body, &mut cargo, (&mut received, &mut first_ns)).await;
+                let broken = match (filled, content_length) {
+                    (Err(outcome), _) => outcome.broken,
+                    (Ok(()), Some(len)) if len != received as u64 => {
+                        Some(format!("the answer broke off after {received} of {len} bytes"))
+                    }
+                    _ => None,
+                };
+                Outcome { content_length, total, broken, ..Outcome::done(status) }
             }
         };
-        let len = outcome.content_length;
-        if outcome.status == 200 && len.is_some_and(|len| len != received as u64) {
-            let len = len.unwrap_or(0);
-            outcome =
-                Outcome::broken(format!("the answer broke off after {received} of {len} bytes"));
-        }
-        Outcome { received, buffer: cargo.buffer, ..outcome }
+        Outcome { received, first_ns, buffer: cargo.buffer, ..outcome }
     }
 
     async fn fill(
         &self,
         body: &mut ByteStream,
         cargo: &mut Cargo,
-        received: &mut usize,
+        (received, first_ns): (&mut usize, &mut u64),
     ) -> Result<(), Outcome> {
         while let Some(piece) = within(self.patience, body.next()).await? {
             let piece = piece.map_err(|error| {
                 let why = sentence(&error);
                 Outcome::broken(format!("the answer broke off after {received} bytes ({why})"))
             })?;
+            if *first_ns == 0 && !piece.is_empty() {
+                *first_ns = monotonic_ns();
+            }
             take_in(cargo, received, &piece)?;
         }
         Ok(())
@@ -284,6 +290,7 @@ impl Asks {
                 copy.send().await.map_err(|error| failure(&error)).map(|_| Outcome::done(200))
             }
             Asked::List { prefix, token } => self.list(prefix, token).await,
+            Asked::Uploads { prefix, key, id } => self.uploads(prefix, key, id).await,
             Asked::Get { .. } | Asked::Put { .. } | Asked::Part { .. } => Ok(unknown()),
         };
         ended.unwrap_or_else(|failure| failure)
@@ -305,6 +312,23 @@ impl Asks {
         Ok(Outcome { text, ..Outcome::done(200) })
     }
 
+    async fn uploads(
+        &self,
+        prefix: String,
+        key: Option<String>,
+        id: Option<String>,
+    ) -> Result<Outcome, Outcome> {
+        let list = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(prefix);
+        let list = list.set_key_marker(key).set_upload_id_marker(id);
+        let answer = list.send().await.map_err(|error| failure(&error))?;
+        let found =
+            answer.uploads().iter().filter_map(|upload| Some((upload.key()?, upload.upload_id()?)));
+        let next = (answer.next_key_marker(), answer.next_upload_id_marker());
+        let is_truncated = answer.is_truncated() == Some(true);
+        let next = is_truncated.then(|| (next.0.unwrap_or(""), next.1.unwrap_or("")));
+        Ok(Outcome { text: xml::new_uploads(found, next), ..Outcome::done(200) })
+    }
+
     async fn list(&self, prefix: String, token: Option<String>) -> Result<Outcome, Outcome> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
         let list = list.delimiter("/").set_continuation_token(token);
@@ -315,6 +339,11 @@ impl Asks {
         let next = answer.next_continuation_token().filter(|_| is_truncated);
         Ok(Outcome { text: xml::new_page(keys, folders, next), ..Outcome::done(200) })
     }
+}
+
+/// The size in `bytes FIRST-LAST/TOTAL`.
+fn total_of(range: &str) -> Option<u64> {
+    range.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 fn completed(parts: Vec<(u32, String)>) -> CompletedMultipartUpload {

@@ -2,9 +2,9 @@
 
 use super::exchange::Asker;
 use super::upload::{Object, STAGED_BYTES_MAX, State, Way};
-use super::{ObjectStore, calls};
+use super::{ObjectStore, calls, xml};
 use crate::storage::clock::monotonic_ns;
-use crate::storage::{Completion, Handle, IoBuffer, StorageError};
+use crate::storage::{Completion, Handle, IoBuffer, NamedOp, StorageError};
 use std::io::Write;
 
 impl ObjectStore {
@@ -23,6 +23,7 @@ impl ObjectStore {
                 Asker::Sync(handle, tag) => {
                     self.settle(index, "sync", handle, tag, None);
                 }
+                Asker::Named(op, tag) => self.settle_named(index, op, tag),
             }
         }
     }
@@ -45,6 +46,8 @@ impl ObjectStore {
         };
         let (buffer, offset) = (exchange.buffer.take(), exchange.offset);
         let latency_ns = exchange.end_ns - exchange.start_ns;
+        let first_byte_ns = exchange.first_ns.saturating_sub(exchange.start_ns);
+        let trusted = exchange.size_bytes;
         let (len, text_bytes) = (exchange.len, exchange.answer.text.len());
         self.client.release(index);
         let failed = failure.is_some();
@@ -58,13 +61,86 @@ impl ObjectStore {
             }
             _ => {}
         }
+        let shorter = trusted.filter(|_| status == 416);
+        let failure = failure.map(|what| match shorter {
+            Some(wanted) => format!("{what}: it is shorter than the {wanted} bytes expected"),
+            None => what,
+        });
         let name = failure.as_ref().map(|_| object.name.clone()).unwrap_or_default();
         let error = failure.map(|what| Box::new(self.error(op, &name, offset, status, &what)));
         let bytes = if failed { 0 } else { moved };
-        let completion =
-            Completion { bytes, transferred: bytes, ..ended(tag, buffer, latency_ns, error) };
+        let completion = Completion {
+            bytes,
+            transferred: bytes,
+            first_byte_ns,
+            ..ended(tag, buffer, latency_ns, error)
+        };
         self.push(completion);
         self.release_sync(handle);
+    }
+
+    /// Starts an operation on a name.
+    pub(super) fn begin_named(
+        &mut self,
+        op: NamedOp,
+        name: &str,
+        tag: u64,
+    ) -> Result<(), StorageError> {
+        let (spare_name, path) = self.objects.spare();
+        let path = match op {
+            NamedOp::List => path,
+            _ => self.key_path("submit", name, path)?,
+        };
+        let verb = match op {
+            NamedOp::Head => "HEAD",
+            NamedOp::Delete => "DELETE",
+            NamedOp::List => "GET",
+        };
+        let index = self.client.slot(Asker::Named(op, tag), verb);
+        let index = index.expect("there is a slot for every operation");
+        let exchange = self.client.exchange(index);
+        if op == NamedOp::List {
+            exchange.path.extend_from_slice(self.bucket_path);
+            calls::list_query([&self.place.prefix, name], None, exchange);
+            if !name.is_empty() {
+                exchange.query.extend_from_slice(b"%2F");
+            }
+        } else {
+            exchange.path.extend_from_slice(&path);
+        }
+        self.objects.spare_back(spare_name, path);
+        self.in_flight += 1;
+        self.client.begin(index);
+        Ok(())
+    }
+
+    fn settle_named(&mut self, index: usize, op: NamedOp, tag: u64) {
+        let exchange = self.client.exchange(index);
+        let (failure, status) = (exchange.failure.take(), exchange.answer.status);
+        let latency_ns = exchange.end_ns - exchange.start_ns;
+        let bytes = match op {
+            _ if failure.is_some() => 0,
+            NamedOp::Head => exchange.answer.content_length.unwrap_or(0) as usize,
+            NamedOp::Delete => 0,
+            NamedOp::List => xml::count_keys(&exchange.answer.text),
+        };
+        let path = failure.as_ref().map(|_| String::from_utf8_lossy(&exchange.path).into_owned());
+        self.client.release(index);
+        let error = failure.map(|what| {
+            let word = match op {
+                NamedOp::Head => "stat",
+                NamedOp::Delete => "remove",
+                NamedOp::List => "list",
+            };
+            let mut error = self.error(word, "", None, status, &what);
+            let path = path.unwrap_or_default();
+            let key = path.strip_prefix(self.client.base()).unwrap_or(&path);
+            if op != NamedOp::List {
+                error.path = format!("s3://{}{key}", self.place.bucket);
+            }
+            Box::new(error)
+        });
+        self.push(Completion { bytes, ..ended(tag, None, latency_ns, error) });
     }
 
     /// Starts a sync that waited for the writes before it.
@@ -80,7 +156,7 @@ impl ObjectStore {
             _ => None,
         };
         if let Some(why) = nothing_to_do {
-            let name = object.name.clone();
+            let name = why.map(|_| object.name.clone()).unwrap_or_default();
             let error = why.map(|what| Box::new(self.error("sync", &name, None, 0, what)));
             let latency_ns = monotonic_ns() - start_ns;
             self.push(ended(tag, None, latency_ns, error));
@@ -119,6 +195,7 @@ impl ObjectStore {
         let exchange = self.client.exchange(index);
         let object = self.objects.get(handle).expect("submit has looked");
         exchange.path.extend_from_slice(&object.path);
+        exchange.size_bytes = object.size_is_trusted.then_some(object.size_bytes);
         exchange.range = (!whole).then_some((offset, wanted as u64));
         (exchange.buffer, exchange.len) = (Some(buffer), wanted);
         exchange.offset = Some(offset);
@@ -208,7 +285,8 @@ fn ended(
     latency_ns: u64,
     error: Option<Box<StorageError>>,
 ) -> Completion {
-    Completion { tag, buffer, data_start: 0, bytes: 0, transferred: 0, latency_ns, error }
+    let (data_start, bytes, transferred, first_byte_ns) = (0, 0, 0, 0);
+    Completion { tag, buffer, data_start, bytes, transferred, latency_ns, first_byte_ns, error }
 }
 
 /// Why this write cannot be, else the number of its part (0: no part).

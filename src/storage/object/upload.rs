@@ -58,6 +58,8 @@ pub(super) struct Object {
     pub short_part: u32,
     /// Must not replace anything.
     pub only_new: bool,
+    /// Nobody has asked whether the size is true.
+    pub size_is_trusted: bool,
 }
 
 impl Object {
@@ -99,6 +101,8 @@ impl Object {
 pub(super) struct Objects {
     slots: Vec<(u32, Option<Object>)>,
     free: Vec<u32>,
+    /// Name and path of closed objects, for their room.
+    spare: Vec<(String, Vec<u8>)>,
 }
 
 const SLOT_BITS: u32 = 20;
@@ -134,6 +138,18 @@ impl Objects {
         entry.0 = (entry.0 + 1) & (u32::MAX >> SLOT_BITS);
         self.free.push(slot);
         entry.1.take()
+    }
+
+    /// Room for name and path of an object.
+    pub fn spare(&mut self) -> (String, Vec<u8>) {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps that room, of an object that is closed or was none.
+    pub fn spare_back(&mut self, mut name: String, mut path: Vec<u8>) {
+        name.clear();
+        path.clear();
+        self.spare.push((name, path));
     }
 
     /// All of them.

@@ -82,6 +82,63 @@ pub(super) fn page(
     }
 }
 
+/// Keys of a page, counted without reading it.
+pub(super) fn count_keys(text: &[u8]) -> usize {
+    text.windows(5).filter(|tag| *tag == b"<Key>").count()
+}
+
+/// The list of keys that are to be removed.
+pub(super) fn removal<'a>(keys: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<Delete><Quiet>true</Quiet>");
+    for key in keys {
+        let key = quick_xml::escape::escape(key);
+        out.extend_from_slice(format!("<Object><Key>{key}</Key></Object>").as_bytes());
+    }
+    out.extend_from_slice(b"</Delete>");
+}
+
+/// What an answer says of the first key that could not be removed: key, code and message.
+pub(super) fn not_removed(text: &[u8]) -> Result<Option<(String, String)>, String> {
+    let (mut key, mut what, mut ended) = (String::new(), String::new(), false);
+    each_text(text, &mut |path, value| match path {
+        _ if ended => {}
+        "Error/Key" => key = value.into(),
+        "Error/Code" => what = format!("{value}{what}"),
+        "Error/Message" if !value.is_empty() => what = format!("{what}: {}", one_line(value)),
+        "Error" => ended = true,
+        _ => {}
+    })?;
+    Ok((!what.is_empty()).then_some((key, what)))
+}
+
+/// A page of the uploads that nobody has completed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Uploads {
+    /// Key and id of each.
+    pub uploads: Vec<(String, String)>,
+    /// Key and id after which the next page begins.
+    pub next: Option<(String, String)>,
+}
+
+/// Reads a page of uploads.
+pub(super) fn uploads(text: &[u8]) -> Result<Uploads, String> {
+    let mut uploads = Vec::new();
+    let (mut upload, mut next) = ((String::new(), String::new()), (String::new(), String::new()));
+    let mut truncated = false;
+    each_text(text, &mut |path, value| match path {
+        "Upload/Key" => upload.0 = value.into(),
+        "Upload/UploadId" => upload.1 = value.into(),
+        "Upload" => uploads.push(std::mem::take(&mut upload)),
+        "IsTruncated" => truncated = value == "true",
+        "NextKeyMarker" => next.0 = value.into(),
+        "NextUploadIdMarker" => next.1 = value.into(),
+        _ => {}
+    })?;
+    uploads.retain(|(key, id)| !key.is_empty() && !id.is_empty());
+    let next = (truncated && !next.0.is_empty()).then_some(next);
+    Ok(Uploads { uploads, next })
+}
+
 /// The id of a new upload.
 pub(super) fn upload_id(text: &[u8]) -> Result<String, String> {
     let mut id = String::new();
@@ -141,6 +198,27 @@ pub(super) fn new_page<'a>(
     folders.for_each(|folder| add(around, folder));
     if let Some(next) = next {
         add(["<NextContinuationToken>", "</NextContinuationToken>"], next);
+    }
+    out.push_str("</R>");
+    out.into_bytes()
+}
+
+/// A page of uploads, as S3 answers it: keys and ids, and behind which the next page begins.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn new_uploads<'a>(
+    uploads: impl Iterator<Item = (&'a str, &'a str)>,
+    next: Option<(&str, &str)>,
+) -> Vec<u8> {
+    let mut out = format!("<R><IsTruncated>{}</IsTruncated>", next.is_some());
+    let element =
+        |name: &str, text: &str| format!("<{name}>{}</{name}>", quick_xml::escape::escape(text));
+    for (key, id) in uploads {
+        let names = element("Key", key) + &element("UploadId", id);
+        out.push_str(&format!("<Upload>{names}</Upload>"));
+    }
+    if let Some((key, id)) = next {
+        out.push_str(&element("NextKeyMarker", key));
+        out.push_str(&element("NextUploadIdMarker", id));
     }
     out.push_str("</R>");
     out.into_bytes()
@@ -214,11 +292,46 @@ mod tests {
         let empty = new_page(std::iter::empty(), std::iter::empty(), None);
         assert_eq!(page(&empty, &mut |_, _| ()), Ok(None));
         assert_eq!(upload_id(&new_upload("u&1")).unwrap(), "u&1");
+        let page = uploads(&new_uploads([("a&", "1")].into_iter(), Some(("b", "2")))).unwrap();
+        let pair = |key: &str, id: &str| (key.to_string(), id.to_string());
+        let want = Uploads { uploads: vec![pair("a&", "1")], next: Some(pair("b", "2")) };
+        assert_eq!(page, want);
         let text = String::from_utf8(removed([["k", "Denied", "no"]].into_iter())).unwrap();
         assert!(text.contains("<Error><Key>k</Key><Code>Denied</Code>"), "{text}");
         let list =
             b"<Delete><Object><Key>a&amp;</Key></Object><Object><Key>b</Key></Object></Delete>";
         assert_eq!(keys(list).unwrap(), ["a&", "b"]);
+    }
+
+    #[test]
+    fn removals_have_their_keys_and_tell_of_one_that_stays() {
+        let mut out = Vec::new();
+        removal(["p/a&b", "p/c"].into_iter(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("<Key>p/a&amp;b</Key></Object><Object><Key>p/c</Key>"), "{text}");
+        assert_eq!(not_removed(b"<DeleteResult></DeleteResult>").unwrap(), None);
+        let text = b"<DeleteResult><Error><Key>p/c</Key><Code>AccessDenied</Code>\
+            <Message>no</Message></Error><Error><Key>p/d</Key><Code>X</Code></Error>\
+            </DeleteResult>";
+        let found = not_removed(text).unwrap().unwrap();
+        assert_eq!((found.0.as_str(), found.1.as_str()), ("p/c", "AccessDenied: no"));
+        assert_eq!(error_of(text), None, "the answer itself is no error");
+        assert_eq!(count_keys(b"<C><Key>a</Key></C><C><Key>b</Key></C><KeyCount>2</KeyCount>"), 2);
+    }
+
+    #[test]
+    fn uploads_have_a_key_an_id_and_a_next_page() {
+        let text =
+            b"<ListMultipartUploadsResult><Bucket>b</Bucket><NextKeyMarker>p/b</NextKeyMarker>\
+            <NextUploadIdMarker>2</NextUploadIdMarker><IsTruncated>true</IsTruncated>\
+            <Upload><Key>p/a&amp;</Key><UploadId>1</UploadId><Owner><ID>x</ID></Owner></Upload>\
+            <Upload><UploadId>2</UploadId><Key>p/b</Key></Upload></ListMultipartUploadsResult>";
+        let pair = |key: &str, id: &str| (key.to_string(), id.to_string());
+        let page = uploads(text).unwrap();
+        assert_eq!(page.uploads, [pair("p/a&", "1"), pair("p/b", "2")]);
+        assert_eq!(page.next, Some(pair("p/b", "2")));
+        let last = uploads(b"<R><IsTruncated>false</IsTruncated></R>").unwrap();
+        assert_eq!(last, Uploads { uploads: vec![], next: None });
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::data::Generator;
 use crate::format::{Bytes, Filler};
 use crate::host::thread_cpu_seconds;
 use crate::metrics::LiveCounters;
-use crate::storage::{StoreSpec, SyncKind, connect};
+use crate::storage::{StoreFacts, StoreSpec, SyncKind, connect};
 use crate::workload::compute::now_ns;
 use crate::workload::file_writer::FileWriter;
 use crate::world::interrupted;
@@ -242,7 +242,7 @@ fn fill_part(
 }
 
 /// What lies before the content of a file: its layouts have structure at the front only.
-fn header_bytes(shard: &Shard) -> usize {
+pub fn header_bytes(shard: &Shard) -> usize {
     let mut header = 0;
     while header < shard.file.bytes {
         let segment = shard.layout.segment_at(header);
@@ -272,15 +272,15 @@ fn serve(
     store.set_sync(job.sync.unwrap_or_default());
     let live = LiveCounters::new();
     let mut out = FileWriter::new(store, &live);
-    let (mut told, mut retried) = (messages.send(Ok(None)), 0);
+    let (mut told, mut before) = (messages.send(Ok(None)), StoreFacts::default());
     while let (Ok(()), Ok(order)) = (&told, orders.recv()) {
         let mut report = flush(job, &mut out, &order, alarm);
         match &mut report {
             // The store counts them over its whole life.
             Ok(FlushReport { wrote, .. }) => {
-                let all = wrote.facts.retried_operations;
-                wrote.facts.retried_operations = all - retried;
-                retried = all;
+                let all = wrote.facts.clone();
+                wrote.facts.leave_out(&before);
+                before = all;
             }
             Err(_) => alarm.store(true, Ordering::SeqCst),
         }
@@ -306,7 +306,7 @@ fn flush(
         image.files.get(order.cursor.fetch_add(1, Ordering::Relaxed))
     {
         let file = &image.memory[*place..place + *bytes as usize];
-        let mut copy = |offset: u64, block: &mut [u8]| {
+        let mut copy = |offset: u64, _: usize, block: &mut [u8]| {
             block.copy_from_slice(&file[offset as usize..offset as usize + block.len()]);
         };
         let name = format!("{}/{name}", order.folder);

@@ -1,42 +1,57 @@
 //! `rankio clean` on a root of checkpoints: removes the checkpoints that rankio made there, whole
 //! and unfinished ones, then the pointer and the marker, and nothing else.
 
-use super::folder::{Folder, MARKER};
-use super::manifest::LATEST;
-use super::names::{is_ours, parse};
-use crate::host::check_data_path;
-use crate::workload::claim::{CHECKPOINT, Claim};
+use super::folder::{Folder, MARKER, keeps_nothing};
+use super::manifest::{LATEST, MANIFEST};
+use super::names::is_ours;
+use crate::config::ObjectOptions;
+use crate::workload::claim::CHECKPOINT;
 use crate::workload::clean::Cleaned;
-use crate::workload::session::local_path;
+use crate::workload::held::Held;
+use crate::workload::small::connect_small_by;
 
 /// True if the marker of checkpoints lies in `root`.
-pub fn is_root(root: &str) -> bool {
-    local_path(root).is_some_and(|path| path.join(MARKER).is_file())
+///
+/// # Errors
+/// One line: a store that does not answer.
+pub fn is_root(root: &str, object: &ObjectOptions) -> Result<bool, String> {
+    if keeps_nothing(root) {
+        return Ok(false);
+    }
+    let mut store = connect_small_by(root, object)?;
+    let stat = store.stat(MARKER).map_err(|error| error.to_string())?;
+    Ok(stat.is_some())
 }
 
 /// Removes the checkpoints at `root`, or only counts their files.
 ///
 /// # Errors
 /// One line: a root that is not ours, or at which a job is at work.
-pub fn run(root: &str, dry_run: bool) -> Result<Cleaned, String> {
-    let path = local_path(root).ok_or_else(|| format!("{root}: has no files to remove"))?;
-    check_data_path(&path)?;
-    let _claim = if dry_run { None } else { Some(Claim::take(&path, CHECKPOINT, "clean")?) };
-    let mut folder = Folder::of_marker(root)?;
+pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
+    let _held = match dry_run {
+        true => None,
+        false => Some(Held::take(root, object, (CHECKPOINT, "clean"))?),
+    };
+    let mut folder = Folder::of_marker(root, object)?;
     let mut cleaned = Cleaned { files: 0, bytes: 0 };
-    for name in folder.folders()? {
-        let whole = parse(&name).is_none();
-        if whole && folder.manifest(&name)?.is_none() {
-            continue;
+    for found in folder.whole()? {
+        count(&mut folder, &found.folder, &mut cleaned)?;
+        if found.folder != found.name {
+            cleaned.files += 1;
+            cleaned.bytes += folder.size_of(&format!("{}/{MANIFEST}", found.name))?;
         }
+        if !dry_run {
+            folder.remove(&found.name)?;
+        }
+    }
+    for name in folder.unfinished()? {
         count(&mut folder, &name, &mut cleaned)?;
-        match (dry_run, whole) {
-            (true, _) => {}
-            (false, true) => folder.remove(&name)?,
-            (false, false) => folder.remove_contents(&name)?,
+        if !dry_run {
+            folder.remove_contents(&name)?;
         }
     }
     if !dry_run {
+        folder.clear_uploads()?;
         for name in [LATEST, MARKER] {
             folder.remove_file(name)?;
         }

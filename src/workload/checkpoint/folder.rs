@@ -1,21 +1,18 @@
-//! The root of checkpoints, as rank 0 sees it: whose it is, which checkpoints are whole, and the
-//! steps by which one comes into being or goes.
-//!
-//! A checkpoint is written into a folder with a token behind its name, and gets its name by one
-//! rename after its files, its list and its manifest are there. So a name without a token is a
-//! whole checkpoint whenever the job ends, and everything with one is on its way. Only names of
-//! that form, in a root with our marker, are ever removed.
+//! The root of checkpoints, as rank 0 sees it: whose it is, which checkpoints are whole, and what
+//! comes and goes there. How it does so depends on the store ([`Steps`]). Only names of the form
+//! that a checkpoint on its way has, in a root with our marker, are ever removed.
 
-use super::manifest::{LATEST, Manifest};
-use super::names::{State, is_ours, on_the_way, parse};
-use crate::host::check_data_path;
+use super::manifest::{LATEST, MANIFEST, Manifest};
+use super::names::{State, is_ours, parse};
+use super::steps::{Steps, steps_of};
+use crate::config::ObjectOptions;
 use crate::plan::CheckpointPlan;
 use crate::storage::{Storage, StorageError};
-use crate::workload::claim::{CHECKPOINT, Claim, LOCK};
+use crate::workload::claim::{CHECKPOINT, LOCK};
 use crate::workload::dataset::first_difference;
+use crate::workload::held::Held;
 use crate::workload::partials::token;
-use crate::workload::session::local_path;
-use crate::workload::small::{self, connect_small};
+use crate::workload::small::{self, connect_small_by};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::Cell;
@@ -43,6 +40,8 @@ pub struct Purpose<'a> {
     pub settings: &'a Value,
     /// Their hash.
     pub configuration: &'a str,
+    /// How an object store is reached.
+    pub object: &'a ObjectOptions,
     /// Token of the run.
     pub token: &'a str,
     /// Name of the run.
@@ -56,8 +55,10 @@ pub struct Purpose<'a> {
 /// A whole checkpoint in the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
-    /// Its folder.
+    /// Its name.
     pub name: String,
+    /// Folder of its files.
+    pub folder: String,
     /// Its number.
     pub checkpoint: u64,
     /// Version of its content.
@@ -66,17 +67,26 @@ pub struct Whole {
 
 /// The root.
 pub struct Folder {
-    store: Box<dyn Storage>,
-    root: String,
-    token: String,
-    durable: bool,
-    claim: Cell<Option<Claim>>,
+    pub(super) store: Box<dyn Storage>,
+    pub(super) root: String,
+    /// Of the run.
+    pub(super) token: String,
+    /// Everything is synced on the way.
+    pub(super) durable: bool,
+    steps: &'static dyn Steps,
+    claim: Cell<Option<Held>>,
     /// What a user should know of what was found.
     pub notes: Vec<String>,
 }
 
-fn text_of(error: StorageError) -> String {
+/// What a store says, as one line.
+pub(super) fn text_of(error: StorageError) -> String {
     error.to_string()
+}
+
+/// True for a root behind which there is nothing.
+pub(super) fn keeps_nothing(root: &str) -> bool {
+    root.starts_with("null:")
 }
 
 impl Folder {
@@ -88,20 +98,21 @@ impl Folder {
     /// claimed by a job at work.
     pub fn claim(root: &str, purpose: &Purpose<'_>) -> Result<Folder, String> {
         let mut folder = Folder::new(root, purpose)?;
-        let Some(path) = local_path(root) else { return Ok(folder) };
-        check_data_path(&path)?;
+        if keeps_nothing(root) {
+            return Ok(folder);
+        }
         // A folder that is refused is not even claimed.
-        if !Claim::is_there(&path) {
+        if !Held::is_there(root, folder.store.as_mut())? {
             folder.existing(purpose)?;
         }
-        folder.claim.set(Some(Claim::take(&path, CHECKPOINT, purpose.run_id)?));
+        let held = Held::take(root, purpose.object, (CHECKPOINT, purpose.run_id))?;
+        folder.claim.set(Some(held));
         let same = folder.existing(purpose)?;
-        folder.settle()?;
+        let steps = folder.steps;
+        steps.settle(&mut folder)?;
         if !same {
-            for name in folder.names(|name, state| state.is_none().then(|| name.to_string()))? {
-                if Manifest::read(folder.store.as_mut(), root, &name)?.is_some() {
-                    folder.remove(&name)?;
-                }
+            for found in folder.whole()? {
+                folder.remove(&found.name)?;
             }
             let marker = Marker {
                 schema: SCHEMA,
@@ -121,7 +132,7 @@ impl Folder {
     /// One line: no checkpoints of rankio there, or of another configuration.
     pub fn look(root: &str, purpose: &Purpose<'_>) -> Result<Folder, String> {
         let mut folder = Folder::new(root, purpose)?;
-        if local_path(root).is_none() {
+        if keeps_nothing(root) {
             return Ok(folder);
         }
         if !folder.existing(&Purpose { overwrite: false, ..*purpose })? {
@@ -130,7 +141,7 @@ impl Folder {
                  (checkpoint.num_checkpoints_write), or check --checkpoint-dir"
             ));
         }
-        let unfinished = folder.names(|name, state| state.map(|_| name.to_string()))?;
+        let unfinished = folder.unfinished()?;
         if let Some(first) = unfinished.first() {
             let text = format!("note: {root} holds unfinished work of a killed job ({first})");
             folder.notes.push(text);
@@ -142,8 +153,8 @@ impl Folder {
     ///
     /// # Errors
     /// One line: there is no marker of ours.
-    pub fn of_marker(root: &str) -> Result<Folder, String> {
-        let mut folder = Folder::with(root, &token(0), true)?;
+    pub fn of_marker(root: &str, object: &ObjectOptions) -> Result<Folder, String> {
+        let mut folder = Folder::with(root, object, &token(0), true)?;
         match folder.marker()? {
             Some(_) => Ok(folder),
             None => Err(format!(
@@ -153,12 +164,18 @@ impl Folder {
     }
 
     fn new(root: &str, purpose: &Purpose<'_>) -> Result<Folder, String> {
-        Folder::with(root, purpose.token, purpose.durable)
+        Folder::with(root, purpose.object, purpose.token, purpose.durable)
     }
 
-    fn with(root: &str, token: &str, durable: bool) -> Result<Folder, String> {
+    fn with(
+        root: &str,
+        object: &ObjectOptions,
+        token: &str,
+        durable: bool,
+    ) -> Result<Folder, String> {
         Ok(Folder {
-            store: connect_small(root)?,
+            store: connect_small_by(root, object)?,
+            steps: steps_of(root),
             root: root.into(),
             token: token.into(),
             durable,
@@ -181,9 +198,16 @@ impl Folder {
         Ok(Some(marker))
     }
 
-    /// All folders in the root.
-    pub fn folders(&mut self) -> Result<Vec<String>, String> {
-        self.names(|name, _| Some(name.to_string()))
+    /// Folders that are no checkpoint: on their way, or left so by a killed job.
+    pub fn unfinished(&mut self) -> Result<Vec<String>, String> {
+        let steps = self.steps;
+        steps.unfinished(self)
+    }
+
+    /// Gives up what was sent of unfinished files and lies in no folder.
+    pub fn clear_uploads(&mut self) -> Result<(), String> {
+        let steps = self.steps;
+        steps.clear_uploads(self)
     }
 
     /// Visits the names in a folder.
@@ -232,16 +256,18 @@ impl Folder {
 
     /// A root with files but without our marker is somebody else's.
     fn refuse_foreign(&mut self) -> Result<(), String> {
-        let mut foreign = None;
         let partial = format!("{MARKER}.partial");
-        let own = [LOCK, "lost+found", partial.as_str()];
-        self.store
-            .list("", &mut |name, _| {
-                if !own.contains(&name) && foreign.is_none() {
+        let is_foreign = |name: &str| ![LOCK, "lost+found", partial.as_str()].contains(&name);
+        let mut foreign = None;
+        if self.store.puts_are_atomic() {
+            foreign = small::any_object(self.store.as_mut(), "", &is_foreign)?;
+        } else {
+            self.list("", &mut |name, _| {
+                if is_foreign(name) && foreign.is_none() {
                     foreign = Some(name.to_string());
                 }
-            })
-            .map_err(text_of)?;
+            })?;
+        }
         match foreign {
             None => Ok(()),
             Some(name) => Err(format!(
@@ -253,7 +279,7 @@ impl Folder {
     }
 
     /// Folders in the root for which `pick` gives something.
-    fn names<T>(
+    pub(super) fn names<T>(
         &mut self,
         pick: impl Fn(&str, Option<State>) -> Option<T>,
     ) -> Result<Vec<T>, String> {
@@ -268,32 +294,13 @@ impl Folder {
         Ok(picked)
     }
 
-    /// Ends what a killed job was doing: what was being written or removed goes, what had been
-    /// pushed aside for a new one comes back if that never came.
-    fn settle(&mut self) -> Result<(), String> {
-        for folder in self.names(|name, state| state.map(|_| name.to_string()))? {
-            let Some((name, state)) = parse(&folder) else { continue };
-            if state == State::Replaced && self.store.stat(name).map_err(text_of)?.is_none() {
-                self.store.rename(&folder, name).map_err(text_of)?;
-                self.notes.push(format!("note: {name} of a killed job was put back in its place"));
-                continue;
-            }
-            self.remove_contents(&folder)?;
-            if state == State::Partial {
-                let text = format!("note: {name} of a killed job was unfinished and is removed");
-                self.notes.push(text);
-            }
-        }
-        Ok(())
-    }
-
     /// The whole checkpoints in the root, oldest first.
     pub fn whole(&mut self) -> Result<Vec<Whole>, String> {
         let mut whole = Vec::new();
         for name in self.names(|name, state| state.is_none().then(|| name.to_string()))? {
-            if let Some(manifest) = Manifest::read(self.store.as_mut(), &self.root, &name)? {
-                let Manifest { checkpoint, version, .. } = manifest;
-                whole.push(Whole { name, checkpoint, version });
+            if let Some(manifest) = self.manifest(&name)? {
+                let Manifest { folder, checkpoint, version, .. } = manifest;
+                whole.push(Whole { name, folder, checkpoint, version });
             }
         }
         whole.sort_by_key(|found| found.version);
@@ -302,68 +309,56 @@ impl Folder {
 
     /// The manifest of a checkpoint; None where it is not there.
     pub fn manifest(&mut self, name: &str) -> Result<Option<Manifest>, String> {
-        Manifest::read(self.store.as_mut(), &self.root, name)
+        let manifest = Manifest::read(self.store.as_mut(), &self.root, name)?;
+        let place = manifest.as_ref().map_or(name, |manifest| &manifest.folder);
+        if manifest.is_none() || self.steps.may_lie_in(name, place) {
+            return Ok(manifest);
+        }
+        let path = format!("{}/{name}", self.root);
+        Err(format!(
+            "{path}/{MANIFEST}: its files lie in {place}, which is no place of theirs here, so it \
+             was edited or copied from another kind of store; remove {path}"
+        ))
+    }
+
+    /// Compares the list of files of a checkpoint with its manifest.
+    pub fn check_list(&mut self, manifest: &Manifest) -> Result<(), String> {
+        manifest.check_list(self.store.as_mut(), &self.root)
     }
 
     /// Makes the folder into which `name` is written.
     pub fn begin(&mut self, name: &str) -> Result<(), String> {
-        let partial = on_the_way(name, &self.token, State::Partial);
-        self.store.make_folder(&partial).map_err(text_of)
+        let written = self.steps.written_into(name, &self.token);
+        self.store.make_folder(&written).map_err(text_of)
     }
 
     /// Removes what was written of `name`.
     pub fn abandon(&mut self, name: &str) -> Result<(), String> {
-        let partial = on_the_way(name, &self.token, State::Partial);
-        self.remove_contents(&partial)
+        let written = self.steps.written_into(name, &self.token);
+        self.remove_contents(&written)
     }
 
-    /// Makes the written files a checkpoint: manifest, rename, pointer. Every rank has written and
-    /// synced its files before. What had the name before is then still there under another one,
-    /// which is returned.
+    /// Makes the written files a checkpoint: list, manifest, its name, pointer. Every rank has
+    /// written and synced its files before. What had the name before is then in the folder that is
+    /// returned.
     pub fn commit(
         &mut self,
         plan: &CheckpointPlan,
-        manifest: &Manifest,
+        mut manifest: Manifest,
     ) -> Result<Option<String>, String> {
-        let (name, durable) = (&manifest.name, self.durable);
-        let partial = on_the_way(name, &self.token, State::Partial);
-        manifest.write(self.store.as_mut(), &partial, plan, durable)?;
-        if durable {
-            self.store.sync_folder(&partial).map_err(text_of)?;
-        }
-        let replaced = self.put_in_place(&partial, name)?;
-        if durable {
-            self.store.sync_folder("").map_err(text_of)?;
-        }
+        let (name, durable, steps) = (manifest.name.clone(), self.durable, self.steps);
+        let written = steps.written_into(&name, &self.token);
+        manifest.write_list(self.store.as_mut(), &written, plan, durable)?;
+        let replaced = steps.publish(self, &written, manifest)?;
         let latest = format!("{name}\n");
         small::replace_text(self.store.as_mut(), LATEST, latest.as_bytes(), durable)?;
         Ok(replaced)
     }
 
-    fn put_in_place(&mut self, partial: &str, name: &str) -> Result<Option<String>, String> {
-        if self.store.stat(name).map_err(text_of)?.is_none() {
-            return self.store.rename(partial, name).map_err(text_of).map(|()| None);
-        }
-        if Manifest::read(self.store.as_mut(), &self.root, name)?.is_none() {
-            return Err(format!(
-                "{}/{name}: is there without a manifest, so rankio did not finish it; remove it",
-                self.root
-            ));
-        }
-        if self.store.exchange(partial, name).map_err(text_of)? {
-            return Ok(Some(partial.to_string()));
-        }
-        // Two steps: a job that is killed between them is settled by the next one.
-        let aside = on_the_way(name, &self.token, State::Replaced);
-        self.store.rename(name, &aside).map_err(text_of)?;
-        self.store.rename(partial, name).map_err(text_of)?;
-        Ok(Some(aside))
-    }
-
     /// Removes a whole checkpoint.
     pub fn remove(&mut self, name: &str) -> Result<(), String> {
-        let removed = on_the_way(name, &self.token, State::Removed);
-        self.store.rename(name, &removed).map_err(text_of)?;
+        let steps = self.steps;
+        let removed = steps.withdraw(self, name)?;
         self.remove_contents(&removed)
     }
 

@@ -1,13 +1,18 @@
 //! The root of checkpoints without ranks: coming, going, what killed jobs leave, other owners.
 
+use super::super::names::on_the_way;
 use super::*;
 use crate::config::Config;
 use serde_json::json;
 use std::path::Path;
+use std::sync::LazyLock;
+
+static OBJECT: LazyLock<ObjectOptions> = LazyLock::new(ObjectOptions::default);
 
 fn purpose<'a>(settings: &'a Value, token: &'a str) -> Purpose<'a> {
     let configuration = if settings["layers"] == 1 { "one" } else { "other" };
-    Purpose { settings, configuration, token, run_id: "r", overwrite: false, durable: true }
+    let (run_id, object) = ("r", &*OBJECT);
+    Purpose { settings, configuration, object, token, run_id, overwrite: false, durable: true }
 }
 
 const TOKEN: &str = "00000000000000ab";
@@ -29,7 +34,7 @@ fn write(folder: &mut Folder, root: &Path, number: u64, version: u32) -> Option<
     for file in plan.files_of(0) {
         std::fs::write(partial.join(file.name), version.to_string()).unwrap();
     }
-    folder.commit(&plan, &Manifest::new(&plan, &name, (number, version), "one", "r")).unwrap()
+    folder.commit(&plan, Manifest::new(&plan, &name, (number, version), "one", "r")).unwrap()
 }
 
 fn names(path: &Path) -> Vec<String> {
@@ -126,6 +131,40 @@ fn a_folder_with_the_name_of_a_checkpoint_and_no_manifest_is_not_replaced() {
     let name = plan.name_of(1);
     folder.begin(&name).unwrap();
     let manifest = Manifest::new(&plan, &name, (1, 1), "one", "r");
-    let said = folder.commit(&plan, &manifest).unwrap_err();
+    let said = folder.commit(&plan, manifest).unwrap_err();
     assert!(said.contains("without a manifest"), "{said}");
+}
+
+#[test]
+fn a_list_that_was_cut_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, settings) = (dir.path(), json!({"layers": 1}));
+    let mut folder = Folder::claim(root.to_str().unwrap(), &purpose(&settings, TOKEN)).unwrap();
+    write(&mut folder, root, 1, 1);
+    let manifest = folder.manifest("global_epoch1_step1").unwrap().unwrap();
+    assert_eq!(folder.check_list(&manifest), Ok(()));
+    let list = root.join("global_epoch1_step1/files.jsonl");
+    std::fs::write(&list, "").unwrap();
+    let said = folder.check_list(&manifest).unwrap_err();
+    assert!(said.contains("files.jsonl") && said.contains("truncated or damaged"), "{said}");
+    std::fs::remove_file(&list).unwrap();
+    let said = folder.check_list(&manifest).unwrap_err();
+    assert!(said.contains("files.jsonl: is missing"), "{said}");
+}
+
+#[test]
+fn a_manifest_of_an_object_store_is_refused_in_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, settings) = (dir.path(), json!({"layers": 1}));
+    let mut folder = Folder::claim(root.to_str().unwrap(), &purpose(&settings, TOKEN)).unwrap();
+    write(&mut folder, root, 1, 1);
+    let path = root.join("global_epoch1_step1/manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let elsewhere = on_the_way("global_epoch1_step1", TOKEN, State::Version);
+    let folder_key = "\"folder\": \"";
+    let text = text
+        .replace(&format!("{folder_key}global_epoch1_step1"), &format!("{folder_key}{elsewhere}"));
+    std::fs::write(&path, text).unwrap();
+    let said = folder.whole().unwrap_err();
+    assert!(said.contains(&elsewhere) && said.contains("copied from another kind"), "{said}");
 }

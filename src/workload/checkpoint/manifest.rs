@@ -1,14 +1,15 @@
-//! What says that a checkpoint is whole: a manifest beside its files, written after them and
-//! before the folder gets its name.
+//! What says that a checkpoint is whole: a manifest, written after its files.
 //!
 //! `manifest.json` is small whatever the number of files; `files.jsonl` names them one a line, so
-//! that neither writing nor removing holds the list of all ranks in memory.
+//! that neither writing nor removing holds the list of all ranks in memory. The manifest has the
+//! digest of the list, so that a list that was cut is found.
 
 use crate::plan::{CheckpointPlan, ShardKind};
 use crate::storage::Storage;
 use crate::workload::small::{self, TextWriter};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// Name of the manifest in the folder of a checkpoint.
 pub const MANIFEST: &str = "manifest.json";
@@ -16,7 +17,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const FILES: &str = "files.jsonl";
 /// Name of the pointer to the newest checkpoint in the root.
 pub const LATEST: &str = "latest";
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// The manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +26,10 @@ pub struct Manifest {
     pub schema: u32,
     /// Always `rankio`.
     pub created_by: String,
-    /// Name of the checkpoint, and of the folder it belongs into.
+    /// Name of the checkpoint, and of the folder that this file belongs into.
     pub name: String,
+    /// Folder of its files and their list, below the root.
+    pub folder: String,
     /// Number of the checkpoint in its run, from 1.
     pub checkpoint: u64,
     /// Version of the content: grows with every checkpoint in this root, so that bytes of an older
@@ -40,12 +43,14 @@ pub struct Manifest {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// SHA-256 of the list of files, hexadecimal.
+    pub list_sha256: String,
     /// Run that wrote it.
     pub run: String,
 }
 
 impl Manifest {
-    /// The manifest of the checkpoint `name` of `plan`.
+    /// The manifest of the checkpoint `name` of `plan`, as long as its list is not written.
     pub fn new(
         plan: &CheckpointPlan,
         name: &str,
@@ -57,12 +62,14 @@ impl Manifest {
             schema: SCHEMA,
             created_by: "rankio".into(),
             name: name.into(),
+            folder: name.into(),
             checkpoint,
             version,
             configuration: configuration.into(),
             ranks: plan.grid().ranks,
             files: plan.total_files(),
             bytes: plan.total_bytes(),
+            list_sha256: String::new(),
             run: run.into(),
         }
     }
@@ -94,15 +101,19 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
-    /// Writes list and manifest into `folder`, durably if `sync`.
-    pub fn write(
-        &self,
+    /// Writes the list of files into `folder`, durably if `sync`, and notes its digest.
+    ///
+    /// # Errors
+    /// One line of the store.
+    pub fn write_list(
+        &mut self,
         store: &mut dyn Storage,
         folder: &str,
         plan: &CheckpointPlan,
         sync: bool,
     ) -> Result<(), String> {
         let mut list = TextWriter::create(store, &format!("{folder}/{FILES}"))?;
+        let mut digest = Sha256::new();
         for rank in 0..self.ranks {
             for file in plan.files_of(rank) {
                 let kind = match file.kind {
@@ -116,13 +127,54 @@ impl Manifest {
                     "rank": rank,
                     "object": file.object_id,
                 });
-                list.push(format!("{line}\n").as_bytes())?;
+                let line = format!("{line}\n");
+                digest.update(&line);
+                list.push(line.as_bytes())?;
             }
         }
         list.finish(sync)?;
-        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
-        let mut manifest = TextWriter::create(store, &format!("{folder}/{MANIFEST}"))?;
-        manifest.push(text.as_bytes())?;
+        self.list_sha256 = hexadecimal(digest);
+        Ok(())
+    }
+
+    /// Compares the list of files with the manifest's digest.
+    ///
+    /// # Errors
+    /// One line: a list that is missing, was cut or was changed.
+    pub fn check_list(&self, store: &mut dyn Storage, root: &str) -> Result<(), String> {
+        let path = format!("{}/{FILES}", self.folder);
+        let mut digest = Sha256::new();
+        let found = small::each_block(store, &path, &mut |block| digest.update(block));
+        let damage = match found.map_err(|error| format!("{root}: {error}"))? {
+            false => "is missing",
+            true if hexadecimal(digest) == self.list_sha256 => return Ok(()),
+            true => "is not the list that its manifest was made for: truncated or damaged",
+        };
+        Err(format!(
+            "{root}/{path}: {damage}; this checkpoint is damaged, remove {root}/{}",
+            self.name
+        ))
+    }
+
+    /// As it stands in its file.
+    ///
+    /// # Errors
+    /// Never for a manifest of [`Manifest::new`].
+    pub fn to_text(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|error| error.to_string())
+    }
+
+    /// Writes the manifest as the new file `path`, durably if `sync`.
+    ///
+    /// # Errors
+    /// One line of the store.
+    pub fn create(&self, store: &mut dyn Storage, path: &str, sync: bool) -> Result<(), String> {
+        let mut manifest = TextWriter::create(store, path)?;
+        manifest.push(self.to_text()?.as_bytes())?;
         manifest.finish(sync)
     }
+}
+
+fn hexadecimal(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

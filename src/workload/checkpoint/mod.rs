@@ -1,7 +1,10 @@
-//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename,
-//! and later they are read back.
+//! Checkpoints: each rank writes its files of a sharded model, rank 0 commits them by one rename or
+//! one manifest, and later they are read back.
 
 mod background;
+mod by_manifest;
+mod by_rename;
+mod ceiling;
 pub mod clean;
 mod folder;
 mod in_training;
@@ -11,6 +14,7 @@ mod read_shards;
 mod relay;
 mod restore;
 mod save;
+mod steps;
 mod tally;
 mod write_shards;
 
@@ -18,20 +22,22 @@ pub use folder::MARKER;
 pub use in_training::{After, Saves, check_reads};
 use restore::{Restorer, Which};
 use save::{Saver, write_threads};
+use steps::{Steps, steps_of};
 
 use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
 use super::run::Phases;
-use super::session::{Session, checkpoint_root_of, content_settings, local_path};
+use super::session::{Session, checkpoint_content_settings, checkpoint_root_of, local_path};
 use super::ticker::{Unit, with_ticker};
-use crate::config::Config;
+use crate::config::{Config, ObjectOptions};
 use crate::data::{Content, Generator};
 use crate::format::Layout;
 use crate::metrics::{LiveCounters, Series};
 use crate::plan::{self, CheckpointPlan, ShardFile};
 use crate::report::dlio::{CheckpointLog, RankLog};
 use crate::report::progress::Progress;
+use crate::report::result::{Calibration, Ceiling};
 use crate::world::interrupted;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -49,6 +55,10 @@ pub struct Target {
     pub root: String,
     /// The same as a path, where it is one.
     pub path: Option<PathBuf>,
+    /// How an object store is reached.
+    pub object: ObjectOptions,
+    /// How checkpoints come and go there.
+    pub steps: &'static dyn Steps,
     /// Everything that decides names, sizes and content.
     pub settings: Value,
     /// Its hash.
@@ -64,8 +74,8 @@ impl Target {
             // A label.
             model.remove("name");
         }
-        let content = content_settings(config);
-        let settings = json!({
+        let content = checkpoint_content_settings(config);
+        let mut settings = json!({
             "ranks": plan.grid().ranks,
             "framework": config.framework,
             "model": model,
@@ -81,8 +91,13 @@ impl Target {
                 "dedup_ratio": content.dedup_ratio,
             },
         });
+        if content.stamped {
+            settings["content"]["version"] = json!(format!("stamped {}", plan::CONTENT_VERSION));
+        }
         let configuration = plan::digest(&settings);
-        Target { path: local_path(&root), root, settings, configuration }
+        let (path, steps) = (local_path(&root), steps_of(&root));
+        let object = config.storage.storage_options.clone();
+        Target { path, steps, object, root, settings, configuration }
     }
 }
 
@@ -146,6 +161,15 @@ pub struct Checkpointed {
     pub series: Vec<(&'static str, Series)>,
     /// Interrupted: not all was done.
     pub partial: bool,
+    /// What the client reaches on the null store, writing and reading, where that was measured.
+    pub ceilings: (Option<Ceiling>, Option<Ceiling>),
+}
+
+impl Checkpointed {
+    fn nothing() -> Checkpointed {
+        let (saved, restored, series, partial) = (None, None, Vec::new(), false);
+        Checkpointed { saved, restored, series, partial, ceilings: (None, None) }
+    }
 }
 
 /// What a run without training does: writes `num_checkpoints_write` checkpoints, runs the command
@@ -161,7 +185,7 @@ pub fn run(
     let target = Target::new(session.config, plan);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let mut done = Checkpointed::nothing();
     let checkpoint = &session.config.checkpoint;
     if checkpoint.num_checkpoints_write > 0 {
         save_all(session, plan, claim, &mut logs, &mut done)?;
@@ -174,7 +198,7 @@ pub fn run(
         restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     }
     let end_unix_ns = super::compute::unix_ns();
-    log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs).map_err(|error| error.to_string())?;
+    log.checkpoints(1, (start_unix_ns, end_unix_ns), &logs);
     Ok(done)
 }
 
@@ -193,11 +217,11 @@ pub fn restore_after_training(
     let which = Which::Newest(session.config.checkpoint.num_checkpoints_read);
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed { saved: None, restored: None, series: Vec::new(), partial: false };
+    let mut done = Checkpointed::nothing();
     restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     let times = (start_unix_ns, super::compute::unix_ns());
     let epoch = session.config.train.epochs + 1;
-    log.checkpoints(epoch, times, &logs).map_err(|error| error.to_string())?;
+    log.checkpoints(epoch, times, &logs);
     Ok(done)
 }
 
@@ -227,6 +251,7 @@ fn save_all(
     done: &mut Checkpointed,
 ) -> Result<(), String> {
     let writes = session.config.checkpoint.num_checkpoints_write;
+    done.ceilings.0 = Some(ceiling::of_saving(session, plan)?);
     let work = SaveWork::new(session, plan);
     let mut saver = work.saver(session, claim)?;
     let files = plan.files_of(session.world.rank()).len() as u64 * writes;
@@ -260,6 +285,7 @@ fn restore_all(
     let threads = restore::read_threads(session);
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
+    done.ceilings.1 = Some(restorer.ceiling()?);
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
     let (outcome, series) = devices::recording(session, "checkpoint_restore", || {
         with_ticker(&live, &AtomicU64::new(0), line, || {
@@ -297,10 +323,33 @@ fn pause(session: &Session<'_>) {
     }
 }
 
+/// What writing checkpoints of `plan` reaches on the null store while a training stands still;
+/// None: they are written in the background. Collective; an error is this rank's own.
+pub(super) fn save_ceiling(
+    session: &Session<'_>,
+    plan: Option<&CheckpointPlan>,
+) -> Result<Option<Ceiling>, String> {
+    let plan = plan.filter(|_| !session.config.checkpoint.is_async);
+    plan.map(|plan| ceiling::of_saving(session, plan)).transpose()
+}
+
 /// Adds what was done to the phases of the run.
 pub(super) fn add_to(phases: &mut Phases, done: Checkpointed) {
+    add_ceilings(phases, done.ceilings);
     phases.partial |= done.partial;
     phases.reduced.extend(done.saved);
     phases.reduced.extend(done.restored);
     phases.series.extend(done.series);
+}
+
+/// Adds ceilings to what was measured of the client so far.
+pub(super) fn add_ceilings(
+    phases: &mut Phases,
+    (save, restore): (Option<Ceiling>, Option<Ceiling>),
+) {
+    if save.is_some() || restore.is_some() {
+        let known = phases.calibration.get_or_insert_with(Calibration::default);
+        known.checkpoint_save = save.or(known.checkpoint_save);
+        known.checkpoint_restore = restore.or(known.checkpoint_restore);
+    }
 }

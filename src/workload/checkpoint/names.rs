@@ -1,5 +1,6 @@
 //! Names in the root of checkpoints: `NAME` is a checkpoint, `NAME.TOKEN.STATE` one on its way in
-//! or out. The token is the run's, so no two runs ever write under one name.
+//! or out or, on an object store, the files of one. The token is the run's, so no two runs ever
+//! write under one name.
 
 use super::manifest::{FILES, MANIFEST};
 
@@ -14,10 +15,16 @@ pub enum State {
     Replaced,
     /// Being removed.
     Removed,
+    /// The files of the checkpoint if its manifest says so, else of none.
+    Version,
 }
 
-const STATES: [(State, &str); 3] =
-    [(State::Partial, "partial"), (State::Replaced, "replaced"), (State::Removed, "removed")];
+const STATES: [(State, &str); 4] = [
+    (State::Partial, "partial"),
+    (State::Replaced, "replaced"),
+    (State::Removed, "removed"),
+    (State::Version, "version"),
+];
 
 /// Name of the checkpoint `name` in `state` of the run with `token`.
 pub fn on_the_way(name: &str, token: &str, state: State) -> String {
@@ -46,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_name_on_its_way_is_taken_apart_again() {
-        for state in [State::Partial, State::Replaced, State::Removed] {
+        for (state, _) in STATES {
             let folder = on_the_way("global_epoch1_step7", &token(0xab), state);
             assert_eq!(parse(&folder), Some(("global_epoch1_step7", state)), "{folder}");
         }

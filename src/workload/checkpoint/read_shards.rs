@@ -56,7 +56,7 @@ impl ReadShards<'_> {
     /// The block at `offset` of `file` is to be compared; the same on every rank.
     pub fn is_checked(&self, file: &ShardFile, offset: u64) -> bool {
         match self.verify {
-            VerifyMode::None => false,
+            VerifyMode::None | VerifyMode::Size => false,
             VerifyMode::Full => true,
             VerifyMode::Sample => {
                 let place = file.object_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ offset;
@@ -246,8 +246,12 @@ impl Reader<'_> {
         self.metadata_ns += took;
         self.recorder.on_open(took);
         if opened.size_bytes != file.bytes {
+            let what = match opened.size_bytes < file.bytes {
+                true => "truncated",
+                false => "something was written behind its end",
+            };
             let what = format!(
-                "is {} bytes long, the manifest says {}: truncated or damaged",
+                "is {} bytes long, the plan says {}: {what}",
                 opened.size_bytes, file.bytes
             );
             return Err(self.damage(source, &what));

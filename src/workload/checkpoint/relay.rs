@@ -337,7 +337,8 @@ mod tests {
     #[test]
     fn what_arrives_damaged_is_found_and_named() {
         let (compress_ratio, dedup_ratio) = (1.0, 1.0);
-        let settings = ContentSettings { seed: 1, pcg: false, compress_ratio, dedup_ratio };
+        let settings =
+            ContentSettings { seed: 1, pcg: false, stamped: false, compress_ratio, dedup_ratio };
         let generator = Generator::new(settings);
         let bytes = 20_000;
         let file = ShardFile { name: "f.pt".into(), bytes, kind: ShardKind::Model, object_id: 7 };

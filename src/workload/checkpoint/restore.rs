@@ -1,6 +1,6 @@
 //! Reads checkpoints back: every rank its files, compared with what was written where asked.
 
-use super::folder::{Folder, Purpose, Whole};
+use super::folder::{Folder, Purpose, Whole, keeps_nothing};
 use super::read_shards::{self, ReadReport, ReadShards, Source};
 use super::relay::{Lender, Received, Seat, desk};
 use super::tally::{Interval, Share, Tally, look_at, measure};
@@ -10,6 +10,7 @@ use crate::metrics::LiveCounters;
 use crate::plan::{CheckpointPlan, RestoreMap, RestorePiece, checkpoint_threads};
 use crate::report::checkpoint::ThreadTimes;
 use crate::report::dlio::CheckpointLog;
+use crate::report::result::Ceiling;
 use crate::storage::connect;
 use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
@@ -79,14 +80,18 @@ fn look(
     which: Which,
 ) -> Result<Vec<Whole>, String> {
     let (Which::Oldest(wanted) | Which::Newest(wanted)) = which;
-    if target.path.is_none() {
-        let nth = |checkpoint| Whole { name: plan.name_of(checkpoint), checkpoint, version: 1 };
+    if keeps_nothing(&target.root) {
+        let nth = |checkpoint| {
+            let (name, folder) = (plan.name_of(checkpoint), plan.name_of(checkpoint));
+            Whole { name, folder, checkpoint, version: 1 }
+        };
         return Ok((1..=wanted).map(nth).collect());
     }
     let token = partials::token(session.run_seed);
     let purpose = Purpose {
         settings: &target.settings,
         configuration: &target.configuration,
+        object: &target.object,
         token: &token,
         run_id: "",
         overwrite: false,
@@ -108,21 +113,30 @@ fn look(
     }
     whole.truncate(wanted as usize);
     for found in &whole {
-        let name = &found.name;
-        let manifest = folder.manifest(name)?;
-        let planned = (plan.total_files(), plan.total_bytes(), plan.grid().ranks);
-        let agrees = manifest.is_some_and(|manifest| {
-            let written = (manifest.files, manifest.bytes, manifest.ranks);
-            written == planned && manifest.configuration == target.configuration
-        });
-        if !agrees {
-            return Err(format!(
-                "{}/{name}: its manifest is not that of this configuration; remove this checkpoint",
-                target.root
-            ));
-        }
+        check_manifest(&mut folder, plan, target, &found.name)?;
     }
     Ok(whole)
+}
+
+/// Refuses a checkpoint whose manifest is not that of this configuration, or not that of its list.
+fn check_manifest(
+    folder: &mut Folder,
+    plan: &CheckpointPlan,
+    target: &Target,
+    name: &str,
+) -> Result<(), String> {
+    let planned = (plan.total_files(), plan.total_bytes(), plan.grid().ranks);
+    let manifest = folder.manifest(name)?.filter(|manifest| {
+        let written = (manifest.files, manifest.bytes, manifest.ranks);
+        written == planned && manifest.configuration == target.configuration
+    });
+    let manifest = manifest.ok_or_else(|| {
+        format!(
+            "{}/{name}: its manifest is not that of this configuration; remove this checkpoint",
+            target.root
+        )
+    })?;
+    folder.check_list(&manifest)
 }
 
 /// What this rank reads, and what the ranks of its place share. Collective.
@@ -205,10 +219,15 @@ impl<'a> Restorer<'a> {
         self.sources.len() as u64
     }
 
+    /// What this reading reaches on the null store. Collective; an error is this rank's own.
+    pub fn ceiling(&self) -> Result<Ceiling, String> {
+        super::ceiling::of_restoring(self.session, &self.sources)
+    }
+
     /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
     pub fn restore(&mut self, found: &Whole) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
-        let name = &found.name;
+        let name = &found.folder;
         let before = look_at(session, self.paths(name));
         self.clock.saw_before(before);
         let (interval, reports, received) = self.read(name, found.version)?;
@@ -254,7 +273,7 @@ impl<'a> Restorer<'a> {
         let job = ReadShards {
             sources: &self.sources,
             folder: name,
-            generator: &session.generator,
+            generator: session.checkpoint_generator(),
             version,
             verify: session.config.verify.mode,
             verify_fraction: session.config.verify.sample_fraction,

@@ -3,7 +3,6 @@
 use super::background::{Background, FlushJob};
 use super::folder::{Folder, Purpose};
 use super::manifest::Manifest;
-use super::names::{State, on_the_way};
 use super::tally::{BesideTally, FlushTimes, Interval, Share, Tally, measure};
 use super::write_shards::{self, WriteReport, WriteShards};
 use super::{Shard, Target, marker_place, shards_of};
@@ -18,7 +17,7 @@ use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
 use crate::workload::session::Session;
-use crate::workload::small::connect_small;
+use crate::workload::small::connect_small_by;
 use crate::world::interrupted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -98,12 +97,14 @@ impl<'a> Saver<'a> {
             let purpose = Purpose {
                 settings: &target.settings,
                 configuration: &target.configuration,
+                object: &target.object,
                 token: &token,
                 run_id,
                 overwrite,
                 durable,
             };
-            let mut claimed = Folder::claim(&target.root, &purpose)?;
+            let mut claimed = Folder::claim(&target.root, &purpose)
+                .map_err(|message| checkpoint_words(&message))?;
             let whole = claimed.whole()?;
             if let Some(newest) = whole.iter().map(|found| found.version).max() {
                 version = newest + 1;
@@ -127,7 +128,7 @@ impl<'a> Saver<'a> {
         if session.config.checkpoint.is_async {
             let job = FlushJob {
                 store: session.write_store_at(&target.root),
-                block_bytes: session.config.io.block_size,
+                block_bytes: session.config.write_io(&target.root).block_size,
                 sync: sync_of(session.config.checkpoint.durability),
             };
             let made = Background::new(&files, &job, live.len())
@@ -213,19 +214,23 @@ impl<'a> Saver<'a> {
         Ok(Some(log))
     }
 
+    /// Folder below the root into which this run writes the files of `name`.
+    fn written_into(&self, name: &str) -> String {
+        self.target.steps.written_into(name, &partials::token(self.session.run_seed))
+    }
+
     /// Every rank writes its files. Collective.
     fn write(&mut self, name: &str, version: u32) -> Result<(Interval, Vec<WriteReport>), String> {
         let session = self.session;
         let crew = Crew::new(self.live.len());
-        let token = partials::token(session.run_seed);
-        let folder = on_the_way(name, &token, State::Partial);
+        let folder = self.written_into(name);
         let job = WriteShards {
             files: &self.files,
             folder: &folder,
-            generator: &session.generator,
+            generator: session.checkpoint_generator(),
             version,
             store: session.write_store_at(&self.target.root),
-            block_bytes: session.config.io.block_size,
+            block_bytes: session.config.write_io(&self.target.root).block_size,
             sync: sync_of(session.config.checkpoint.durability),
             cursor: AtomicUsize::new(0),
             crew: &crew,
@@ -263,11 +268,11 @@ impl<'a> Saver<'a> {
         // No rank writes before the folder is there.
         self.clock.resume(session);
         let (start_ns, start_unix_ns) = (now_ns(), unix_ns());
+        let written = self.written_into(name);
         let background = self.background.as_mut().expect("the caller asked is_background");
-        background.snapshot(&self.files, &session.generator, version);
+        background.snapshot(&self.files, session.checkpoint_generator(), version);
         let snapshot_ns = now_ns() - start_ns;
-        let token = partials::token(session.run_seed);
-        background.flush(on_the_way(name, &token, State::Partial));
+        background.flush(written);
         let times = FlushTimes { stall_ns: now_ns() - stalled, snapshot_ns, flush_ns: 0 };
         let (name, cpu_s) = (name.to_string(), crate::host::cpu_seconds());
         self.pending = Some(Pending {
@@ -366,9 +371,8 @@ impl<'a> Saver<'a> {
             return Ok(());
         }
         if world.rank_on_host() == 0 && !world.is_root() {
-            let token = partials::token(session.run_seed);
-            let mut store = connect_small(&self.target.root)?;
-            let synced = store.sync_folder(&on_the_way(name, &token, State::Partial));
+            let mut store = connect_small_by(&self.target.root, &self.target.object)?;
+            let synced = store.sync_folder(&self.written_into(name));
             synced.map_err(|error| error.to_string())?;
         }
         world.barrier();
@@ -380,7 +384,7 @@ impl<'a> Saver<'a> {
         let Some(folder) = &mut self.folder else { return Ok(None) };
         let configuration = &self.target.configuration;
         let manifest = Manifest::new(self.plan, name, numbers, configuration, &self.run_id);
-        folder.commit(self.plan, &manifest)
+        folder.commit(self.plan, manifest)
     }
 
     /// Removes the oldest checkpoints beyond `checkpoint.keep_last`.

@@ -201,7 +201,9 @@ impl Tally {
         let summary = |index: usize| {
             reduced.histograms.get(index).map(|(_, h)| h.summary()).unwrap_or_default()
         };
-        let mut metrics = CheckpointMetrics::new(size, self.operations, &times, summary(0));
+        let stamped = session.checkpoint_generator().settings().stamped;
+        let metrics = CheckpointMetrics::new(size, self.operations, &times, summary(0));
+        let mut metrics = metrics.stamped(stamped);
         if let Some(sums) = sums {
             let BesideSums { snapshot_bytes, settle_s, drain_s, compute_ns, step_ns } = sums;
             let ranks = session.world.size();

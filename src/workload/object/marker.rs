@@ -1,0 +1,188 @@
+//! Whose objects lie below a root: the marker that proves that they are ours, and names them all.
+
+use super::super::claim::Claim;
+use super::super::clean::Cleaned;
+use super::super::session::{Session, local_path};
+use super::super::small::{self, connect_small_by};
+use crate::config::ObjectOptions;
+use crate::plan::{OBJECT_FOLDER, folder_name, object_name};
+use crate::storage::{PAGE_NAMES, Storage};
+use serde::{Deserialize, Serialize};
+
+/// Name of the marker in the root.
+pub(in super::super) const MARKER: &str = ".rankio-objects.json";
+const SCHEMA: u32 = 1;
+/// Behind the name of a file that is being written.
+pub(super) const PARTIAL: &str = ".partial";
+
+/// What the marker says: objects 0 to `objects` of ranks 0 to `ranks` may be there, and nothing
+/// else of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marker {
+    schema: u32,
+    created_by: String,
+    run: String,
+    ranks: u64,
+    objects: u64,
+}
+
+impl Marker {
+    /// Reads that of a root; None where there is none.
+    fn read(store: &mut dyn Storage, root: &str) -> Result<Option<Marker>, String> {
+        let text = small::read_text(store, MARKER).map_err(|error| format!("{root}: {error}"))?;
+        let Some(text) = text else { return Ok(None) };
+        let marker: Marker = serde_json::from_str(&text)
+            .map_err(|error| format!("{root}/{MARKER}: cannot be read ({error})"))?;
+        if marker.created_by != "rankio" || marker.schema != SCHEMA {
+            return Err(format!(
+                "{root}/{MARKER}: was not written by this version of rankio; nothing was touched"
+            ));
+        }
+        Ok(Some(marker))
+    }
+}
+
+/// Looks at the root, removes what another run left if that was asked for, and marks it. On rank 0.
+pub(super) fn prepare(
+    session: &Session<'_>,
+    overwrite: bool,
+    run_id: &str,
+) -> Result<Option<Claim>, String> {
+    let root = &session.root;
+    let path = session.data_path.as_deref();
+    if let Some(path) = path {
+        crate::host::check_data_path(path)?;
+    }
+    let claim = path.map(|path| Claim::take(path, "object", run_id)).transpose()?;
+    let mut store = connect_small_by(root, session.object())?;
+    match Marker::read(store.as_mut(), root)? {
+        Some(marker) if !overwrite => {
+            return Err(format!(
+                "{root}: holds the objects of run {}; remove them (`rankio clean`), give another \
+                 --data-dir, or --overwrite",
+                marker.run
+            ));
+        }
+        Some(marker) => {
+            remove_all(store.as_mut(), path.is_some(), &marker, false)?;
+        }
+        None => refuse_foreign(store.as_mut(), root)?,
+    }
+    let marker = Marker {
+        schema: SCHEMA,
+        created_by: "rankio".into(),
+        run: run_id.into(),
+        ranks: session.world.size(),
+        objects: session.config.object.objects,
+    };
+    let text = serde_json::to_string_pretty(&marker).expect("a marker is plain data");
+    small::write_text(store.as_mut(), MARKER, text.as_bytes())?;
+    Ok(claim)
+}
+
+fn refuse_foreign(store: &mut dyn Storage, root: &str) -> Result<(), String> {
+    let mut foreign = None;
+    let listed = store.list(OBJECT_FOLDER, &mut |name, _| {
+        foreign.get_or_insert_with(|| name.to_string());
+    });
+    listed.map_err(|error| error.to_string())?;
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "{root}/{OBJECT_FOLDER}: holds {name}, which rankio did not make; give another \
+             --data-dir"
+        )),
+    }
+}
+
+/// Removes these objects of this rank at the end of a run.
+pub(super) fn remove_own(session: &Session<'_>, objects: &[u32]) -> Result<(), String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
+    let rank = session.world.rank();
+    let mut names: Vec<String> = Vec::with_capacity(PAGE_NAMES);
+    for page in objects.chunks(PAGE_NAMES) {
+        names.clear();
+        for object in page {
+            let mut name = String::new();
+            object_name(rank, u64::from(*object), &mut name);
+            names.push(name);
+        }
+        store.remove_many(&names).map_err(|error| error.to_string())?;
+    }
+    remove_folder_of(store.as_mut(), rank);
+    Ok(())
+}
+
+/// A folder that holds something else stays.
+fn remove_folder_of(store: &mut dyn Storage, rank: u64) {
+    let mut folder = String::new();
+    folder_name(rank, &mut folder);
+    let _ = store.remove_folder(&folder);
+}
+
+/// The end of that: the marker goes last. On rank 0.
+pub(super) fn remove_marker(session: &Session<'_>) -> Result<(), String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
+    let _ = store.remove_folder(OBJECT_FOLDER);
+    store.remove(MARKER).map_err(|error| error.to_string())
+}
+
+/// `rankio clean` of objects; None where there are none of ours.
+pub(in super::super) fn clean(
+    root: &str,
+    object: &ObjectOptions,
+    dry_run: bool,
+) -> Result<Option<Cleaned>, String> {
+    let mut store = connect_small_by(root, object)?;
+    let path = local_path(root);
+    if Marker::read(store.as_mut(), root)?.is_none() {
+        return Ok(None);
+    }
+    let claim = path.as_deref().filter(|_| !dry_run);
+    let _claim = claim.map(|path| Claim::take(path, "clean", "")).transpose()?;
+    // Meanwhile it may have become another one.
+    let Some(marker) = Marker::read(store.as_mut(), root)? else { return Ok(None) };
+    remove_all(store.as_mut(), path.is_some(), &marker, dry_run).map(Some)
+}
+
+/// Removes, or counts, every object that `marker` names and then the marker.
+fn remove_all(
+    store: &mut dyn Storage,
+    is_folder: bool,
+    marker: &Marker,
+    dry_run: bool,
+) -> Result<Cleaned, String> {
+    let text_of = |error: crate::storage::StorageError| error.to_string();
+    let mut cleaned = Cleaned { files: 0, bytes: 0 };
+    let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
+    let mut name = String::new();
+    for rank in 0..marker.ranks {
+        for index in 0..marker.objects {
+            object_name(rank, index, &mut name);
+            let partial = is_folder.then(|| format!("{name}{PARTIAL}"));
+            for name in std::iter::once(name.clone()).chain(partial) {
+                if let Some(stat) = store.stat(&name).map_err(text_of)? {
+                    cleaned.files += 1;
+                    cleaned.bytes += stat.size_bytes;
+                    waiting.push(name);
+                }
+            }
+            if waiting.len() + 2 > PAGE_NAMES && !dry_run {
+                store.remove_many(&waiting).map_err(text_of)?;
+                waiting.clear();
+            }
+        }
+        if dry_run {
+            waiting.clear();
+            continue;
+        }
+        store.remove_many(&waiting).map_err(text_of)?;
+        waiting.clear();
+        remove_folder_of(store, rank);
+    }
+    if !dry_run {
+        let _ = store.remove_folder(OBJECT_FOLDER);
+        store.remove(MARKER).map_err(text_of)?;
+    }
+    Ok(cleaned)
+}

@@ -1,0 +1,306 @@
+//! The object micro-benchmark: a weighted mix of operations on objects that each rank makes for
+//! itself, below a marker that says whose they are.
+//!
+//! A rank has one I/O thread. Its main thread meets those of the other ranks a few times a second:
+//! that is how a run learns that its rate is stable, and that somebody was interrupted.
+
+mod marker;
+mod pool;
+mod stable;
+mod thread;
+
+pub(super) use marker::clean;
+
+use super::claim::Claim;
+use super::crew::{Crew, with_crew};
+use super::devices;
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome};
+use super::place::Place;
+use super::run::{Phases, unanimous};
+use super::session::Session;
+use super::ticker::{Unit, with_ticker};
+use crate::config::Io;
+use crate::metrics::{Histogram, LiveCounters, LiveTotals};
+use crate::plan::{ObjectOp, SizeLaw, object_block_bytes};
+use crate::report::object::{ByOperation, ObjectMetrics};
+use crate::report::progress::Progress;
+use crate::storage::StoreSpec;
+use crate::world::interrupted;
+use pool::Pool;
+use stable::{MEETINGS, Rates};
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use thread::{Report, Work};
+
+/// Ranks meet so often where they look for no stable rate.
+const MEET_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Runs the benchmark. Collective; an error is this rank's own.
+pub(super) fn run(
+    session: &Session<'_>,
+    overwrite: bool,
+    run_id: &str,
+    phases: &mut Phases,
+) -> Result<(), String> {
+    let world = session.world;
+    let claim: Cell<Option<Claim>> = Cell::new(None);
+    let mut prepared = Ok(None);
+    if world.is_root() && !session.is_null() {
+        prepared = marker::prepare(session, overwrite, run_id);
+    }
+    claim.set(unanimous(world, prepared));
+    let object = &session.config.object;
+    let mut pool = Pool::new(object.objects);
+    if object.prefill {
+        pool = one_phase(session, "object_prefill", pool, &claim, phases)?;
+    }
+    if !phases.partial {
+        pool = one_phase(session, "object", pool, &claim, phases)?;
+    }
+    if session.is_null() {
+        return Ok(());
+    }
+    if object.keep || phases.partial {
+        session.note(&format!("the objects stay; `rankio clean {}` removes them", session.root));
+    } else {
+        marker::remove_own(session, pool.live())?;
+        world.barrier();
+        if world.is_root() {
+            marker::remove_marker(session)?;
+        }
+    }
+    drop(claim.take());
+    Ok(())
+}
+
+/// How a phase ended.
+struct Ended {
+    interrupted: bool,
+    stable: bool,
+}
+
+fn one_phase(
+    session: &Session<'_>,
+    kind: &'static str,
+    pool: Pool,
+    claim: &Cell<Option<Claim>>,
+    phases: &mut Phases,
+) -> Result<Pool, String> {
+    let world = session.world;
+    let prefill = kind == "object_prefill";
+    let crew = Crew::new(1);
+    let (stable, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let work = work_of(session, prefill, &crew, (&stable, &done));
+    let live = [LiveCounters::new()];
+    let steps = AtomicU64::new(0);
+    let pool = Mutex::new(Some(pool));
+    let fail = |message: &str| {
+        drop(claim.take());
+        world.fail(message);
+    };
+    let open = || thread::open(&work);
+    let go_on = |store, _| {
+        let pool = pool.lock().ok().and_then(|mut pool| pool.take());
+        thread::run(&work, store, pool.ok_or("the objects are gone")?, &live[0])
+    };
+    let direction = direction_of(session, prefill);
+    let measured = |go: &dyn Fn()| {
+        let folder = session.data_path.as_deref();
+        let place = Place { folder, marker: marker::MARKER, files: None };
+        let mut clock = PhaseClock::over(session, direction, place);
+        clock.resume(session);
+        let progress = progress(session, prefill);
+        let (ended, series) = devices::recording(session, kind, || {
+            with_ticker(&live, &steps, progress, || {
+                crew.begin();
+                let ended = meet(session, &work, &live);
+                go();
+                ended
+            })
+        });
+        clock.pause(session);
+        (clock, ended, series)
+    };
+    let ((clock, ended, series), mut reports) =
+        with_crew(&crew, "object", open, go_on, &fail, measured)?;
+    let report = reports.pop().ok_or("the I/O thread brought no report")?;
+    phases.partial |= ended.interrupted;
+    phases.series.push((kind, series));
+    reduce(session, (kind, direction), clock, &report, &ended, phases);
+    Ok(report.pool)
+}
+
+fn work_of<'a>(
+    session: &'a Session<'_>,
+    prefill: bool,
+    crew: &'a Crew,
+    (stable, done): (&'a AtomicBool, &'a AtomicBool),
+) -> Work<'a> {
+    let config = session.config;
+    let block_bytes = object_block_bytes(config);
+    let queue_depth = config.object.in_flight;
+    let io = Io { block_size: block_bytes, queue_depth, ..config.write_io(&session.root) };
+    Work {
+        config: &config.object,
+        law: SizeLaw::new(&config.object),
+        generator: &session.generator,
+        store: StoreSpec {
+            root: session.root.clone(),
+            io,
+            object: session.object().clone(),
+            rank: session.world.rank() as u32,
+            buffers: queue_depth as usize,
+            buffer_bytes: block_bytes as usize,
+        },
+        block_bytes,
+        rank: session.world.rank(),
+        ranks: session.world.size(),
+        verify: config.verify.mode,
+        verify_fraction: config.verify.sample_fraction,
+        is_null: session.is_null(),
+        prefill,
+        crew,
+        stable,
+        done,
+    }
+}
+
+/// Which way the bytes go that are compared with what the kernel counts.
+fn direction_of(session: &Session<'_>, prefill: bool) -> Direction {
+    let mix = &session.config.object.mix;
+    match prefill || mix.get + mix.range == 0.0 {
+        true => Direction::Write,
+        false => Direction::Read,
+    }
+}
+
+fn progress(session: &Session<'_>, prefill: bool) -> Option<(Progress, Unit)> {
+    let object = &session.config.object;
+    let (what, total) = match prefill {
+        true => ("prefill", object.objects),
+        false => ("operations", object.operations),
+    };
+    let shown = session.world.is_root() && total > 0;
+    let label = session.progress_label(what);
+    shown.then(|| (Progress::new(&label, total, session.quiet), Unit::Samples))
+}
+
+/// Meets the other ranks until all have done their operations. Collective.
+fn meet(session: &Session<'_>, work: &Work<'_>, live: &[LiveCounters]) -> Ended {
+    let autoterm = &work.config.autoterm;
+    let looks = autoterm.within > 0.0 && !work.prefill;
+    let every = match looks {
+        true => Duration::from_secs_f64(autoterm.over_s / MEETINGS as f64),
+        false => MEET_EVERY,
+    };
+    let mut rates = Rates::default();
+    let start = Instant::now();
+    let mut ended = Ended { interrupted: false, stable: false };
+    for meeting in 1.. {
+        let due = start + every * meeting;
+        while Instant::now() < due && !work.done.load(Ordering::SeqCst) {
+            if work.crew.stopped() {
+                // This rank ends the job as soon as it has said why.
+                return ended;
+            }
+            std::thread::sleep(LOOK_EVERY.min(due.saturating_duration_since(Instant::now())));
+        }
+        let done = work.done.load(Ordering::SeqCst);
+        let elapsed_ns = start.elapsed().as_nanos() as u64;
+        let operations = LiveTotals::sum(live).samples;
+        let mut words = [operations, elapsed_ns, u64::from(done), u64::from(interrupted())];
+        session.world.sum(&mut words);
+        ended.interrupted |= words[3] > 0;
+        if words[2] == session.world.size() {
+            break;
+        }
+        // The same sums, so the same decision on every rank.
+        if looks && words[2] == 0 && rates.are_stable(words[0], words[1], autoterm.within) {
+            ended.stable = true;
+            work.stable.store(true, Ordering::SeqCst);
+        }
+    }
+    ended
+}
+
+fn reduce(
+    session: &Session<'_>,
+    (kind, direction): (&'static str, Direction),
+    clock: PhaseClock<'_>,
+    report: &Report,
+    ended: &Ended,
+    phases: &mut Phases,
+) {
+    let world = session.world;
+    let mut first = [report.window_ns];
+    world.min(&mut first);
+    let [operations, bytes] = report.timeline.until(first[0]);
+    let mut sums = vec![operations, bytes, report.pool.live().len() as u64];
+    sums.extend([report.not_started, report.made_puts, report.content_ns]);
+    sums.extend([report.transferred[usize::from(direction == Direction::Write)]]);
+    sums.extend(report.bytes);
+    world.sum(&mut sums);
+    let mut histograms: Vec<(&'static str, &Histogram)> =
+        ObjectOp::ALL.iter().map(|op| (op.name(), &report.latency[*op as usize])).collect();
+    histograms.push(("first_byte", &report.first_byte));
+    histograms.push(("start_delay", &report.start_delay));
+    let outcome = RankOutcome {
+        kind,
+        window_ns: report.window_ns,
+        busy_ns: report.window_ns,
+        recorder: &report.recorder,
+        facts: vec![report.facts.clone()],
+        samples: report.latency.iter().map(Histogram::count).sum(),
+        columns: RankColumns::default(),
+        histograms,
+        verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
+    };
+    let Some(mut reduced) = clock.finish(session, &outcome) else { return };
+    let found = |name: &str| {
+        let found = reduced.histograms.iter().find(|(found, _)| found == name);
+        found.map(|(_, histogram)| histogram.summary()).unwrap_or_default()
+    };
+    let is_open = kind == "object" && session.config.object.rate_per_s > 0.0;
+    let by_operation = ObjectOp::ALL.iter().filter_map(|op| {
+        let latency_ns = found(op.name());
+        let (operation, count) = (op.name().to_string(), latency_ns.count);
+        let bytes = sums[7 + *op as usize];
+        let one = ByOperation { operation, count, bytes, latency_ns, ..Default::default() };
+        (count > 0).then_some(one)
+    });
+    let mut metrics = ObjectMetrics {
+        objects: session.config.object.objects * world.size(),
+        live_objects: sums[2],
+        ended_by: ended_by(kind, report, ended).into(),
+        offered_per_s: is_open.then_some(session.config.object.rate_per_s),
+        not_started: sums[3],
+        start_delay_ns: is_open.then(|| found("start_delay")),
+        first_byte_ns: found("first_byte"),
+        first_done_s: first[0] as f64 / 1e9,
+        last_done_s: reduced.phase.window_s,
+        made_puts: sums[4],
+        content_s: sums[5] as f64 / 1e9,
+        by_operation: by_operation.collect(),
+        ..Default::default()
+    };
+    metrics.set_rates(reduced.phase.window_s, [sums[0], sums[1]]);
+    if let Some(proof) = &mut reduced.phase.proof {
+        // What the kernel counted is of one direction.
+        proof.claimed_bytes = sums[6];
+    }
+    reduced.phase.metrics = serde_json::to_value(metrics).expect("metrics are plain data");
+    phases.reduced.push(reduced);
+}
+
+fn ended_by(kind: &str, report: &Report, ended: &Ended) -> &'static str {
+    match (ended.interrupted, ended.stable, report.all_begun) {
+        (true, ..) => "interrupted",
+        (_, true, _) => "autoterm",
+        (_, _, true) => "operations",
+        _ if kind == "object_prefill" => "operations",
+        _ => "duration",
+    }
+}
