@@ -24,6 +24,12 @@ fn job(lab: &Lab, ranks: usize, command: &str, id: &str, extra: &[&str]) -> laun
     lab.job(ranks, command, id, &all)
 }
 
+/// What is checked with the clients beside the own one too.
+fn others<'a>(what: &[&'a str]) -> Vec<(&'a str, &'static str)> {
+    let what = what.iter().filter(|_| cfg!(feature = "sdk"));
+    what.map(|what| (*what, "sdk")).collect()
+}
+
 /// Looks into every file below a folder.
 fn holds(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -46,11 +52,13 @@ fn datasets_are_made_read_checked_and_cleaned() {
     if !mpirun_is_there() {
         return;
     }
-    for format in ["npz", "tfrecord", "parquet"] {
+    let raw = ["npz", "tfrecord", "parquet"].map(|format| (format, "raw"));
+    for (format, client) in raw.into_iter().chain(others(&["npz", "tfrecord"])) {
         let (server, lab) = (server(), Lab::new());
         let environment = server.environment();
         let format = format!("dataset.format={format}");
-        let mut settings = vec!["--set", &format, "--verify", "full"];
+        let by = format!("storage.client={client}");
+        let mut settings = vec!["--set", &format, "--set", &by, "--verify", "full"];
         let columns = "dataset.parquet.columns=[{name: a, dtype: uint8, size: 300000}]";
         if format.ends_with("parquet") {
             settings.extend(["--set", "dataset.record_length_bytes_stdev=0", "--set", columns]);
@@ -63,7 +71,7 @@ fn datasets_are_made_read_checked_and_cleaned() {
         assert_eq!(files, 13, "{keys:?}");
         job(&lab, 2, "run", "t", &settings).with(&environment).succeed();
         let phase = lab.phase("t", "training");
-        assert_eq!(phase["storage"]["engine"], "s3-raw");
+        assert_eq!(phase["storage"]["engine"], format!("s3-{client}"));
         assert_eq!(phase["ops"]["retries"], 0);
         assert!(phase["verify"]["bytes_checked"].as_u64().unwrap() > 3_000_000, "{phase:#}");
         assert_eq!(phase["bytes"]["requested"], phase["bytes"]["transferred"], "no rounding");
@@ -109,9 +117,16 @@ fn large_objects_go_up_in_parts() {
     if !mpirun_is_there() {
         return;
     }
+    for (_, client) in [("", "raw")].into_iter().chain(others(&[""])) {
+        check_large_objects(client);
+    }
+}
+
+fn check_large_objects(client: &str) {
     let (server, lab) = (server(), Lab::new());
+    let by = format!("storage.client={client}");
     let large = ["dataset.record_length_bytes=20000000", "dataset.num_files_train=3"];
-    let mut settings = vec!["--verify", "full"];
+    let mut settings = vec!["--verify", "full", "--set", &by];
     settings.extend(large.iter().flat_map(|text| ["--set", text]));
     settings.extend([
         "--set",
@@ -131,36 +146,47 @@ fn faults_of_the_server_are_counted_or_end_the_run() {
     if !mpirun_is_there() {
         return;
     }
+    for (_, client) in [("", "raw")].into_iter().chain(others(&[""])) {
+        check_faults(client);
+    }
+}
+
+fn check_faults(client: &str) {
     let (server, lab) = (server(), Lab::new());
+    let by = format!("storage.client={client}");
+    let by = ["--set", &by];
+    let job = |ranks, command, id, extra: &[&str]| {
+        job(&lab, ranks, command, id, &[by.as_slice(), extra].concat())
+    };
     let environment = server.environment();
     let fault = |op, kind, after, times| server.memory.inject(Fault { op, kind, after, times });
     fault("put", Kind::SlowDown, 3, 2);
-    job(&lab, 2, "datagen", "g", &[]).with(&environment).succeed();
+    job(2, "datagen", "g", &[]).with(&environment).succeed();
     // The server may also close the connection on which it refused a body.
     let retries = |id, kind| lab.phase(id, kind)["ops"]["retries"].as_u64().unwrap();
     assert!((2..=4).contains(&retries("g", "datagen")), "{}", retries("g", "datagen"));
     fault("get", Kind::Drop, 4, 1);
     fault("get", Kind::SlowDown, 9, 2);
-    job(&lab, 2, "run", "t", &["--verify", "full"]).with(&environment).succeed();
+    job(2, "run", "t", &["--verify", "full"]).with(&environment).succeed();
     assert_eq!(retries("t", "training"), 3);
     // An object that is cut after it was opened.
     server.memory.clear_faults();
     fault("get", Kind::Truncate, 5, 99);
-    let ended = job(&lab, 2, "run", "cut", &[]).with(&environment).fail_with(1);
+    let ended = job(2, "run", "cut", &[]).with(&environment).fail_with(1);
     ended.error_of_a_rank(&["read s3://bench/runs/tiny/train/img_", "were expected: truncated"]);
     // One that is shorter than planned.
     server.memory.clear_faults();
     let key = server.memory.keys().into_iter().find(|key| key.contains("img_0")).unwrap();
     let object = server.memory.get(&key).unwrap();
     server.memory.put(&key, object[..object.len() - 1].to_vec());
-    let ended = job(&lab, 2, "run", "short", &[]).with(&environment).fail_with(1);
+    let ended = job(2, "run", "short", &[]).with(&environment).fail_with(1);
     let sizes = format!("has {} bytes where {} were expected", object.len() - 1, object.len());
     ended.error_of_a_rank(&["read s3://", &sizes]);
     let asks = ["--verify", "size"];
-    let ended = job(&lab, 2, "run", "asked", &asks).with(&environment).fail_with(1);
+    let ended = job(2, "run", "asked", &asks).with(&environment).fail_with(1);
     ended.error_of_a_rank(&["open s3://", "the plan says"]);
     // Another datagen replaces it, and only it.
-    job(&lab, 2, "datagen", "again", &["--verify", "full"]).with(&environment).succeed();
+    job(2, "datagen", "again", &["--verify", "full"]).with(&environment).succeed();
     assert_eq!(lab.phase("again", "datagen")["metrics"]["files_written"], 1);
     assert_eq!(server.memory.get(&key).unwrap(), object);
 }

@@ -3,7 +3,7 @@
 
 mod s3;
 
-use rankio::config::{Balance, Io, ObjectOptions};
+use rankio::config::{Balance, Io, ObjectClient, ObjectOptions};
 use rankio::storage::{
     Completion, NamedOp, Op, OpenMode, Storage, StorageError, StoreSpec, connect,
 };
@@ -15,6 +15,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 256 << 10;
+
+/// The clients that are in this build.
+const CLIENTS: &[ObjectClient] = &[
+    ObjectClient::Raw,
+    #[cfg(feature = "sdk")]
+    ObjectClient::Sdk,
+];
+
+/// Makes each check a test of every client.
+macro_rules! of_every_client {
+    ($($name:ident,)*) => {
+        mod raw {
+            $(#[test]
+            fn $name() {
+                super::$name(rankio::config::ObjectClient::Raw);
+            })*
+        }
+        #[cfg(feature = "sdk")]
+        mod sdk {
+            $(#[test]
+            fn $name() {
+                super::$name(rankio::config::ObjectClient::Sdk);
+            })*
+        }
+    };
+}
+
+of_every_client! {
+    what_passes_is_tried_again_and_counted,
+    a_body_that_comes_slowly_comes_whole,
+    an_object_that_was_cut_after_it_was_opened_gives_a_short_read,
+    what_lasts_is_told_in_one_line_with_the_place_and_the_attempts,
+    an_upload_in_parts_is_whole_or_not_at_all,
+    a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry,
+    parts_that_are_too_small_for_the_server_are_its_error,
+    a_listing_of_many_pages_is_whole,
+    connections_are_kept_and_one_that_the_server_closed_is_replaced,
+    requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out,
+    redirects_are_followed_and_a_circle_ends,
+    wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret,
+    a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer,
+    the_first_byte_is_timed_apart_from_the_last,
+    many_are_removed_by_one_request_and_one_that_stays_is_named,
+    operations_on_names_are_in_flight_together,
+}
 
 /// A server of one test. Keys are the same in all of them, so the environment is set once.
 fn server(part_bytes_min: usize) -> Server {
@@ -30,8 +75,12 @@ fn server(part_bytes_min: usize) -> Server {
     server
 }
 
-fn options(server: &Server) -> ObjectOptions {
-    ObjectOptions { endpoint_url: server.url(), ..ObjectOptions::default() }
+fn by(client: ObjectClient) -> ObjectOptions {
+    ObjectOptions { client, ..ObjectOptions::default() }
+}
+
+fn options(server: &Server, client: ObjectClient) -> ObjectOptions {
+    ObjectOptions { endpoint_url: server.url(), ..by(client) }
 }
 
 fn open_store(root: &str, object: ObjectOptions) -> Result<Box<dyn Storage>, StorageError> {
@@ -40,8 +89,8 @@ fn open_store(root: &str, object: ObjectOptions) -> Result<Box<dyn Storage>, Sto
     connect(&StoreSpec { root, io, object, rank: 0, buffers: 4, buffer_bytes: BLOCK })
 }
 
-fn store(server: &Server) -> Box<dyn Storage> {
-    open_store("s3://bench/data", options(server)).unwrap()
+fn store(server: &Server, client: ObjectClient) -> Box<dyn Storage> {
+    open_store("s3://bench/data", options(server, client)).unwrap()
 }
 
 fn one(s: &mut dyn Storage) -> Completion {
@@ -90,12 +139,11 @@ fn fault(op: &'static str, kind: Kind, times: u64) -> Fault {
     Fault { op, kind, after: 0, times }
 }
 
-#[test]
-fn what_passes_is_tried_again_and_counted() {
+fn what_passes_is_tried_again_and_counted(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(BLOCK));
     for kind in [Kind::SlowDown, Kind::Drop] {
-        let mut s = store(&server);
+        let mut s = store(&server, client);
         server.memory.inject(fault("get", kind, 2));
         let completion = get(s.as_mut(), "x", 0, BLOCK);
         assert!(completion.error.is_none(), "{kind:?}: {}", completion.error.unwrap());
@@ -106,12 +154,11 @@ fn what_passes_is_tried_again_and_counted() {
     }
 }
 
-#[test]
-fn a_body_that_comes_slowly_comes_whole() {
+fn a_body_that_comes_slowly_comes_whole(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(BLOCK));
     server.memory.inject(fault("get", Kind::SlowBody(20), 1));
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     let completion = get(s.as_mut(), "x", 100, 5000);
     assert!(completion.error.is_none(), "{}", completion.error.unwrap());
     assert_eq!(completion.buffer.unwrap().as_slice()[..5000], bytes(BLOCK)[100..5100]);
@@ -119,18 +166,16 @@ fn a_body_that_comes_slowly_comes_whole() {
     assert_eq!(s.facts().retried_operations, 0);
 }
 
-#[test]
-fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read() {
+fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(5000));
     server.memory.inject(fault("get", Kind::Truncate, 1));
-    let completion = get(store(&server).as_mut(), "x", 4096, 904);
+    let completion = get(store(&server, client).as_mut(), "x", 4096, 904);
     assert!(completion.error.is_none());
     assert_eq!(completion.bytes, 903);
 }
 
-#[test]
-fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts() {
+fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(5000));
     for (kind, words) in [
@@ -139,7 +184,7 @@ fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts() {
         (Kind::Denied, "HTTP 403 AccessDenied: Access Denied: check AWS_ACCESS_KEY_ID"),
     ] {
         server.memory.inject(fault("get", kind, 99));
-        let object = ObjectOptions { s3_max_attempts: 2, ..options(&server) };
+        let object = ObjectOptions { s3_max_attempts: 2, ..options(&server, client) };
         let mut s = open_store("s3://bench/data", object).unwrap();
         let error = get(s.as_mut(), "x", 0, 4096).error.unwrap().to_string();
         assert!(error.starts_with("read s3://bench/data/x at offset 0: "), "{error}");
@@ -151,11 +196,10 @@ fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts() {
     }
 }
 
-#[test]
-fn an_upload_in_parts_is_whole_or_not_at_all() {
+fn an_upload_in_parts_is_whole_or_not_at_all(client: ObjectClient) {
     let server = server(0);
     let len = 3 * BLOCK + 77;
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     assert_eq!(put(s.as_mut(), "big", len), None);
     assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
     assert_eq!(server.memory.requests("part"), 4);
@@ -176,15 +220,16 @@ fn an_upload_in_parts_is_whole_or_not_at_all() {
     assert_eq!(server.memory.open_uploads(), 0);
 }
 
-#[test]
-fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry() {
+fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry(
+    client: ObjectClient,
+) {
     let server = server(0);
     server.memory.inject(fault("complete", Kind::LateError, 1));
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     assert_eq!(put(s.as_mut(), "one", 2 * BLOCK), None);
     assert_eq!(s.facts().retried_operations, 1);
     server.memory.inject(fault("complete", Kind::LateError, 99));
-    let object = ObjectOptions { s3_max_attempts: 2, ..options(&server) };
+    let object = ObjectOptions { s3_max_attempts: 2, ..options(&server, client) };
     let mut s = open_store("s3://bench/data", object).unwrap();
     let said = put(s.as_mut(), "two", 2 * BLOCK).expect("the error of the server");
     assert!(said.contains("sync s3://bench/data/two: InternalError"), "{said}");
@@ -192,32 +237,29 @@ fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry
     assert_eq!(server.memory.open_uploads(), 0, "given up");
 }
 
-#[test]
-fn parts_that_are_too_small_for_the_server_are_its_error() {
+fn parts_that_are_too_small_for_the_server_are_its_error(client: ObjectClient) {
     let server = server(5 << 20);
-    let said = put(store(&server).as_mut(), "x", 2 * BLOCK).unwrap();
+    let said = put(store(&server, client).as_mut(), "x", 2 * BLOCK).unwrap();
     assert!(said.contains("HTTP 400 EntityTooSmall"), "{said}");
 }
 
-#[test]
-fn a_listing_of_many_pages_is_whole() {
+fn a_listing_of_many_pages_is_whole(client: ObjectClient) {
     let server = server(0);
     for number in 0..2500 {
         server.memory.put(&format!("data/train/{number:05}&<"), vec![1]);
     }
     let mut names = Vec::new();
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     s.list("train", &mut |name, folder| names.push((name.to_string(), folder))).unwrap();
     let want: Vec<_> = (0..2500).map(|number| (format!("{number:05}&<"), false)).collect();
     assert_eq!(names, want);
     assert_eq!(server.memory.requests("list"), 3);
 }
 
-#[test]
-fn connections_are_kept_and_one_that_the_server_closed_is_replaced() {
+fn connections_are_kept_and_one_that_the_server_closed_is_replaced(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(5000));
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     for _ in 0..20 {
         let completion = get(s.as_mut(), "x", 0, 5000);
         assert_eq!(completion.bytes, 5000);
@@ -227,8 +269,7 @@ fn connections_are_kept_and_one_that_the_server_closed_is_replaced() {
     assert_eq!(connections, 1, "40 requests, one after the other");
 }
 
-#[test]
-fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
+fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: ObjectClient) {
     let first = server(0);
     let second = first.door();
     first.memory.put("data/x", bytes(5000));
@@ -236,7 +277,7 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
         let object = ObjectOptions {
             endpoint_uris: vec![first.url(), second.url()],
             load_balance_strategy: Some(strategy),
-            ..ObjectOptions::default()
+            ..by(client)
         };
         let mut s = open_store("s3://bench/data", object).unwrap();
         for _ in 0..20 {
@@ -251,10 +292,7 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out() {
         assert_eq!((bytes_read, facts.retried_operations), (100_000, 0));
     }
     // The door of this rank closes.
-    let object = ObjectOptions {
-        endpoint_uris: vec![second.url(), first.url()],
-        ..ObjectOptions::default()
-    };
+    let object = ObjectOptions { endpoint_uris: vec![second.url(), first.url()], ..by(client) };
     let mut s = open_store("s3://bench/data", object).unwrap();
     assert_eq!(get(s.as_mut(), "x", 0, 5000).bytes, 5000);
     drop(second);
@@ -309,11 +347,10 @@ fn a_kept_connection_that_was_closed_is_opened_again_and_is_no_retry() {
     assert_eq!(facts.endpoints[0].operations, 10, "a HEAD and a GET each");
 }
 
-#[test]
-fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer() {
+fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(5000));
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     s.trust_sizes(true);
     let mut read = |expected_bytes, offset, len| {
         let opened = s.open("x", OpenMode::Read { expected_bytes }).unwrap();
@@ -349,26 +386,24 @@ fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer() {
     assert!(said.contains("NoSuchKey") && said.contains("rankio datagen"), "{said}");
 }
 
-#[test]
-fn the_first_byte_is_timed_apart_from_the_last() {
+fn the_first_byte_is_timed_apart_from_the_last(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(BLOCK));
     server.memory.inject(fault("get", Kind::SlowBody(20), 1));
-    let completion = get(store(&server).as_mut(), "x", 0, BLOCK);
+    let completion = get(store(&server, client).as_mut(), "x", 0, BLOCK);
     // A pause before each of four pieces: three of them come after the first byte.
     let (first, last) = (completion.first_byte_ns, completion.latency_ns);
     assert!(first > 0 && first + 40_000_000 < last, "{first} {last}");
 }
 
-#[test]
-fn many_are_removed_by_one_request_and_one_that_stays_is_named() {
+fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: ObjectClient) {
     let server = server(0);
     let names: Vec<String> = (0..1000).map(|number| format!("train/{number}&<")).collect();
     for name in names.iter().take(700) {
         server.memory.put(&format!("data/{name}"), vec![1]);
     }
     server.memory.put("data/other", vec![1]);
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     s.remove_many(&names).unwrap();
     assert_eq!(server.memory.keys(), ["data/other"]);
     assert_eq!((server.memory.requests("delete_many"), server.memory.requests("delete")), (1, 0));
@@ -379,13 +414,12 @@ fn many_are_removed_by_one_request_and_one_that_stays_is_named() {
     assert!(s.remove_many(&["../x".to_string()]).is_err(), "a name outside");
 }
 
-#[test]
-fn operations_on_names_are_in_flight_together() {
+fn operations_on_names_are_in_flight_together(client: ObjectClient) {
     let server = server(0);
     for number in 0..1200 {
         server.memory.put(&format!("data/d/{number:04}"), bytes(100 + number));
     }
-    let mut s = store(&server);
+    let mut s = store(&server, client);
     for (tag, (op, name)) in
         [(NamedOp::Head, "d/0005"), (NamedOp::Delete, "d/0007"), (NamedOp::List, "d")]
             .into_iter()
@@ -431,12 +465,11 @@ fn redirector(target: String) -> (String, Arc<AtomicU64>) {
     (url, count)
 }
 
-#[test]
-fn redirects_are_followed_and_a_circle_ends() {
+fn redirects_are_followed_and_a_circle_ends(client: ObjectClient) {
     let server = server(0);
     server.memory.put("data/x", bytes(5000));
     let (url, count) = redirector(server.url());
-    let object = ObjectOptions { endpoint_url: url, ..ObjectOptions::default() };
+    let object = ObjectOptions { endpoint_url: url, ..by(client) };
     let mut s = open_store("s3://bench/data", object).unwrap();
     let completion = get(s.as_mut(), "x", 100, 4000);
     assert!(completion.error.is_none(), "{}", completion.error.unwrap());
@@ -445,10 +478,34 @@ fn redirects_are_followed_and_a_circle_ends() {
     assert_eq!(s.facts().endpoints.len(), 2, "the one that answers is told too");
     let (last, _) = redirector("http://127.0.0.1:9".into());
     let (first, _) = redirector(last);
-    let object = ObjectOptions { endpoint_url: first, s3_max_attempts: 1, ..Default::default() };
+    let object = ObjectOptions { endpoint_url: first, s3_max_attempts: 1, ..by(client) };
     let mut s = open_store("s3://bench/data", object).unwrap();
     let said = s.stat("x").unwrap_err().to_string();
     assert!(said.contains("cannot connect") && said.contains("127.0.0.1:9"), "{said}");
+}
+
+fn check_https(client: ObjectClient, tls: rustls::ServerConfig, certificate: &str) {
+    let server = Server::start_tls(tls);
+    let len = 3 * BLOCK + 77;
+    let object = ObjectOptions { s3_max_attempts: 1, ..options(&server, client) };
+    // Who does not know the authority does not trust it.
+    if let Ok(mut s) = open_store("s3://bench/data", object.clone()) {
+        let said = s.stat("x").unwrap_err().to_string();
+        assert!(said.contains("certificate"), "{said}");
+    }
+    // SAFETY: everything in this program that reads the environment does it through std, which
+    // locks it; the other tests use no TLS.
+    unsafe { std::env::set_var("AWS_CA_BUNDLE", certificate) };
+    let mut s = open_store("s3://bench/data", object).unwrap();
+    assert_eq!(put(s.as_mut(), "big", len), None);
+    assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
+    for offset in [0, 1000, len - BLOCK] {
+        let completion = get(s.as_mut(), "big", offset as u64, BLOCK);
+        let buffer = completion.buffer.unwrap();
+        assert_eq!(buffer.as_slice()[..BLOCK], bytes(len)[offset..offset + BLOCK]);
+        s.give_buffer(buffer);
+    }
+    assert_eq!(s.facts().retried_operations, 0);
 }
 
 #[test]
@@ -476,50 +533,34 @@ fn https_works_with_a_ca_of_ones_own_and_not_without() {
         )
         .unwrap();
     drop(server(0));
-    let server = Server::start_tls(tls);
-    let len = 3 * BLOCK + 77;
-    let object = ObjectOptions { s3_max_attempts: 1, ..options(&server) };
-    // Who does not know the authority does not trust it.
-    if let Ok(mut s) = open_store("s3://bench/data", object.clone()) {
-        let said = s.stat("x").unwrap_err().to_string();
-        assert!(said.contains("certificate"), "{said}");
+    for client in CLIENTS {
+        // SAFETY: everything in this program that reads the environment does it through std, which
+        // locks it; the other tests use no TLS.
+        unsafe { std::env::remove_var("AWS_CA_BUNDLE") };
+        check_https(*client, tls.clone(), &certificate);
     }
-    // SAFETY: everything in this program that reads the environment does it through std, which
-    // locks it; the other tests use no TLS.
-    unsafe { std::env::set_var("AWS_CA_BUNDLE", &certificate) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
-    assert_eq!(put(s.as_mut(), "big", len), None);
-    assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
-    for offset in [0, 1000, len - BLOCK] {
-        let completion = get(s.as_mut(), "big", offset as u64, BLOCK);
-        let buffer = completion.buffer.unwrap();
-        assert_eq!(buffer.as_slice()[..BLOCK], bytes(len)[offset..offset + BLOCK]);
-        s.give_buffer(buffer);
-    }
-    assert_eq!(s.facts().retried_operations, 0);
 }
 
-#[test]
-fn wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret() {
+fn wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret(client: ObjectClient) {
     let server = server(0);
     let said = |root: &str, object: ObjectOptions| {
         let mut s = open_store(root, object).unwrap();
         s.list("", &mut |_, _| ()).unwrap_err().to_string()
     };
-    let text = said("s3://absent/data", options(&server));
+    let text = said("s3://absent/data", options(&server, client));
     assert!(text.contains("HTTP 404 NoSuchBucket") && text.contains("create the bucket"), "{text}");
     let nobody = ObjectOptions {
         endpoint_url: "http://127.0.0.1:9".into(),
         s3_max_attempts: 2,
-        ..ObjectOptions::default()
+        ..by(client)
     };
     let text = said("s3://bench/data", nobody);
     assert!(text.contains("cannot connect") && text.contains("http://127.0.0.1:9"), "{text}");
-    let other_region = ObjectOptions { region: "nowhere".into(), ..options(&server) };
+    let other_region = ObjectOptions { region: "nowhere".into(), ..options(&server, client) };
     let mut s = open_store("s3://bench/data", other_region).unwrap();
     assert!(s.stat("x").unwrap().is_none(), "the region is only signed for");
     for root in ["s3://key:hunter2@bench/x", "s3://bench/x?secret=hunter2", "s3://B/x"] {
-        let error = open_store(root, options(&server)).err().unwrap().to_string();
+        let error = open_store(root, options(&server, client)).err().unwrap().to_string();
         assert!(!error.contains("hunter2") && error.starts_with("connect s3://: "), "{error}");
     }
 }

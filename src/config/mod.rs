@@ -41,7 +41,9 @@ pub use checkpoint::{
 pub use compression::{Compression, ParquetEncoding};
 pub use containers::contradiction;
 pub use model::{Datatype, Model, Parallelism, Transformer};
-pub use object::{Balance, ObjectOptions, StorageLibrary, StorageSection, is_object_root};
+pub use object::{
+    Balance, ObjectClient, ObjectOptions, StorageLibrary, StorageSection, is_object_root,
+};
 pub use objects::{Autoterm, ObjectMix, ObjectWork, SizeShare};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};

@@ -29,10 +29,12 @@ pub enum StorageLibrary {
     Minio,
 }
 
-/// `storage.storage_options`. The first keys are the reference's, the last three ours.
+/// `storage.storage_options`. The first keys are the reference's, `client` and the last three ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ObjectOptions {
+    /// Who speaks with the servers.
+    pub client: ObjectClient,
     /// `http://HOST:PORT` or `https://HOST`; empty: AWS_ENDPOINT_URL, else Amazon's.
     pub endpoint_url: String,
     /// Several of these, or templates of them (`http://store{1...8}:9000`), all doors of one store.
@@ -57,6 +59,7 @@ pub struct ObjectOptions {
 impl Default for ObjectOptions {
     fn default() -> Self {
         ObjectOptions {
+            client: ObjectClient::Raw,
             endpoint_url: String::new(),
             endpoint_uris: Vec::new(),
             load_balance_strategy: None,
@@ -68,6 +71,17 @@ impl Default for ObjectOptions {
             timeout: 60.0,
         }
     }
+}
+
+/// A client of an object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectClient {
+    /// The own one.
+    #[default]
+    Raw,
+    /// Amazon's library.
+    Sdk,
 }
 
 /// How requests are dealt to the endpoints of a store.

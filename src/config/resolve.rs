@@ -4,7 +4,7 @@ use super::cache::Wishes;
 use super::catalogue::{Key, Treatment};
 use super::coerce::coerce;
 use super::source::{Entry, Sources};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, ObjectClient};
 use serde_yaml::{Mapping, Value};
 
 /// Keys whose value joins a distribution as its standard deviation.
@@ -227,6 +227,15 @@ fn fold_storage(
         notes.push(text.into());
     }
     config.dataset.data_folder = without_slash(&config.dataset.data_folder);
+    if sources.get("storage.storage_options.client").is_none()
+        && let Some(client) = word("storage.client")?
+    {
+        // The word was checked against those that there are.
+        config.storage.storage_options.client = match client.as_str() {
+            Some("sdk") => ObjectClient::Sdk,
+            _ => ObjectClient::Raw,
+        };
+    }
     Ok(())
 }
 

@@ -6,7 +6,8 @@ mod mounts;
 #[path = "../s3/mod.rs"]
 mod s3;
 
-use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io, ObjectOptions};
+use rankio::config::{DelaySpec, Engine, FaultKind, FaultOp, FaultSpec, Io};
+use rankio::config::{ObjectClient, ObjectOptions};
 use rankio::storage::{Storage, StoreSpec, connect};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -58,7 +59,7 @@ pub fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
 pub enum Ground {
     Folder(PathBuf),
     /// Prefix in the bucket of the test's server.
-    Objects(String),
+    Objects(String, ObjectClient),
 }
 
 impl Ground {
@@ -66,19 +67,20 @@ impl Ground {
     pub fn root(&self) -> String {
         match self {
             Ground::Folder(path) => path.to_str().unwrap().into(),
-            Ground::Objects(prefix) => format!("s3://{}/{prefix}", s3::BUCKET),
+            Ground::Objects(prefix, _) => format!("s3://{}/{prefix}", s3::BUCKET),
         }
     }
 
     /// It has no folders.
     pub fn is_objects(&self) -> bool {
-        matches!(self, Ground::Objects(_))
+        matches!(self, Ground::Objects(..))
     }
 
     /// A store there.
     pub fn store(&self, io: &Io) -> Box<dyn Storage> {
         let mut object = ObjectOptions::default();
-        if self.is_objects() {
+        if let Ground::Objects(_, client) = self {
+            object.client = *client;
             object.endpoint_url = server().url();
         }
         let (root, io) = (self.root(), io.clone());
@@ -90,7 +92,7 @@ impl Ground {
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         match self {
             Ground::Folder(path) => std::fs::read(path.join(name)).unwrap(),
-            Ground::Objects(prefix) => {
+            Ground::Objects(prefix, _) => {
                 server().memory.get(&format!("{prefix}/{name}")).unwrap().to_vec()
             }
         }
@@ -114,11 +116,15 @@ fn server() -> &'static s3::Server {
 /// Runs a check on every way in a fresh folder on every file system at hand, and on objects.
 pub fn on_every_store(check: impl Fn(&mut dyn Storage, &Ground)) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    for way in ways().into_iter().filter(|way| ["delay", "fault", "auto"].contains(&way.name)) {
+    let wrappers = |way: &Way| ["delay", "fault", "auto"].contains(&way.name);
+    let on = |client| ways().into_iter().filter(wrappers).map(move |way| (way, client));
+    let raw = on(ObjectClient::Raw);
+    let sdk = on(ObjectClient::Sdk).filter(|_| cfg!(feature = "sdk"));
+    for (way, client) in raw.chain(sdk) {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("check {number}/a+b");
-        let ground = Ground::Objects(prefix.clone());
-        eprintln!("{} on objects", way.name);
+        let ground = Ground::Objects(prefix.clone(), client);
+        eprintln!("{} on objects by {client:?}", way.name);
         check(ground.store(&way.io).as_mut(), &ground);
         assert_eq!(server().memory.open_uploads_below(&prefix), 0, "an upload was left");
     }

@@ -212,6 +212,7 @@ pub(super) const CHECKPOINT: &[Key] = &[
 const PART: Kind = Kind::Bytes { min: PAGE_BYTES, max: BLOCK_BYTES_MAX, multiple: PAGE_BYTES };
 const POSITIVE_SECONDS: Kind = Kind::Number { min: 0.0, max: 3600.0, above_min: true };
 
+const CLIENT: Kind = Kind::Choice(&["raw", "sdk"]);
 const BALANCE: Kind =
     Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections"]);
 
@@ -224,6 +225,7 @@ const BOTH_SPELLINGS: &str =
 pub(super) const STORAGE: &[Key] = &[
     folded("storage.storage_type", Kind::Choice(STORAGES), "io.direct"),
     folded("storage.storage_root", TEXT, "dataset.data_folder"),
+    folded("storage.client", CLIENT, "storage.storage_options.client"),
     typed("storage.storage_library", LIBRARY),
     typed("storage.post_generation_settle_seconds", SECONDS),
     ignored("storage.endpoint_uris", Kind::Any, IN_OPTIONS),
@@ -232,6 +234,7 @@ pub(super) const STORAGE: &[Key] = &[
     ignored("storage.storage_options.access_key_id", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.secret_access_key", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.s3_profile", Kind::Any, NO_CREDENTIALS),
+    typed("storage.storage_options.client", CLIENT),
     typed("storage.storage_options.endpoint_url", Kind::FreeText),
     typed("storage.storage_options.endpoint_uris", Kind::Texts),
     typed("storage.storage_options.load_balance_strategy", Kind::Optional(&BALANCE)),

@@ -222,6 +222,7 @@ const CHECKPOINT: Sentences = &[
 const STORAGE: Sentences = &[
     ("storage.storage_type", "Kind of store; `direct_fs` asks for O_DIRECT"),
     ("storage.storage_root", "Folder below which a relative `data_folder` lies"),
+    ("storage.client", "Who speaks with an object store: the own client or aws-sdk-s3"),
     ("storage.storage_library", "Client library of an object store"),
     (
         "storage.post_generation_settle_seconds",
@@ -233,6 +234,7 @@ const STORAGE: Sentences = &[
     ("storage.storage_options.access_key_id", "Credential"),
     ("storage.storage_options.secret_access_key", "Credential"),
     ("storage.storage_options.s3_profile", "Profile of the client that holds credentials"),
+    ("storage.storage_options.client", "The same as `storage.client`"),
     ("storage.storage_options.endpoint_url", "Endpoint of an object store"),
     ("storage.storage_options.endpoint_uris", "Several endpoints of one store, or templates"),
     ("storage.storage_options.load_balance_strategy", "How requests are dealt to endpoints"),

@@ -243,18 +243,68 @@ fn first_group(text: &str) -> Result<Option<Group<'_>>, String> {
     Ok(Some(group))
 }
 
-/// Keys from the environment.
+/// Keys from the environment, else from a profile of the file that Amazon's tools keep.
 pub(super) fn credentials() -> Result<super::sign::Credentials, String> {
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    if names.iter().all(|name| variable(name).is_none())
+        && let Some(found) = of_profile()?
+    {
+        return Ok(found);
+    }
     let need = |name: &str| {
         variable(name).ok_or_else(|| {
-            format!("{name} is not set: export it (credentials come from the environment only)")
+            format!("{name} is not set: export it, or keep keys in ~/.aws/credentials")
         })
     };
     Ok(super::sign::Credentials {
-        access_key: need("AWS_ACCESS_KEY_ID")?,
-        secret_key: need("AWS_SECRET_ACCESS_KEY")?,
+        access_key: need(names[0])?,
+        secret_key: need(names[1])?,
         token: variable("AWS_SESSION_TOKEN"),
     })
+}
+
+/// Keys of the profile AWS_PROFILE (`default`) in AWS_SHARED_CREDENTIALS_FILE
+/// (`~/.aws/credentials`); None: nobody named either, and there are none.
+fn of_profile() -> Result<Option<super::sign::Credentials>, String> {
+    let named = variable("AWS_PROFILE");
+    let given = variable("AWS_SHARED_CREDENTIALS_FILE");
+    let must = named.is_some() || given.is_some();
+    let usual = || variable("HOME").map(|home| format!("{home}/.aws/credentials"));
+    let Some(path) = given.or_else(usual) else { return Ok(None) };
+    let profile = named.unwrap_or_else(|| "default".into());
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if must => return Err(format!("AWS_PROFILE {profile}: {path}: {error}")),
+        Err(_) => return Ok(None),
+    };
+    match keys_of(&text, &profile) {
+        Some(found) => Ok(Some(found)),
+        None if must => Err(format!(
+            "{path}: the profile `{profile}` has no aws_access_key_id and aws_secret_access_key \
+             (roles and single sign-on are not known here): add them, or export AWS_ACCESS_KEY_ID \
+             and AWS_SECRET_ACCESS_KEY"
+        )),
+        None => Ok(None),
+    }
+}
+
+/// The keys of a profile; None: it is not there, or has none.
+fn keys_of(text: &str, profile: &str) -> Option<super::sign::Credentials> {
+    let (mut inside, mut access, mut secret, mut token) = (false, None, None, None);
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            inside = name.trim() == profile;
+        } else if let Some((name, value)) = line.split_once('=').filter(|_| inside) {
+            let value = Some(value.trim().to_string()).filter(|value| !value.is_empty());
+            match name.trim() {
+                "aws_access_key_id" => access = value,
+                "aws_secret_access_key" => secret = value,
+                "aws_session_token" => token = value,
+                _ => {}
+            }
+        }
+    }
+    Some(super::sign::Credentials { access_key: access?, secret_key: secret?, token })
 }
 
 #[cfg(test)]
@@ -279,6 +329,20 @@ mod tests {
         }
         let said = Endpoint::parse("http://key:hunter2@host", true).unwrap_err();
         assert!(said.contains("credentials") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn a_profile_has_its_own_keys_and_no_others() {
+        let text = "# keys\n[default]\naws_access_key_id = a\naws_secret_access_key=s=1\n\n\
+                    [ other ]\naws_access_key_id=b\naws_secret_access_key = t\n\
+                    aws_session_token = u\n[half]\naws_access_key_id = c\n";
+        let keys = |profile| {
+            keys_of(text, profile).map(|keys| (keys.access_key, keys.secret_key, keys.token))
+        };
+        assert_eq!(keys("default"), Some(("a".into(), "s=1".into(), None)));
+        assert_eq!(keys("other"), Some(("b".into(), "t".into(), Some("u".into()))));
+        assert_eq!(keys("half"), None);
+        assert_eq!(keys("absent"), None);
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //! and one epoll over all of them. Nothing here knows what an exchange is for.
 
 use super::address::Endpoint;
+use super::carrier::Carrier;
 use super::connection::{Broken, Connection, Driven};
 use super::exchange::{Asker, Exchange};
+use super::retry::{Backoff, Judged, judge};
 use super::servers::Servers;
 use super::sign::{Signed, Signer};
 use super::stream::{Stream, tls_config};
 use super::xml;
 use crate::config::ObjectOptions;
+use crate::storage::EndpointFacts;
 use crate::storage::clock::monotonic_ns;
 use base64::Engine as _;
 use md5::{Digest, Md5};
@@ -20,19 +23,18 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A turn looks at deadlines at least this often.
-const LOOK_EVERY_NS: u64 = 250_000_000;
-const BACKOFF_FIRST_NS: u64 = 50_000_000;
-const BACKOFF_LONGEST_NS: u64 = 5_000_000_000;
-const REDIRECTS_MAX: u32 = 4;
+pub(super) const LOOK_EVERY_NS: u64 = 250_000_000;
+/// Servers that a request may be sent on to.
+pub(super) const REDIRECTS_MAX: u32 = 4;
 /// Patience of a client that only tidies up.
-const LAST_WORD_S: f64 = 2.0;
+pub(super) const LAST_WORD_S: f64 = 2.0;
 
 /// The client.
 #[derive(Debug)]
 pub(super) struct Client {
     /// In front of every path: `/bucket` with path style, else nothing.
     base: String,
-    pub servers: Servers,
+    servers: Servers,
     signer: Signer,
     tls: Option<Arc<ClientConfig>>,
     options: ObjectOptions,
@@ -50,8 +52,8 @@ pub(super) struct Client {
     /// Exchanges that have ended.
     done: VecDeque<usize>,
     /// Attempts beyond the first.
-    pub retries: u64,
-    random: u64,
+    retries: u64,
+    backoff: Backoff,
     /// Which of a server's addresses is tried.
     address: usize,
     /// When deadlines are looked at again.
@@ -95,39 +97,10 @@ impl Client {
             waiting: Vec::with_capacity(slots),
             done: VecDeque::with_capacity(slots),
             retries: 0,
-            random: monotonic_ns() | 1,
+            backoff: Backoff::new(),
             address: 0,
             next_look_ns: 0,
         })
-    }
-
-    /// A free slot, made a request of `verb`; None while all are taken.
-    pub fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
-        let index = self.free.pop()?;
-        let exchange = &mut self.exchanges[index];
-        exchange.reset(asker, verb);
-        exchange.path.extend_from_slice(self.base.as_bytes());
-        Some(index)
-    }
-
-    /// What is in a slot.
-    pub fn exchange(&mut self, index: usize) -> &mut Exchange {
-        &mut self.exchanges[index]
-    }
-
-    /// Gives a slot back.
-    pub fn release(&mut self, index: usize) {
-        self.free.push(index);
-    }
-
-    /// `text` without secrets.
-    pub fn hide(&self, text: &str) -> String {
-        self.signer.hide(text)
-    }
-
-    /// What stands before every path.
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// Where the objects of this bucket lie for a copy: `/bucket`.
@@ -136,16 +109,44 @@ impl Client {
         super::sign::encode(bucket, false, &mut base);
         base
     }
+}
 
-    /// Starts the exchange in a slot.
-    pub fn begin(&mut self, index: usize) {
+impl Carrier for Client {
+    fn engine(&self) -> &'static str {
+        "s3-raw"
+    }
+
+    fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
+        let index = self.free.pop()?;
+        let exchange = &mut self.exchanges[index];
+        exchange.reset(asker, verb);
+        exchange.path.extend_from_slice(self.base.as_bytes());
+        Some(index)
+    }
+
+    fn exchange(&mut self, index: usize) -> &mut Exchange {
+        &mut self.exchanges[index]
+    }
+
+    fn release(&mut self, index: usize) {
+        self.free.push(index);
+    }
+
+    fn hide(&self, text: &str) -> String {
+        self.signer.hide(text)
+    }
+
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn begin(&mut self, index: usize) {
         self.exchanges[index].start_ns = monotonic_ns();
         self.queue.push_back(index);
         self.pump();
     }
 
-    /// Drops everything that is on its way: no completion comes any more.
-    pub fn give_up(&mut self) {
+    fn give_up(&mut self) {
         self.options.s3_max_attempts = 1;
         (self.options.connect_timeout, self.options.timeout) = (LAST_WORD_S, LAST_WORD_S);
         for queue in [&mut self.queue, &mut self.done] {
@@ -160,16 +161,11 @@ impl Client {
         self.free = (0..self.exchanges.len()).collect();
     }
 
-    /// An exchange that has ended.
-    pub fn next_done(&mut self) -> Option<usize> {
+    fn next_done(&mut self) -> Option<usize> {
         self.done.pop_front()
     }
 
-    /// Waits until something happens, or `timeout`, and goes on with it.
-    ///
-    /// # Errors
-    /// epoll fails.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let wait_ns = self.wait_ns(timeout);
         // Rounded up, so that a wait for a deadline does not spin before it.
         let wait_ms = wait_ns.div_ceil(1_000_000).min(60_000) as u16;
@@ -196,6 +192,16 @@ impl Client {
         Ok(())
     }
 
+    fn endpoints(&self) -> Vec<EndpointFacts> {
+        self.servers.facts()
+    }
+
+    fn retries(&self) -> u64 {
+        self.retries
+    }
+}
+
+impl Client {
     fn wait_ns(&self, timeout: Option<Duration>) -> u64 {
         let asked =
             timeout.map_or(LOOK_EVERY_NS, |t| t.as_nanos().min(u128::from(u64::MAX)) as u64);
@@ -315,25 +321,10 @@ impl Client {
         let took_ns = monotonic_ns() - exchange.attempt_ns;
         self.servers.answered(exchange.endpoint, took_ns, exchange.moved());
         let said = || xml::error_of(&answer.text);
-        match answer.status {
-            // Completion and copy answer at once and may fail later.
-            200 if said().is_some() => {
-                let (code, message) = said().unwrap_or_default();
-                let again =
-                    matches!(code.as_str(), "InternalError" | "SlowDown" | "ServiceUnavailable");
-                self.failed(index, format!("{code}: {message}"), again);
-            }
-            200..=299 => self.end(index),
-            301 | 302 | 307 | 308 if !answer.location.is_empty() => self.redirect(index),
-            408 | 429 | 500 | 502 | 503 | 504 => {
-                let what = describe(answer.status, said());
-                self.failed(index, what, true);
-            }
-            status => {
-                let said = said();
-                let again = said.as_ref().is_some_and(|(code, _)| code == "RequestTimeout");
-                self.failed(index, describe(status, said), again);
-            }
+        match judge(answer.status, said, !answer.location.is_empty()) {
+            Judged::Fine => self.end(index),
+            Judged::Elsewhere => self.redirect(index),
+            Judged::Error(what, again) => self.failed(index, what, again),
         }
     }
 
@@ -393,7 +384,7 @@ impl Client {
         if again && u64::from(attempts) < self.options.s3_max_attempts {
             self.retries += 1;
             exchange.redirected = false;
-            let due_ns = monotonic_ns() + self.backoff_ns(attempts);
+            let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
             self.waiting.push((due_ns, index));
             return;
         }
@@ -407,28 +398,10 @@ impl Client {
         self.exchanges[index].end_ns = monotonic_ns();
         self.done.push_back(index);
     }
-
-    /// Exponential with full jitter, at least a tenth, so that ranks do not come back together.
-    fn backoff_ns(&mut self, attempts: u32) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let longest = (BACKOFF_FIRST_NS << attempts.min(10)).min(BACKOFF_LONGEST_NS);
-        longest / 10 + self.random % (longest - longest / 10)
-    }
-}
-
-/// `HTTP 403 AccessDenied: Access Denied`.
-fn describe(status: u16, said: Option<(String, String)>) -> String {
-    match said {
-        Some((code, message)) if message.is_empty() => format!("HTTP {status} {code}"),
-        Some((code, message)) => format!("HTTP {status} {code}: {message}"),
-        None => format!("HTTP {status}"),
-    }
 }
 
 /// The server that a `Location` names.
-fn server_of(location: &str, home: &Endpoint) -> Result<Endpoint, String> {
+pub(super) fn server_of(location: &str, home: &Endpoint) -> Result<Endpoint, String> {
     let (scheme, rest) = location.split_once("://").ok_or("a relative location")?;
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let server = Endpoint::parse(&format!("{scheme}://{authority}"), home.path_style)?;

@@ -3,7 +3,7 @@
 //! Bodies of reads go from the socket into the aligned buffer; only what comes along with the head
 //! is copied.
 
-use super::exchange::{Answer, Exchange, Tag};
+use super::exchange::{Answer, Exchange, Tag, other_size};
 use super::stream::Stream;
 use std::io;
 
@@ -185,10 +185,7 @@ impl Connection {
                     return Ok(None);
                 }
                 if let Some((found, wanted)) = exchange.other_size() {
-                    let what = format!(
-                        "the object has {found} bytes where {wanted} were expected: truncated or \
-                         of another configuration; run `rankio datagen` again, or check --data-dir"
-                    );
+                    let what = other_size(found, wanted);
                     return Ok(Some(Driven::Broken(Broken::Wrong(what))));
                 }
                 self.check_length(exchange)?;

@@ -52,6 +52,14 @@ impl Tag {
     }
 }
 
+/// What to say of an object that has another size than it must.
+pub(super) fn other_size(found: u64, wanted: u64) -> String {
+    format!(
+        "the object has {found} bytes where {wanted} were expected: truncated or of another \
+         configuration; run `rankio datagen` again, or check --data-dir"
+    )
+}
+
 /// A request and its answer. Slots are used again, so that their texts keep their room.
 #[derive(Debug)]
 pub(super) struct Exchange {

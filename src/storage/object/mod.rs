@@ -5,10 +5,18 @@
 //! nothing is written under another name first. A read asks for exactly the range that is wanted.
 
 mod address;
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+mod asked;
 mod calls;
+mod carrier;
 mod client;
 mod connection;
 mod exchange;
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+mod remote;
+mod retry;
+#[cfg(feature = "sdk")]
+mod sdk;
 mod servers;
 mod sign;
 mod stream;
@@ -21,13 +29,19 @@ use super::{
     BufferPool, Completion, Handle, IoBuffer, NamedOp, Op, OpenMode, Opened, Stat, Storage,
     StorageError, StoreFacts, StoreSpec, SyncKind,
 };
-use crate::config::ObjectOptions;
+use crate::config::{ObjectClient, ObjectOptions};
+use carrier::Carrier;
 use client::Client;
 use servers::Servers;
 use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 use upload::{Object, Objects, PARTS_MAX, State, Way};
+
+/// Why there is no client of this name.
+#[cfg(not(feature = "sdk"))]
+const NO_SDK: &str = "storage.client: `sdk` is not in this program, which was built without the \
+                      feature `sdk`; give raw, or build with it";
 
 /// Looks at an object store's root, its endpoint and the environment, without a request.
 ///
@@ -44,16 +58,46 @@ pub fn check_root(root: &str, options: &ObjectOptions) -> Result<(), String> {
 /// As above.
 pub fn check_uri(root: &str, options: &ObjectOptions) -> Result<(), String> {
     address::check_options(options)?;
+    #[cfg(not(feature = "sdk"))]
+    if options.client == ObjectClient::Sdk {
+        return Err(NO_SDK.into());
+    }
     let Some(rest) = root.strip_prefix("s3://") else { return Ok(()) };
     let place = address::Place::parse(rest).map_err(|what| format!("s3://: {what}"))?;
     address::balance(options)?;
     address::endpoints(options, &place).map(|_| ())
 }
 
+/// The client that the options name, with room for so many requests and connections.
+fn carrier(
+    options: &ObjectOptions,
+    place: &address::Place,
+    servers: Servers,
+    (slots, connections): (usize, usize),
+) -> Result<Box<dyn Carrier>, String> {
+    let (keys, region) = (address::credentials()?, address::region(options));
+    match options.client {
+        ObjectClient::Raw => {
+            let signer = sign::Signer::new(keys, region);
+            let room = (slots, connections);
+            let client = Client::new(&place.bucket, servers, signer, options.clone(), room)?;
+            Ok(Box::new(client))
+        }
+        #[cfg(feature = "sdk")]
+        ObjectClient::Sdk => {
+            let is_tls = servers.endpoint(0).tls;
+            let sdk = sdk::Sdk::new(place, keys, region, is_tls, options)?;
+            Ok(Box::new(remote::RemoteClient::new(Box::new(sdk), servers, options, slots)?))
+        }
+        #[cfg(not(feature = "sdk"))]
+        ObjectClient::Sdk => Err(NO_SDK.into()),
+    }
+}
+
 /// The store of one I/O thread.
 pub(super) struct ObjectStore {
     pool: BufferPool,
-    client: Client,
+    client: Box<dyn Carrier>,
     place: address::Place,
     /// Path of the bucket behind the client's base: empty with path style.
     bucket_path: &'static [u8],
@@ -78,14 +122,12 @@ impl ObjectStore {
         let endpoints = address::endpoints(&spec.object, &place)?;
         let balance = address::balance(&spec.object)?;
         let path_style = endpoints.iter().all(|endpoint| endpoint.path_style);
-        let signer = sign::Signer::new(address::credentials()?, address::region(&spec.object));
         let bucket_path: &[u8] = if path_style { b"" } else { b"/" };
         // Reads and writes, as many syncs, and one call that is waited for.
         let (slots, connections) = (2 * pool.count() + 1, pool.count() + 1);
-        let options = spec.object.clone();
         let servers = Servers::new(endpoints, balance, spec.rank);
         let room = (slots, connections);
-        let client = Client::new(&place.bucket, servers, signer, options, room)?;
+        let client = carrier(&spec.object, &place, servers, room)?;
         let ready = VecDeque::with_capacity(slots);
         let part_bytes = spec.buffer_bytes;
         let (objects, in_flight, called) = (Objects::default(), 0, None);
@@ -354,14 +396,14 @@ impl Storage for ObjectStore {
 
     fn facts(&self) -> StoreFacts {
         StoreFacts {
-            engine: "s3-raw".into(),
+            engine: self.client.engine().into(),
             direct: None,
             registered_buffers: false,
             page_size: self.pool.page_size().into(),
             alignment: 1,
             fallbacks: self.pool.shortfall().map(str::to_string).into_iter().collect(),
-            endpoints: self.client.servers.facts(),
-            retried_operations: self.client.retries,
+            endpoints: self.client.endpoints(),
+            retried_operations: self.client.retries(),
             buffer_bytes: self.pool.mapped_bytes(),
         }
     }

@@ -161,6 +161,96 @@ pub(super) fn completion<'a>(parts: impl Iterator<Item = (u32, &'a str)>, out: &
     out.extend_from_slice(b"</CompleteMultipartUpload>");
 }
 
+/// What S3 answers to the begin of an upload.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn new_upload(id: &str) -> Vec<u8> {
+    format!("<R><UploadId>{}</UploadId></R>", quick_xml::escape::escape(id)).into_bytes()
+}
+
+/// What S3 answers to a removal of many: key, code and message of each that stays.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn removed<'a>(errors: impl Iterator<Item = [&'a str; 3]>) -> Vec<u8> {
+    let mut out = b"<DeleteResult>".to_vec();
+    for texts in errors {
+        let [key, code, message] = texts.map(quick_xml::escape::escape);
+        let names = format!("<Key>{key}</Key><Code>{code}</Code><Message>{message}</Message>");
+        out.extend_from_slice(format!("<Error>{names}</Error>").as_bytes());
+    }
+    out.extend_from_slice(b"</DeleteResult>");
+    out
+}
+
+/// A page of a listing, as S3 answers it.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn new_page<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    folders: impl Iterator<Item = &'a str>,
+    next: Option<&str>,
+) -> Vec<u8> {
+    let mut out = format!("<R><IsTruncated>{}</IsTruncated>", next.is_some());
+    let mut add = |around: [&str; 2], text: &str| {
+        out.push_str(around[0]);
+        out.push_str(&quick_xml::escape::escape(text));
+        out.push_str(around[1]);
+    };
+    keys.for_each(|key| add(["<Contents><Key>", "</Key></Contents>"], key));
+    let around = ["<CommonPrefixes><Prefix>", "</Prefix></CommonPrefixes>"];
+    folders.for_each(|folder| add(around, folder));
+    if let Some(next) = next {
+        add(["<NextContinuationToken>", "</NextContinuationToken>"], next);
+    }
+    out.push_str("</R>");
+    out.into_bytes()
+}
+
+/// A page of uploads, as S3 answers it: keys and ids, and behind which the next page begins.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn new_uploads<'a>(
+    uploads: impl Iterator<Item = (&'a str, &'a str)>,
+    next: Option<(&str, &str)>,
+) -> Vec<u8> {
+    let mut out = format!("<R><IsTruncated>{}</IsTruncated>", next.is_some());
+    let element =
+        |name: &str, text: &str| format!("<{name}>{}</{name}>", quick_xml::escape::escape(text));
+    for (key, id) in uploads {
+        let names = element("Key", key) + &element("UploadId", id);
+        out.push_str(&format!("<Upload>{names}</Upload>"));
+    }
+    if let Some((key, id)) = next {
+        out.push_str(&element("NextKeyMarker", key));
+        out.push_str(&element("NextUploadIdMarker", id));
+    }
+    out.push_str("</R>");
+    out.into_bytes()
+}
+
+/// The parts of such a list.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn parts(text: &[u8]) -> Result<Vec<(u32, String)>, String> {
+    let (mut all, mut number) = (Vec::new(), 0);
+    each_text(text, &mut |path, value| match path {
+        "Part/PartNumber" => number = value.parse().unwrap_or(0),
+        "Part/ETag" => all.push((number, value.to_string())),
+        _ => {}
+    })?;
+    match all.iter().all(|(number, _)| *number > 0) {
+        true => Ok(all),
+        false => Err("a part without a number".into()),
+    }
+}
+
+/// The keys of a list of objects to be removed.
+#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+pub(super) fn keys(text: &[u8]) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    each_text(text, &mut |path, value| {
+        if path == "Object/Key" {
+            all.push(value.to_string());
+        }
+    })?;
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +278,29 @@ mod tests {
         assert_eq!(next.as_deref(), Some("t=1"));
         assert!(page(b"<L><IsTruncated>true</IsTruncated></L>", &mut |_, _| ()).is_err());
         assert!(page(b"<L><unclosed", &mut |_, _| ()).is_err());
+    }
+
+    #[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+    #[test]
+    fn pages_parts_and_removals_that_are_written_are_read_the_same() {
+        let text = new_page(["p/a&b", "p/c"].into_iter(), ["p/d/"].into_iter(), Some("t<"));
+        let mut seen = Vec::new();
+        let next = page(&text, &mut |name, folder| seen.push((name.to_string(), folder))).unwrap();
+        let want = [("p/a&b", false), ("p/c", false), ("p/d/", true)];
+        assert_eq!(seen, want.map(|(name, folder)| (name.to_string(), folder)));
+        assert_eq!(next.as_deref(), Some("t<"));
+        let empty = new_page(std::iter::empty(), std::iter::empty(), None);
+        assert_eq!(page(&empty, &mut |_, _| ()), Ok(None));
+        assert_eq!(upload_id(&new_upload("u&1")).unwrap(), "u&1");
+        let page = uploads(&new_uploads([("a&", "1")].into_iter(), Some(("b", "2")))).unwrap();
+        let pair = |key: &str, id: &str| (key.to_string(), id.to_string());
+        let want = Uploads { uploads: vec![pair("a&", "1")], next: Some(pair("b", "2")) };
+        assert_eq!(page, want);
+        let text = String::from_utf8(removed([["k", "Denied", "no"]].into_iter())).unwrap();
+        assert!(text.contains("<Error><Key>k</Key><Code>Denied</Code>"), "{text}");
+        let list =
+            b"<Delete><Object><Key>a&amp;</Key></Object><Object><Key>b</Key></Object></Delete>";
+        assert_eq!(keys(list).unwrap(), ["a&", "b"]);
     }
 
     #[test]

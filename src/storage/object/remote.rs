@@ -1,0 +1,436 @@
+//! Any asynchronous client of an object store, made a [`Carrier`]: a runtime of its own for each
+//! I/O thread, whose requests go on in turns and in no other thread. Attempts are counted and
+//! repeated here and not in the library, so that none is hidden.
+//!
+//! Requests and answers have the form that the own client gives them, so that one store serves
+//! both. Unlike the own client these libraries allocate for every request.
+
+use super::address::Endpoint;
+use super::asked::Asked;
+use super::carrier::Carrier;
+use super::client::{LAST_WORD_S, LOOK_EVERY_NS, REDIRECTS_MAX, server_of};
+use super::exchange::{Asker, Exchange, Tag, other_size};
+use super::retry::{Backoff, Judged, judge};
+use super::servers::Servers;
+use crate::config::ObjectOptions;
+use crate::storage::clock::monotonic_ns;
+use crate::storage::{EndpointFacts, IoBuffer};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
+
+/// Longest sentence that is taken from a library.
+const SENTENCE_CHARS_MAX: usize = 300;
+
+/// One attempt at a request.
+pub(super) type Attempt = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// An asynchronous client: makes one attempt, repeats nothing.
+pub(super) trait Remote: Send {
+    /// Its name in results.
+    fn engine(&self) -> &'static str;
+    /// `text` without secrets.
+    fn hide(&self, text: &str) -> String;
+    /// An attempt at server `number` of the list. It runs in the runtime of the caller.
+    ///
+    /// # Errors
+    /// No client can be made for this server.
+    fn attempt(
+        &mut self,
+        server: (usize, &Endpoint),
+        asked: Asked,
+        cargo: Cargo,
+    ) -> Result<Attempt, (String, Cargo)>;
+    /// Forgets every connection; from now on nothing may take longer than `patience_s`.
+    fn renew(&mut self, patience_s: f64);
+}
+
+/// What a request takes along.
+#[derive(Debug, Default)]
+pub(super) struct Cargo {
+    /// Destination of a read, source of a write.
+    pub buffer: Option<IoBuffer>,
+    /// Bytes of it that are wanted or sent.
+    pub len: usize,
+    /// Body of a write without a buffer.
+    pub body: Vec<u8>,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// HTTP status; 0: no answer.
+    pub status: u16,
+    /// Bytes that came into the buffer.
+    pub received: usize,
+    pub content_length: Option<u64>,
+    /// Size of the whole object, of an answer with a range.
+    pub total: Option<u64>,
+    /// When the first bytes came into the buffer; 0: none did.
+    pub first_ns: u64,
+    pub tag: Tag,
+    pub location: String,
+    /// An answer that S3 gives as XML.
+    pub text: Vec<u8>,
+    /// The buffer that the request took along.
+    pub buffer: Option<IoBuffer>,
+    /// Code and message of an error.
+    pub said: Option<(String, String)>,
+    /// Why there is no answer.
+    pub broken: Option<String>,
+}
+
+impl Outcome {
+    /// An attempt without an answer.
+    pub fn broken(what: impl Into<String>) -> Outcome {
+        Outcome { broken: Some(what.into()), ..Outcome::default() }
+    }
+
+    /// An answer without content.
+    pub fn done(status: u16) -> Outcome {
+        Outcome { status, ..Outcome::default() }
+    }
+}
+
+/// A buffer on loan to a library, which gives it back by dropping the bytes made of it.
+struct Lent {
+    buffer: Option<IoBuffer>,
+    len: usize,
+    home: Option<oneshot::Sender<IoBuffer>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer.as_slice()[..self.len])
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(buffer), Some(home)) = (self.buffer.take(), self.home.take()) {
+            // Nobody waits for it any more when the store is given up.
+            let _ = home.send(buffer);
+        }
+    }
+}
+
+/// The bytes to send, and where the buffer comes back once nobody holds them.
+pub(super) fn lend(cargo: Cargo) -> (Bytes, Option<oneshot::Receiver<IoBuffer>>) {
+    let Some(buffer) = cargo.buffer else { return (cargo.body.into(), None) };
+    let (home, back) = oneshot::channel();
+    let lent = Lent { buffer: Some(buffer), len: cargo.len, home: Some(home) };
+    (Bytes::from_owner(lent), Some(back))
+}
+
+/// Waits for a lent buffer, for at most `limit`.
+pub(super) async fn comes_back(
+    back: Option<oneshot::Receiver<IoBuffer>>,
+    limit: Duration,
+) -> Option<IoBuffer> {
+    tokio::time::timeout(limit, back?).await.ok()?.ok()
+}
+
+/// The end of `what`, or a sentence after `limit`.
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: impl Future<Output = T>,
+) -> Result<T, Outcome> {
+    let late = |_| Outcome::broken(format!("nothing came for {} s", limit.as_secs_f64()));
+    tokio::time::timeout(limit, what).await.map_err(late)
+}
+
+/// An error with its causes, in one line.
+pub(super) fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().map(plain).take(SENTENCE_CHARS_MAX).collect()
+}
+
+/// Copies a piece of a body behind what has come.
+///
+/// # Errors
+/// More than was asked for.
+pub(super) fn take_in(
+    cargo: &mut Cargo,
+    received: &mut usize,
+    piece: &[u8],
+) -> Result<(), Outcome> {
+    let end = *received + piece.len();
+    let len = cargo.len;
+    let room = cargo.buffer.as_mut().map(|buffer| &mut buffer.as_mut_slice()[..len]);
+    match room.and_then(|room| room.get_mut(*received..end)) {
+        Some(room) => room.copy_from_slice(piece),
+        None => return Err(Outcome::broken("the server sent more bytes than were asked for")),
+    }
+    *received = end;
+    Ok(())
+}
+
+/// The client of one I/O thread.
+pub(super) struct RemoteClient {
+    // Dropped before the runtime, whose end drops what it still holds.
+    attempts: JoinSet<(usize, Outcome)>,
+    remote: Box<dyn Remote>,
+    runtime: Runtime,
+    servers: Servers,
+    attempts_max: u64,
+    exchanges: Vec<Exchange>,
+    free: Vec<usize>,
+    /// Exchanges that wait for their next attempt, and when that is.
+    waiting: Vec<(u64, usize)>,
+    done: VecDeque<usize>,
+    ended: Vec<Result<(usize, Outcome), JoinError>>,
+    retries: u64,
+    backoff: Backoff,
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+impl RemoteClient {
+    /// With room for `slots` exchanges.
+    ///
+    /// # Errors
+    /// One line: the system gives no epoll.
+    pub fn new(
+        remote: Box<dyn Remote>,
+        servers: Servers,
+        options: &ObjectOptions,
+        slots: usize,
+    ) -> Result<RemoteClient, String> {
+        Ok(RemoteClient {
+            attempts: JoinSet::new(),
+            remote,
+            runtime: runtime().map_err(|error| format!("no runtime: {error}"))?,
+            servers,
+            attempts_max: options.s3_max_attempts,
+            exchanges: std::iter::repeat_with(Exchange::new).take(slots).collect(),
+            free: (0..slots).rev().collect(),
+            waiting: Vec::with_capacity(slots),
+            done: VecDeque::with_capacity(slots),
+            ended: Vec::with_capacity(slots),
+            retries: 0,
+            backoff: Backoff::new(),
+        })
+    }
+
+    /// Makes the next attempt at an exchange.
+    fn start(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        if !exchange.redirected {
+            exchange.endpoint = self.servers.choose(monotonic_ns());
+        }
+        exchange.attempts += 1;
+        exchange.clear_answer();
+        exchange.attempt_ns = monotonic_ns();
+        let Some(asked) = Asked::of(exchange) else {
+            exchange.failure = Some("this client does not know this request".into());
+            return self.end(index);
+        };
+        let is_write = matches!(asked, Asked::Put { .. } | Asked::Part { .. });
+        let body = if is_write { exchange.body.clone() } else { Vec::new() };
+        let cargo = Cargo { buffer: exchange.buffer.take(), len: exchange.len, body };
+        let number = exchange.endpoint;
+        let server = (number, self.servers.endpoint(number));
+        match self.remote.attempt(server, asked, cargo) {
+            Ok(attempt) => {
+                self.servers.began(number);
+                let task = async move { (index, attempt.await) };
+                self.attempts.spawn_on(task, self.runtime.handle());
+            }
+            Err((what, cargo)) => {
+                exchange.buffer = cargo.buffer;
+                exchange.failure = Some(self.remote.hide(&what));
+                self.end(index);
+            }
+        }
+    }
+
+    /// Lets the runtime go on until an attempt has ended or `wait` is over.
+    fn run(&mut self, wait: Duration) {
+        let RemoteClient { runtime, attempts, ended, .. } = self;
+        runtime.block_on(async {
+            if wait.is_zero() {
+                // Looks at the sockets once.
+                tokio::task::yield_now().await;
+            } else if attempts.is_empty() {
+                tokio::time::sleep(wait).await;
+            } else if let Ok(Some(first)) = tokio::time::timeout(wait, attempts.join_next()).await {
+                ended.push(first);
+            }
+            while let Some(next) = attempts.try_join_next() {
+                ended.push(next);
+            }
+        });
+    }
+
+    fn settle(&mut self, index: usize, outcome: Outcome) {
+        let exchange = &mut self.exchanges[index];
+        let had_buffer = matches!(exchange.asker, Asker::Read(..) | Asker::Write(..));
+        exchange.buffer = outcome.buffer;
+        let lost = had_buffer && exchange.buffer.is_none();
+        let answer = &mut exchange.answer;
+        (answer.status, answer.received) = (outcome.status, outcome.received);
+        (answer.content_length, answer.tag) = (outcome.content_length, outcome.tag);
+        (answer.location, answer.text) = (outcome.location, outcome.text);
+        (answer.total, exchange.first_ns) = (outcome.total, outcome.first_ns);
+        let number = exchange.endpoint;
+        let took_ns = monotonic_ns() - exchange.attempt_ns;
+        if let Some((found, wanted)) = exchange.other_size() {
+            self.servers.answered(number, took_ns, Ok((0, 0)));
+            return self.failed(index, other_size(found, wanted), false);
+        }
+        let answer = &mut exchange.answer;
+        if let Some(what) = outcome.broken {
+            answer.status = 0;
+            self.servers.broke(number, monotonic_ns());
+            let url = self.servers.endpoint(number).url();
+            return self.failed(index, format!("{what} (server {url})"), !lost);
+        }
+        let names_another = !answer.location.is_empty();
+        let status = answer.status;
+        self.servers.answered(number, took_ns, exchange.moved());
+        match judge(status, || outcome.said, names_another) {
+            Judged::Fine if lost => self.failed(index, "the client kept the buffer".into(), false),
+            Judged::Fine => self.end(index),
+            Judged::Elsewhere => self.redirect(index),
+            Judged::Error(what, again) => self.failed(index, what, again && !lost),
+        }
+    }
+
+    fn redirect(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        let location = std::mem::take(&mut exchange.answer.location);
+        let server = server_of(&location, self.servers.endpoint(0));
+        exchange.redirects += 1;
+        if exchange.redirects > REDIRECTS_MAX {
+            return self.failed(index, "redirected in a circle".into(), false);
+        }
+        match server.ok().and_then(|server| self.servers.learn(server)) {
+            Some(number) => {
+                (exchange.endpoint, exchange.redirected) = (number, true);
+                self.start(index);
+            }
+            None => self.failed(index, "redirected to what is no endpoint".into(), false),
+        }
+    }
+
+    fn failed(&mut self, index: usize, what: String, again: bool) {
+        let exchange = &mut self.exchanges[index];
+        let attempts = exchange.attempts;
+        if again && u64::from(attempts) < self.attempts_max {
+            self.retries += 1;
+            exchange.redirected = false;
+            let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
+            self.waiting.push((due_ns, index));
+            return;
+        }
+        let what = self.remote.hide(&what);
+        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        exchange.failure = Some(format!("{what}{tries}"));
+        self.end(index);
+    }
+
+    fn end(&mut self, index: usize) {
+        self.exchanges[index].end_ns = monotonic_ns();
+        self.done.push_back(index);
+    }
+}
+
+impl Carrier for RemoteClient {
+    fn engine(&self) -> &'static str {
+        self.remote.engine()
+    }
+
+    fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
+        let index = self.free.pop()?;
+        self.exchanges[index].reset(asker, verb);
+        Some(index)
+    }
+
+    fn exchange(&mut self, index: usize) -> &mut Exchange {
+        &mut self.exchanges[index]
+    }
+
+    fn release(&mut self, index: usize) {
+        self.free.push(index);
+    }
+
+    fn hide(&self, text: &str) -> String {
+        self.remote.hide(text)
+    }
+
+    fn base(&self) -> &str {
+        ""
+    }
+
+    fn begin(&mut self, index: usize) {
+        self.exchanges[index].start_ns = monotonic_ns();
+        self.start(index);
+        // So that it is on its way while the caller does something else.
+        self.run(Duration::ZERO);
+    }
+
+    fn give_up(&mut self) {
+        self.attempts_max = 1;
+        self.attempts = JoinSet::new();
+        self.remote.renew(LAST_WORD_S);
+        if let Ok(fresh) = runtime() {
+            std::mem::replace(&mut self.runtime, fresh).shutdown_background();
+        }
+        self.waiting.clear();
+        self.done.clear();
+        self.ended.clear();
+        self.free = (0..self.exchanges.len()).collect();
+    }
+
+    fn next_done(&mut self) -> Option<usize> {
+        self.done.pop_front()
+    }
+
+    fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let now_ns = monotonic_ns();
+        let due = self.waiting.iter().map(|(due_ns, _)| due_ns.saturating_sub(now_ns)).min();
+        let wait_ns = due.unwrap_or(LOOK_EVERY_NS).min(LOOK_EVERY_NS);
+        let wait = Duration::from_nanos(wait_ns);
+        // What has ended while a request was begun is not waited for.
+        let wait = if self.ended.is_empty() { wait } else { Duration::ZERO };
+        self.run(timeout.map_or(wait, |timeout| timeout.min(wait)));
+        let mut ended = std::mem::take(&mut self.ended);
+        for attempt in ended.drain(..) {
+            let (index, outcome) = attempt.map_err(io::Error::other)?;
+            self.settle(index, outcome);
+        }
+        self.ended = ended;
+        let now_ns = monotonic_ns();
+        while let Some(place) = self.waiting.iter().position(|(due_ns, _)| *due_ns <= now_ns) {
+            let (_, index) = self.waiting.swap_remove(place);
+            self.start(index);
+        }
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Vec<EndpointFacts> {
+        self.servers.facts()
+    }
+
+    fn retries(&self) -> u64 {
+        self.retries
+    }
+}
