@@ -119,6 +119,7 @@ enum Link {
     Mpi(mpi_link::MpiLink),
 }
 
+#[cfg_attr(not(feature = "mpi"), allow(unused_variables))]
 impl World {
     /// Joins the world: starts MPI if this build has it, installs the panic hook and the signal
     /// handlers.
@@ -382,6 +383,7 @@ fn install_signal_handlers() -> Result<(), String> {
 /// Sleep between two looks at a collective: short at first, so that a step barrier stays cheap,
 /// then up to `last`. A step barrier counts in AU, so its last sleep must be short however late the
 /// others are.
+#[cfg(feature = "mpi")]
 fn poll_pause(polls: u32, last: Duration) {
     match polls {
         0..=200 => std::hint::spin_loop(),

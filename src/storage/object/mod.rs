@@ -5,14 +5,14 @@
 //! nothing is written under another name first. A read asks for exactly the range that is wanted.
 
 mod address;
-#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+#[cfg(feature = "sdk")]
 mod asked;
 mod calls;
 mod carrier;
 mod client;
 mod connection;
 mod exchange;
-#[cfg(any(feature = "sdk", feature = "azure", feature = "gcs"))]
+#[cfg(feature = "sdk")]
 mod remote;
 mod retry;
 #[cfg(feature = "sdk")]
