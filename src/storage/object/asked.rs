@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn every_request_of_the_store_is_read() {
         let of = |verb, path, query| Asked::of(&exchange(Asker::Caller, verb, path, query));
-        let (key, id) = || -> (String, String) { ("a b/c".into(), "u/1".into()) }();
+        let (key, id) = ("a b/c".to_string(), "u/1".to_string());
         let path = "/a%20b/c";
         assert_eq!(of("HEAD", path, ""), Some(Asked::Head { key: key.clone() }));
         assert_eq!(of("POST", path, "uploads="), Some(Asked::Begin { key: key.clone() }));

@@ -169,13 +169,13 @@ pub(super) fn take_in(
     cargo: &mut Cargo,
     received: &mut usize,
     piece: &[u8],
-) -> Result<(), Outcome> {
+) -> Result<(), &'static str> {
     let end = *received + piece.len();
     let len = cargo.len;
     let room = cargo.buffer.as_mut().map(|buffer| &mut buffer.as_mut_slice()[..len]);
     match room.and_then(|room| room.get_mut(*received..end)) {
         Some(room) => room.copy_from_slice(piece),
-        None => return Err(Outcome::broken("the server sent more bytes than were asked for")),
+        None => return Err("the server sent more bytes than were asked for"),
     }
     *received = end;
     Ok(())

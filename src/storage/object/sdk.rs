@@ -216,7 +216,7 @@ impl Asks {
             if *first_ns == 0 && !piece.is_empty() {
                 *first_ns = monotonic_ns();
             }
-            take_in(cargo, received, &piece)?;
+            take_in(cargo, received, &piece).map_err(Outcome::broken)?;
         }
         Ok(())
     }
