@@ -434,14 +434,15 @@ fn calibration(result: &RunResult) -> String {
     };
     let mut rows: Vec<_> =
         ranks.into_iter().filter_map(|(name, known)| Some((name, rate(known?)))).collect();
+    // A run of checkpoints alone measures neither.
+    let thread = |name, rate| match rate {
+        0.0 => format!("{name} not measured"),
+        rate => format!("{name} {rate:.2} GiB/s"),
+    };
+    let (generator, verifier) = (c.generator_gib_per_s_per_thread, c.verifier_gib_per_s_per_thread);
+    let thread = format!("{}, {}", thread("generator", generator), thread("verifier", verifier));
     rows.extend([
-        (
-            "each thread",
-            format!(
-                "generator {:.2} GiB/s, verifier {:.2} GiB/s",
-                c.generator_gib_per_s_per_thread, c.verifier_gib_per_s_per_thread
-            ),
-        ),
+        ("each thread", thread),
         ("sleep error", format!("{sleep} mean, {} p99", percentile(c.sleep_error_ns.p99))),
     ]);
     pairs(&rows)
@@ -463,6 +464,17 @@ mod tests {
 
     /// Rewritten by running this test with `RANKIO_UPDATE_DOCS=1`.
     const GOLDEN: &str = "tests/golden/report/summary.txt";
+
+    /// Bug: a run of checkpoints told of a generator of 0.00 GiB/s that nobody had measured.
+    #[test]
+    fn a_ceiling_that_nobody_measured_has_no_number() {
+        let mut result = sample::result();
+        let known = result.calibration.as_mut().unwrap();
+        known.generator_gib_per_s_per_thread = 0.0;
+        let text = calibration(&result);
+        assert!(text.contains("generator not measured, verifier "), "{text}");
+        assert!(!text.contains("verifier not measured"), "{text}");
+    }
 
     #[test]
     fn the_summary_is_the_golden_one() {
