@@ -315,8 +315,9 @@ pub trait Storage: Send {
     /// there is no error; the first that cannot be removed is, and others may be gone then.
     fn remove_many(&mut self, names: &[String]) -> Result<(), StorageError> {
         for name in names {
-            if self.stat(name)?.is_some() {
-                self.remove(name)?;
+            match self.remove(name) {
+                Err(error) if error.errno != libc::ENOENT => return Err(error),
+                _ => {}
             }
         }
         Ok(())

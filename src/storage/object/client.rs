@@ -5,7 +5,7 @@ use super::address::Endpoint;
 use super::carrier::Carrier;
 use super::connection::{Broken, Connection, Driven};
 use super::exchange::{Asker, Exchange};
-use super::retry::{Backoff, Judged, judge};
+use super::retry::{Desk, Judged, judge};
 use super::servers::Servers;
 use super::sign::{Signed, Signer};
 use super::stream::{Stream, tls_config};
@@ -25,7 +25,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A turn looks at deadlines at least this often.
 pub(super) const LOOK_EVERY_NS: u64 = 250_000_000;
 /// Servers that a request may be sent on to.
-pub(super) const REDIRECTS_MAX: u32 = 4;
 /// Patience of a client that only tidies up.
 pub(super) const LAST_WORD_S: f64 = 2.0;
 
@@ -43,17 +42,9 @@ pub(super) struct Client {
     connections: Vec<Connection>,
     /// Connections without an exchange, the one used last at the end.
     idle: Vec<usize>,
-    exchanges: Vec<Exchange>,
-    free: Vec<usize>,
+    desk: Desk,
     /// Exchanges that wait for a connection.
     queue: VecDeque<usize>,
-    /// Exchanges that wait for their next attempt, and when that is.
-    waiting: Vec<(u64, usize)>,
-    /// Exchanges that have ended.
-    done: VecDeque<usize>,
-    /// Attempts beyond the first.
-    retries: u64,
-    backoff: Backoff,
     /// Which of a server's addresses is tried.
     address: usize,
     /// When deadlines are looked at again.
@@ -81,6 +72,7 @@ impl Client {
             base.push(b'/');
             super::sign::encode(bucket, false, &mut base);
         }
+        let desk = Desk::new(slots, options.s3_max_attempts);
         Ok(Client {
             base: String::from_utf8(base).expect("an encoded path is ASCII"),
             servers,
@@ -91,13 +83,8 @@ impl Client {
             events: vec![EpollEvent::empty(); connections.min(1024)],
             connections: std::iter::repeat_with(Connection::new).take(connections).collect(),
             idle: (0..connections).rev().collect(),
-            exchanges: std::iter::repeat_with(Exchange::new).take(slots).collect(),
-            free: (0..slots).rev().collect(),
+            desk,
             queue: VecDeque::with_capacity(slots),
-            waiting: Vec::with_capacity(slots),
-            done: VecDeque::with_capacity(slots),
-            retries: 0,
-            backoff: Backoff::new(),
             address: 0,
             next_look_ns: 0,
         })
@@ -117,19 +104,17 @@ impl Carrier for Client {
     }
 
     fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
-        let index = self.free.pop()?;
-        let exchange = &mut self.exchanges[index];
-        exchange.reset(asker, verb);
-        exchange.path.extend_from_slice(self.base.as_bytes());
+        let index = self.desk.slot(asker, verb)?;
+        self.desk.exchanges[index].path.extend_from_slice(self.base.as_bytes());
         Some(index)
     }
 
     fn exchange(&mut self, index: usize) -> &mut Exchange {
-        &mut self.exchanges[index]
+        &mut self.desk.exchanges[index]
     }
 
     fn release(&mut self, index: usize) {
-        self.free.push(index);
+        self.desk.release(index);
     }
 
     fn hide(&self, text: &str) -> String {
@@ -141,28 +126,24 @@ impl Carrier for Client {
     }
 
     fn begin(&mut self, index: usize) {
-        self.exchanges[index].start_ns = monotonic_ns();
+        self.desk.exchanges[index].start_ns = monotonic_ns();
         self.queue.push_back(index);
         self.pump();
     }
 
     fn give_up(&mut self) {
-        self.options.s3_max_attempts = 1;
         (self.options.connect_timeout, self.options.timeout) = (LAST_WORD_S, LAST_WORD_S);
-        for queue in [&mut self.queue, &mut self.done] {
-            queue.clear();
-        }
-        self.waiting.clear();
+        self.queue.clear();
+        self.desk.give_up();
         self.idle.clear();
         for (place, connection) in self.connections.iter_mut().enumerate() {
             connection.finish(false);
             self.idle.push(place);
         }
-        self.free = (0..self.exchanges.len()).collect();
     }
 
     fn next_done(&mut self) -> Option<usize> {
-        self.done.pop_front()
+        self.desk.next_done()
     }
 
     fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -197,7 +178,7 @@ impl Carrier for Client {
     }
 
     fn retries(&self) -> u64 {
-        self.retries
+        self.desk.retries
     }
 }
 
@@ -205,22 +186,15 @@ impl Client {
     fn wait_ns(&self, timeout: Option<Duration>) -> u64 {
         let asked =
             timeout.map_or(LOOK_EVERY_NS, |t| t.as_nanos().min(u128::from(u64::MAX)) as u64);
-        let next = self.waiting.iter().map(|(due_ns, _)| *due_ns).min();
+        let next = self.desk.next_due_ns();
         let next = next.map_or(LOOK_EVERY_NS, |due_ns| due_ns.saturating_sub(monotonic_ns()));
         asked.min(next).min(LOOK_EVERY_NS)
     }
 
     fn look_at_the_clock(&mut self) {
         let now_ns = monotonic_ns();
-        let mut place = 0;
-        while place < self.waiting.len() {
-            match self.waiting[place] {
-                (due_ns, index) if due_ns <= now_ns => {
-                    self.waiting.swap_remove(place);
-                    self.queue.push_back(index);
-                }
-                _ => place += 1,
-            }
+        while let Some(index) = self.desk.take_due(now_ns) {
+            self.queue.push_back(index);
         }
         if now_ns < self.next_look_ns {
             return;
@@ -241,10 +215,12 @@ impl Client {
     /// Gives free connections to exchanges that wait for one.
     fn pump(&mut self) {
         while let Some(&index) = self.queue.front().filter(|_| !self.idle.is_empty()) {
-            if !self.exchanges[index].redirected {
-                self.exchanges[index].endpoint = self.servers.choose(monotonic_ns());
+            if !self.desk.exchanges[index].redirected {
+                self.desk.exchanges[index].endpoint = self.servers.choose(monotonic_ns());
             }
-            let Some(place) = self.idle_connection(self.exchanges[index].endpoint) else { return };
+            let Some(place) = self.idle_connection(self.desk.exchanges[index].endpoint) else {
+                return;
+            };
             self.queue.pop_front();
             self.start(index, place);
         }
@@ -265,7 +241,7 @@ impl Client {
     }
 
     fn start(&mut self, index: usize, place: usize) {
-        let exchange = &mut self.exchanges[index];
+        let exchange = &mut self.desk.exchanges[index];
         exchange.attempts += 1;
         exchange.clear_answer();
         exchange.attempt_ns = monotonic_ns();
@@ -299,7 +275,7 @@ impl Client {
     fn drive(&mut self, place: usize) {
         let Some(connection) = self.connections.get_mut(place) else { return };
         let Some(index) = connection.exchange else { return };
-        let driven = connection.drive(&mut self.exchanges[index]);
+        let driven = connection.drive(&mut self.desk.exchanges[index]);
         let patience_s = match connection.is_connecting() {
             true => self.options.connect_timeout,
             false => self.options.timeout,
@@ -316,15 +292,15 @@ impl Client {
     fn answered(&mut self, place: usize, index: usize) {
         self.connections[place].finish(true);
         self.idle.push(place);
-        let exchange = &mut self.exchanges[index];
+        let exchange = &mut self.desk.exchanges[index];
         let answer = &exchange.answer;
         let took_ns = monotonic_ns() - exchange.attempt_ns;
         self.servers.answered(exchange.endpoint, took_ns, exchange.moved());
         let said = || xml::error_of(&answer.text);
         match judge(answer.status, said, !answer.location.is_empty()) {
-            Judged::Fine => self.end(index),
+            Judged::Fine => self.desk.end(index),
             Judged::Elsewhere => self.redirect(index),
-            Judged::Error(what, again) => self.failed(index, what, again),
+            Judged::Error(what, again) => self.failed(index, &what, again),
         }
     }
 
@@ -341,72 +317,36 @@ impl Client {
             // No attempt of the server's: it only ended what had been idle. Nothing was refused, so
             // it is no retry.
             Broken::Stale => {
-                self.exchanges[index].attempts -= 1;
-                self.servers.forgot(self.exchanges[index].endpoint);
+                self.desk.exchanges[index].attempts -= 1;
+                self.servers.forgot(self.desk.exchanges[index].endpoint);
                 self.queue.push_front(index);
             }
             Broken::Wrong(what) => {
-                let exchange = &self.exchanges[index];
+                let exchange = &self.desk.exchanges[index];
                 let took_ns = monotonic_ns() - exchange.attempt_ns;
                 self.servers.answered(exchange.endpoint, took_ns, Ok((0, 0)));
-                self.failed(index, what, false);
+                self.failed(index, &what, false);
             }
             Broken::Failed(what) => {
-                let server = self.exchanges[index].endpoint;
+                let server = self.desk.exchanges[index].endpoint;
                 self.servers.broke(server, monotonic_ns());
                 let url = self.servers.endpoint(server).url();
-                self.exchanges[index].answer.status = 0;
-                self.failed(index, format!("{what} (server {url})"), true);
+                self.desk.exchanges[index].answer.status = 0;
+                self.failed(index, &format!("{what} (server {url})"), true);
             }
         }
     }
 
     fn redirect(&mut self, index: usize) {
-        let exchange = &mut self.exchanges[index];
-        let location = std::mem::take(&mut exchange.answer.location);
-        let server = server_of(&location, self.servers.endpoint(0));
-        exchange.redirects += 1;
-        if exchange.redirects > REDIRECTS_MAX {
-            return self.failed(index, "redirected in a circle".into(), false);
-        }
-        match server.ok().and_then(|server| self.servers.learn(server)) {
-            Some(number) => {
-                (exchange.endpoint, exchange.redirected) = (number, true);
-                self.queue.push_back(index);
-            }
-            None => self.failed(index, "redirected to what is no endpoint".into(), false),
+        match self.desk.redirect(index, &mut self.servers) {
+            Ok(()) => self.queue.push_back(index),
+            Err(what) => self.failed(index, what, false),
         }
     }
 
-    fn failed(&mut self, index: usize, what: String, again: bool) {
-        let exchange = &mut self.exchanges[index];
-        let attempts = exchange.attempts;
-        if again && u64::from(attempts) < self.options.s3_max_attempts {
-            self.retries += 1;
-            exchange.redirected = false;
-            let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
-            self.waiting.push((due_ns, index));
-            return;
-        }
-        let what = self.signer.hide(&what);
-        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-        exchange.failure = Some(format!("{what}{tries}"));
-        self.end(index);
+    fn failed(&mut self, index: usize, what: &str, again: bool) {
+        self.desk.failed(index, what, again, |what| self.signer.hide(what));
     }
-
-    fn end(&mut self, index: usize) {
-        self.exchanges[index].end_ns = monotonic_ns();
-        self.done.push_back(index);
-    }
-}
-
-/// The server that a `Location` names.
-pub(super) fn server_of(location: &str, home: &Endpoint) -> Result<Endpoint, String> {
-    let (scheme, rest) = location.split_once("://").ok_or("a relative location")?;
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let server = Endpoint::parse(&format!("{scheme}://{authority}"), home.path_style)?;
-    // What was to be encrypted stays so, and the other way round there is no TLS set up.
-    if server.tls == home.tls { Ok(server) } else { Err("another scheme".into()) }
 }
 
 /// Writes the head of a request.
@@ -447,18 +387,4 @@ fn compose(exchange: &Exchange, server: &Endpoint, signer: &mut Signer, head: &m
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     signer.append(&signed, now.map_or(0, |since| since.as_secs()), head);
     head.extend_from_slice(b"\r\n");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_names_a_server_of_the_same_kind() {
-        let home = Endpoint::parse("http://a:9000", true).unwrap();
-        let server = server_of("http://b:9001/bench/x?y", &home).unwrap();
-        assert_eq!((server.host.as_str(), server.port), ("b", 9001));
-        assert!(server_of("https://b/x", &home).is_err());
-        assert!(server_of("/bench/x", &home).is_err());
-    }
 }

@@ -8,15 +8,14 @@
 use super::address::Endpoint;
 use super::asked::Asked;
 use super::carrier::Carrier;
-use super::client::{LAST_WORD_S, LOOK_EVERY_NS, REDIRECTS_MAX, server_of};
+use super::client::{LAST_WORD_S, LOOK_EVERY_NS};
 use super::exchange::{Asker, Exchange, Tag, other_size};
-use super::retry::{Backoff, Judged, judge};
+use super::retry::{Desk, Judged, judge};
 use super::servers::Servers;
 use crate::config::ObjectOptions;
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{EndpointFacts, IoBuffer};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::error::Error;
 use std::future::Future;
 use std::io;
@@ -188,15 +187,8 @@ pub(super) struct RemoteClient {
     remote: Box<dyn Remote>,
     runtime: Runtime,
     servers: Servers,
-    attempts_max: u64,
-    exchanges: Vec<Exchange>,
-    free: Vec<usize>,
-    /// Exchanges that wait for their next attempt, and when that is.
-    waiting: Vec<(u64, usize)>,
-    done: VecDeque<usize>,
+    desk: Desk,
     ended: Vec<Result<(usize, Outcome), JoinError>>,
-    retries: u64,
-    backoff: Backoff,
 }
 
 fn runtime() -> io::Result<Runtime> {
@@ -219,20 +211,14 @@ impl RemoteClient {
             remote,
             runtime: runtime().map_err(|error| format!("no runtime: {error}"))?,
             servers,
-            attempts_max: options.s3_max_attempts,
-            exchanges: std::iter::repeat_with(Exchange::new).take(slots).collect(),
-            free: (0..slots).rev().collect(),
-            waiting: Vec::with_capacity(slots),
-            done: VecDeque::with_capacity(slots),
+            desk: Desk::new(slots, options.s3_max_attempts),
             ended: Vec::with_capacity(slots),
-            retries: 0,
-            backoff: Backoff::new(),
         })
     }
 
     /// Makes the next attempt at an exchange.
     fn start(&mut self, index: usize) {
-        let exchange = &mut self.exchanges[index];
+        let exchange = &mut self.desk.exchanges[index];
         if !exchange.redirected {
             exchange.endpoint = self.servers.choose(monotonic_ns());
         }
@@ -241,7 +227,7 @@ impl RemoteClient {
         exchange.attempt_ns = monotonic_ns();
         let Some(asked) = Asked::of(exchange) else {
             exchange.failure = Some("this client does not know this request".into());
-            return self.end(index);
+            return self.desk.end(index);
         };
         let is_write = matches!(asked, Asked::Put { .. } | Asked::Part { .. });
         let body = if is_write { exchange.body.clone() } else { Vec::new() };
@@ -257,7 +243,7 @@ impl RemoteClient {
             Err((what, cargo)) => {
                 exchange.buffer = cargo.buffer;
                 exchange.failure = Some(self.remote.hide(&what));
-                self.end(index);
+                self.desk.end(index);
             }
         }
     }
@@ -281,7 +267,7 @@ impl RemoteClient {
     }
 
     fn settle(&mut self, index: usize, outcome: Outcome) {
-        let exchange = &mut self.exchanges[index];
+        let exchange = &mut self.desk.exchanges[index];
         let had_buffer = matches!(exchange.asker, Asker::Read(..) | Asker::Write(..));
         exchange.buffer = outcome.buffer;
         let lost = had_buffer && exchange.buffer.is_none();
@@ -294,62 +280,35 @@ impl RemoteClient {
         let took_ns = monotonic_ns() - exchange.attempt_ns;
         if let Some((found, wanted)) = exchange.other_size() {
             self.servers.answered(number, took_ns, Ok((0, 0)));
-            return self.failed(index, other_size(found, wanted), false);
+            return self.failed(index, &other_size(found, wanted), false);
         }
         let answer = &mut exchange.answer;
         if let Some(what) = outcome.broken {
             answer.status = 0;
             self.servers.broke(number, monotonic_ns());
             let url = self.servers.endpoint(number).url();
-            return self.failed(index, format!("{what} (server {url})"), !lost);
+            return self.failed(index, &format!("{what} (server {url})"), !lost);
         }
         let names_another = !answer.location.is_empty();
         let status = answer.status;
         self.servers.answered(number, took_ns, exchange.moved());
         match judge(status, || outcome.said, names_another) {
-            Judged::Fine if lost => self.failed(index, "the client kept the buffer".into(), false),
-            Judged::Fine => self.end(index),
+            Judged::Fine if lost => self.failed(index, "the client kept the buffer", false),
+            Judged::Fine => self.desk.end(index),
             Judged::Elsewhere => self.redirect(index),
-            Judged::Error(what, again) => self.failed(index, what, again && !lost),
+            Judged::Error(what, again) => self.failed(index, &what, again && !lost),
         }
     }
 
     fn redirect(&mut self, index: usize) {
-        let exchange = &mut self.exchanges[index];
-        let location = std::mem::take(&mut exchange.answer.location);
-        let server = server_of(&location, self.servers.endpoint(0));
-        exchange.redirects += 1;
-        if exchange.redirects > REDIRECTS_MAX {
-            return self.failed(index, "redirected in a circle".into(), false);
-        }
-        match server.ok().and_then(|server| self.servers.learn(server)) {
-            Some(number) => {
-                (exchange.endpoint, exchange.redirected) = (number, true);
-                self.start(index);
-            }
-            None => self.failed(index, "redirected to what is no endpoint".into(), false),
+        match self.desk.redirect(index, &mut self.servers) {
+            Ok(()) => self.start(index),
+            Err(what) => self.failed(index, what, false),
         }
     }
 
-    fn failed(&mut self, index: usize, what: String, again: bool) {
-        let exchange = &mut self.exchanges[index];
-        let attempts = exchange.attempts;
-        if again && u64::from(attempts) < self.attempts_max {
-            self.retries += 1;
-            exchange.redirected = false;
-            let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
-            self.waiting.push((due_ns, index));
-            return;
-        }
-        let what = self.remote.hide(&what);
-        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-        exchange.failure = Some(format!("{what}{tries}"));
-        self.end(index);
-    }
-
-    fn end(&mut self, index: usize) {
-        self.exchanges[index].end_ns = monotonic_ns();
-        self.done.push_back(index);
+    fn failed(&mut self, index: usize, what: &str, again: bool) {
+        self.desk.failed(index, what, again, |what| self.remote.hide(what));
     }
 }
 
@@ -359,17 +318,15 @@ impl Carrier for RemoteClient {
     }
 
     fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
-        let index = self.free.pop()?;
-        self.exchanges[index].reset(asker, verb);
-        Some(index)
+        self.desk.slot(asker, verb)
     }
 
     fn exchange(&mut self, index: usize) -> &mut Exchange {
-        &mut self.exchanges[index]
+        &mut self.desk.exchanges[index]
     }
 
     fn release(&mut self, index: usize) {
-        self.free.push(index);
+        self.desk.release(index);
     }
 
     fn hide(&self, text: &str) -> String {
@@ -381,32 +338,28 @@ impl Carrier for RemoteClient {
     }
 
     fn begin(&mut self, index: usize) {
-        self.exchanges[index].start_ns = monotonic_ns();
+        self.desk.exchanges[index].start_ns = monotonic_ns();
         self.start(index);
         // So that it is on its way while the caller does something else.
         self.run(Duration::ZERO);
     }
 
     fn give_up(&mut self) {
-        self.attempts_max = 1;
+        self.desk.give_up();
         self.attempts = JoinSet::new();
         self.remote.renew(LAST_WORD_S);
         if let Ok(fresh) = runtime() {
             std::mem::replace(&mut self.runtime, fresh).shutdown_background();
         }
-        self.waiting.clear();
-        self.done.clear();
         self.ended.clear();
-        self.free = (0..self.exchanges.len()).collect();
     }
 
     fn next_done(&mut self) -> Option<usize> {
-        self.done.pop_front()
+        self.desk.next_done()
     }
 
     fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let now_ns = monotonic_ns();
-        let due = self.waiting.iter().map(|(due_ns, _)| due_ns.saturating_sub(now_ns)).min();
+        let due = self.desk.next_due_ns().map(|due_ns| due_ns.saturating_sub(monotonic_ns()));
         let wait_ns = due.unwrap_or(LOOK_EVERY_NS).min(LOOK_EVERY_NS);
         let wait = Duration::from_nanos(wait_ns);
         // What has ended while a request was begun is not waited for.
@@ -419,8 +372,7 @@ impl Carrier for RemoteClient {
         }
         self.ended = ended;
         let now_ns = monotonic_ns();
-        while let Some(place) = self.waiting.iter().position(|(due_ns, _)| *due_ns <= now_ns) {
-            let (_, index) = self.waiting.swap_remove(place);
+        while let Some(index) = self.desk.take_due(now_ns) {
             self.start(index);
         }
         Ok(())
@@ -431,6 +383,6 @@ impl Carrier for RemoteClient {
     }
 
     fn retries(&self) -> u64 {
-        self.retries
+        self.desk.retries
     }
 }

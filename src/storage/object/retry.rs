@@ -1,9 +1,15 @@
-//! What an answer that is none leads to, the same for every client.
+//! What an answer that is none leads to, the same for every client: the exchanges of one I/O
+//! thread, and which of them are free, wait for another attempt, or have ended.
 
+use super::address::Endpoint;
+use super::exchange::{Asker, Exchange};
+use super::servers::Servers;
 use crate::storage::clock::monotonic_ns;
+use std::collections::VecDeque;
 
 const BACKOFF_FIRST_NS: u64 = 50_000_000;
 const BACKOFF_LONGEST_NS: u64 = 5_000_000_000;
+const REDIRECTS_MAX: u32 = 4;
 
 /// What an answer leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,9 +79,140 @@ impl Backoff {
     }
 }
 
+/// The exchanges of a client.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// All of them, by slot.
+    pub exchanges: Vec<Exchange>,
+    free: Vec<usize>,
+    /// Those that wait for their next attempt, and when that is.
+    waiting: Vec<(u64, usize)>,
+    done: VecDeque<usize>,
+    attempts_max: u64,
+    /// Attempts beyond the first.
+    pub retries: u64,
+    backoff: Backoff,
+}
+
+impl Desk {
+    /// With `slots` exchanges, each with at most so many attempts.
+    pub fn new(slots: usize, attempts_max: u64) -> Desk {
+        Desk {
+            exchanges: std::iter::repeat_with(Exchange::new).take(slots).collect(),
+            free: (0..slots).rev().collect(),
+            waiting: Vec::with_capacity(slots),
+            done: VecDeque::with_capacity(slots),
+            attempts_max,
+            retries: 0,
+            backoff: Backoff::new(),
+        }
+    }
+
+    /// A free slot, made a request of `verb`; None while all are taken.
+    pub fn slot(&mut self, asker: Asker, verb: &'static str) -> Option<usize> {
+        let index = self.free.pop()?;
+        self.exchanges[index].reset(asker, verb);
+        Some(index)
+    }
+
+    /// Gives a slot back.
+    pub fn release(&mut self, index: usize) {
+        self.free.push(index);
+    }
+
+    /// An exchange that has ended.
+    pub fn next_done(&mut self) -> Option<usize> {
+        self.done.pop_front()
+    }
+
+    /// The exchange has its result.
+    pub fn end(&mut self, index: usize) {
+        self.exchanges[index].end_ns = monotonic_ns();
+        self.done.push_back(index);
+    }
+
+    /// An attempt has failed: the exchange waits for the next one, or has ended with `what`, which
+    /// is `hide`d then. `again`: another attempt may do better.
+    pub fn failed(
+        &mut self,
+        index: usize,
+        what: &str,
+        again: bool,
+        hide: impl FnOnce(&str) -> String,
+    ) {
+        let exchange = &mut self.exchanges[index];
+        let attempts = exchange.attempts;
+        if again && u64::from(attempts) < self.attempts_max {
+            self.retries += 1;
+            exchange.redirected = false;
+            let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
+            self.waiting.push((due_ns, index));
+            return;
+        }
+        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        exchange.failure = Some(format!("{}{tries}", hide(what)));
+        self.end(index);
+    }
+
+    /// Sends an exchange to the server that its answer names.
+    ///
+    /// # Errors
+    /// Why it cannot go there.
+    pub fn redirect(&mut self, index: usize, servers: &mut Servers) -> Result<(), &'static str> {
+        let exchange = &mut self.exchanges[index];
+        let location = std::mem::take(&mut exchange.answer.location);
+        let server = server_of(&location, servers.endpoint(0));
+        exchange.redirects += 1;
+        if exchange.redirects > REDIRECTS_MAX {
+            return Err("redirected in a circle");
+        }
+        let number = server.ok().and_then(|server| servers.learn(server));
+        let number = number.ok_or("redirected to what is no endpoint")?;
+        (exchange.endpoint, exchange.redirected) = (number, true);
+        Ok(())
+    }
+
+    /// When the next attempt is due.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.waiting.iter().map(|(due_ns, _)| *due_ns).min()
+    }
+
+    /// An exchange whose next attempt is due.
+    pub fn take_due(&mut self, now_ns: u64) -> Option<usize> {
+        let place = self.waiting.iter().position(|(due_ns, _)| *due_ns <= now_ns)?;
+        Some(self.waiting.swap_remove(place).1)
+    }
+
+    /// Drops everything that is on its way; what comes now has one attempt.
+    pub fn give_up(&mut self) {
+        self.attempts_max = 1;
+        self.waiting.clear();
+        self.done.clear();
+        self.free = (0..self.exchanges.len()).collect();
+    }
+}
+
+/// The server that a `Location` names.
+fn server_of(location: &str, home: &Endpoint) -> Result<Endpoint, String> {
+    let (scheme, rest) = location.split_once("://").ok_or("a relative location")?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let server = Endpoint::parse(&format!("{scheme}://{authority}"), home.path_style)?;
+    // What was to be encrypted stays so, and the other way round there is no TLS set up.
+    if server.tls == home.tls { Ok(server) } else { Err("another scheme".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_location_names_a_server_of_the_same_kind() {
+        let home = Endpoint::parse("http://a:9000", true).unwrap();
+        let server = server_of("http://b:9001/bench/x?y", &home).unwrap();
+        assert_eq!((server.host.as_str(), server.port), ("b", 9001));
+        assert!(server_of("https://b/x", &home).is_err());
+        assert!(server_of("/bench/x", &home).is_err());
+    }
 
     #[test]
     fn answers_are_fine_errors_or_elsewhere() {
