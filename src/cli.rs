@@ -59,12 +59,12 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "NAME")]
     pub accelerator: Option<String>,
 
-    /// Dataset root (holds train/ and valid/): a path, s3://BUCKET/PREFIX or null://. Replaces
-    /// dataset.data_folder.
+    /// Dataset root (holds train/ and valid/): a path, s3://BUCKET/PREFIX (or az://, gs://), or
+    /// null://. Replaces dataset.data_folder.
     #[arg(long, value_name = "URI")]
     pub data_dir: Option<String>,
 
-    /// Root of checkpoints: a path, s3://BUCKET/PREFIX or null://. Replaces
+    /// Root of checkpoints: a path, s3://BUCKET/PREFIX (or az://, gs://), or null://. Replaces
     /// checkpoint.checkpoint_folder.
     #[arg(long, value_name = "URI")]
     pub checkpoint_dir: Option<String>,

@@ -301,8 +301,8 @@ fn check_checkpoints(config: &Config) -> Result<(), String> {
 fn check_root(option: &str, root: &str) -> Result<(), String> {
     if root.is_empty() {
         return Err(format!(
-            "{option} is empty; give a path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or \
-             null://"
+            "{option} is empty; give a path, file://PATH, direct://PATH, s3://BUCKET/PREFIX, \
+             az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or null://"
         ));
     }
     if let Some((scheme, _)) = root.split_once("://")
@@ -311,10 +311,11 @@ fn check_root(option: &str, root: &str) -> Result<(), String> {
         // The rest of it may hold a secret.
         return match scheme {
             // It is looked at where it is used.
-            "s3" => Ok(()),
+            "s3" | "az" | "gs" => Ok(()),
             _ => Err(format!(
                 "{option}: stores of kind {scheme}:// are not available in this version; give a \
-                 path, file://PATH, direct://PATH, s3://BUCKET/PREFIX or null://"
+                 path, file://PATH, direct://PATH, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, \
+                 gs://BUCKET/PREFIX or null://"
             )),
         };
     }

@@ -35,7 +35,7 @@ pub enum StorageLibrary {
 pub struct ObjectOptions {
     /// Who speaks with the servers.
     pub client: ObjectClient,
-    /// `http://HOST:PORT` or `https://HOST`; empty: AWS_ENDPOINT_URL, else Amazon's.
+    /// `http://HOST:PORT` or `https://HOST`; empty: that of the environment, else the service's.
     pub endpoint_url: String,
     /// Several of these, or templates of them (`http://store{1...8}:9000`), all doors of one store.
     pub endpoint_uris: Vec<String>,
@@ -135,17 +135,23 @@ pub(super) fn fold(
 
 /// Whether a root is that of an object store.
 pub fn is_object_root(root: &str) -> bool {
-    root.starts_with("s3://")
+    ["s3://", "az://", "gs://"].iter().any(|scheme| root.starts_with(scheme))
 }
 
 /// What has no effect on the objects below `root`: a note for each.
-fn unused(io: &Io, root: &str) -> Vec<String> {
+fn unused(io: &Io, options: &ObjectOptions, root: &str) -> Vec<String> {
     let usual = Io::default();
     let why = format!("no effect on {root}: objects come over sockets, past every page cache here");
     let engine = !matches!(io.engine, Engine::Auto | Engine::Null);
     let cache = io.cache != usual.cache;
     let given = [("io.engine", engine), ("io.cache", cache)];
-    given.iter().filter(|(_, given)| *given).map(|(key, _)| format!("{key}: {why}")).collect()
+    let given = given.iter().filter(|(_, given)| *given);
+    let mut notes: Vec<String> = given.map(|(key, _)| format!("{key}: {why}")).collect();
+    if options.client != ObjectClient::default() && !root.starts_with("s3://") {
+        let why = "it chooses a client of s3://, and there is one client only of other stores";
+        notes.push(format!("storage.client: no effect on {root}: {why}"));
+    }
+    notes
 }
 
 impl Config {
@@ -154,7 +160,7 @@ impl Config {
         let workflow = &self.workflow;
         let root = &self.dataset.data_folder;
         match (workflow.uses_dataset() || workflow.object) && is_object_root(root) {
-            true => unused(&self.io, root),
+            true => unused(&self.io, &self.storage.storage_options, root),
             false => Vec::new(),
         }
     }
@@ -171,7 +177,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{CacheMode, Config, Engine, StorageLibrary, load};
+    use crate::config::{CacheMode, Config, Engine, ObjectClient, StorageLibrary, load};
 
     fn loaded(settings: &[&str]) -> Result<(Config, Vec<String>), String> {
         let settings: Vec<String> = settings.iter().map(|text| text.to_string()).collect();
@@ -216,6 +222,10 @@ mod tests {
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes[0].starts_with("io.engine: no effect on s3://bench/x"), "{notes:?}");
         config.io = Default::default();
+        config.storage.storage_options.client = ObjectClient::Sdk;
         assert_eq!(config.object_notes(), Vec::<String>::new());
+        config.dataset.data_folder = "az://bench/x".into();
+        let notes = config.object_notes();
+        assert!(notes[0].starts_with("storage.client: no effect on az://bench/x"), "{notes:?}");
     }
 }

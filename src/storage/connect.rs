@@ -5,7 +5,7 @@ use super::fault::FaultStore;
 use super::file::{Engine, FileOptions, FileStore, MmapEngine, SyncEngine};
 use super::file::{UringEngine, UringOptions};
 use super::null::NullStore;
-use super::object::ObjectStore;
+use super::object::{ObjectStore, Service};
 use super::{BufferPool, Storage, StorageError, StoreSpec};
 use crate::config;
 use std::io;
@@ -17,20 +17,15 @@ enum Scheme {
     /// A folder; `true`: direct whatever `io.direct` says.
     Folder(bool),
     Null,
-    /// Objects by S3's protocol.
-    S3,
-    /// Known, but not built.
-    Absent,
+    /// Objects.
+    Objects(Service),
 }
 
-/// Every scheme. A root without one is a folder.
+/// Every scheme beside those of objects. A root without one is a folder.
 const SCHEMES: &[(&str, Scheme)] = &[
     ("file://", Scheme::Folder(false)),
     ("direct://", Scheme::Folder(true)),
     ("null://", Scheme::Null),
-    ("s3://", Scheme::S3),
-    ("az://", Scheme::Absent),
-    ("gs://", Scheme::Absent),
 ];
 
 /// Scheme and the rest of a root.
@@ -40,9 +35,14 @@ fn parse(root: &str) -> Result<(Scheme, &str), StorageError> {
             return Ok((*scheme, rest));
         }
     }
+    if let Some((service, rest)) = Service::of(root) {
+        return Ok((Scheme::Objects(service), rest));
+    }
     if let Some((scheme, _)) = root.split_once("://") {
-        let what =
-            format!("unknown scheme `{scheme}`: use a path, file://, direct://, s3:// or null://");
+        let what = format!(
+            "unknown scheme `{scheme}`: use a path, file://, direct://, s3://, az://, gs:// or \
+             null://"
+        );
         return Err(StorageError::own("connect", Path::new(root), what));
     }
     Ok((Scheme::Folder(false), root))
@@ -57,15 +57,15 @@ pub fn connect(spec: &StoreSpec) -> Result<Box<dyn Storage>, StorageError> {
     let (scheme, path) = parse(&spec.root)?;
     let own = |what: String| StorageError::own("connect", Path::new(&spec.root), what);
     let mut store: Box<dyn Storage> = match scheme {
-        Scheme::Absent => return Err(own("not available in this version".into())),
-        Scheme::S3 if spec.io.engine == config::Engine::Null => {
+        Scheme::Objects(_) if spec.io.engine == config::Engine::Null => {
             Box::new(NullStore::new(pool_of(spec)?))
         }
         // The root is not repeated while it may hold a secret.
-        Scheme::S3 => Box::new(
-            ObjectStore::new(spec, path, pool_of(spec)?)
-                .map_err(|what| StorageError::own("connect", Path::new("s3://"), what))?,
-        ),
+        Scheme::Objects(service) => {
+            let store = ObjectStore::new(spec, (service, path), pool_of(spec)?);
+            let scheme = Path::new(service.scheme());
+            Box::new(store.map_err(|what| StorageError::own("connect", scheme, what))?)
+        }
         Scheme::Null => Box::new(NullStore::new(pool_of(spec)?)),
         Scheme::Folder(_) if path.is_empty() => return Err(own("the path is empty".into())),
         Scheme::Folder(_) if spec.io.engine == config::Engine::Null => {
@@ -184,11 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn object_stores_and_unknown_schemes_have_a_sentence() {
-        assert_eq!(
-            message("az://bucket/x"),
-            "connect az://bucket/x: not available in this version"
-        );
+    fn stores_that_are_not_built_and_unknown_schemes_have_a_sentence() {
+        if !cfg!(feature = "azure") {
+            let said = message("az://bucket/x");
+            assert!(said.starts_with("connect az://: ") && said.contains("`azure`"), "{said}");
+        }
         assert!(message("ftp://x").contains("unknown scheme `ftp`"));
         assert!(message("file://").contains("the path is empty"));
         assert_eq!(message("null://"), "");

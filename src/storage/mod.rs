@@ -334,7 +334,8 @@ pub trait Storage: Send {
 /// How to reach a store.
 #[derive(Debug, Clone)]
 pub struct StoreSpec {
-    /// Root: a path, `file://PATH`, `direct://PATH`, `s3://BUCKET/PREFIX` or `null://`.
+    /// Root: a path, `file://PATH`, `direct://PATH`, `s3://BUCKET/PREFIX` (or `az://`,
+    /// `gs://`) or `null://`.
     pub root: String,
     /// Settings of the `io` section.
     pub io: crate::config::Io,

@@ -1,6 +1,8 @@
 //! What the conformance suite stands on: every way to reach a store, on every file system at hand
-//! and on objects in a server of the test's own.
+//! and on objects in servers of the test's own, and in Azurite where that is installed.
 
+#[path = "../azurite/mod.rs"]
+mod azurite;
 #[path = "../mounts/mod.rs"]
 mod mounts;
 #[path = "../s3/mod.rs"]
@@ -58,8 +60,19 @@ pub fn store(dir: &Path, io: &Io) -> Box<dyn Storage> {
 /// Where a store under test keeps its things.
 pub enum Ground {
     Folder(PathBuf),
-    /// Prefix in the bucket of the test's server.
-    Objects(String, ObjectClient),
+    /// Prefix in the bucket of a server.
+    Objects(String, Reach),
+}
+
+/// How objects are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// `s3://` by a client.
+    Amazon(ObjectClient),
+    /// `az://`, in Azurite.
+    Azure,
+    /// `gs://`.
+    Google,
 }
 
 impl Ground {
@@ -67,7 +80,11 @@ impl Ground {
     pub fn root(&self) -> String {
         match self {
             Ground::Folder(path) => path.to_str().unwrap().into(),
-            Ground::Objects(prefix, _) => format!("s3://{}/{prefix}", s3::BUCKET),
+            Ground::Objects(prefix, Reach::Amazon(_)) => format!("s3://{}/{prefix}", s3::BUCKET),
+            Ground::Objects(prefix, Reach::Azure) => {
+                format!("az://{}/{prefix}", azurite::CONTAINER)
+            }
+            Ground::Objects(prefix, Reach::Google) => format!("gs://{}/{prefix}", s3::BUCKET),
         }
     }
 
@@ -79,9 +96,11 @@ impl Ground {
     /// A store there.
     pub fn store(&self, io: &Io) -> Box<dyn Storage> {
         let mut object = ObjectOptions::default();
-        if let Ground::Objects(_, client) = self {
-            object.client = *client;
-            object.endpoint_url = server().url();
+        if let Ground::Objects(_, reach) = self {
+            object.endpoint_url = servers().url(*reach);
+            if let Reach::Amazon(client) = reach {
+                object.client = *client;
+            }
         }
         let (root, io) = (self.root(), io.clone());
         connect(&StoreSpec { root, io, object, rank: 0, buffers: DEPTH, buffer_bytes: BLOCK })
@@ -92,24 +111,61 @@ impl Ground {
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         match self {
             Ground::Folder(path) => std::fs::read(path.join(name)).unwrap(),
-            Ground::Objects(prefix, _) => {
-                server().memory.get(&format!("{prefix}/{name}")).unwrap().to_vec()
-            }
+            Ground::Objects(prefix, reach) => servers().get(*reach, &format!("{prefix}/{name}")),
         }
     }
 }
 
-/// The server of this program, with the keys in the environment.
-fn server() -> &'static s3::Server {
-    static SERVER: OnceLock<s3::Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let server = s3::Server::start(0);
-        for (name, value) in server.environment() {
+/// The servers of this program.
+struct Servers {
+    amazon: s3::Server,
+    google: s3::Server,
+    azure: Option<azurite::Azurite>,
+}
+
+impl Servers {
+    fn url(&self, reach: Reach) -> String {
+        match (reach, &self.azure) {
+            (Reach::Amazon(_), _) => self.amazon.url(),
+            (Reach::Google, _) => self.google.url(),
+            (Reach::Azure, azure) => azure.as_ref().unwrap().url(),
+        }
+    }
+
+    fn get(&self, reach: Reach, key: &str) -> Vec<u8> {
+        match (reach, &self.azure) {
+            (Reach::Amazon(_), _) => self.amazon.memory.get(key).unwrap().to_vec(),
+            (Reach::Google, _) => self.google.memory.get(key).unwrap().to_vec(),
+            (Reach::Azure, azure) => azure.as_ref().unwrap().get(key).unwrap(),
+        }
+    }
+
+    /// Uploads below a prefix that were begun and neither completed nor given up.
+    fn open_uploads(&self, reach: Reach, prefix: &str) -> usize {
+        match reach {
+            Reach::Amazon(_) => self.amazon.memory.open_uploads_below(prefix),
+            Reach::Google => self.google.memory.open_uploads_below(prefix),
+            // It has none: blocks that nobody names in a list go by themselves.
+            Reach::Azure => 0,
+        }
+    }
+}
+
+/// The servers, with the keys in the environment.
+fn servers() -> &'static Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let azure = if cfg!(feature = "azure") { azurite::Azurite::start() } else { None };
+        let (amazon, google) = (s3::Server::start(0), s3::Server::start_google(0));
+        let keys = azure.iter().flat_map(|server| server.environment());
+        for (name, value) in
+            amazon.environment().into_iter().chain(google.environment()).chain(keys)
+        {
             // SAFETY: everything in this program that reads the environment does it through std,
             // which locks it.
             unsafe { std::env::set_var(name, value) };
         }
-        server
+        Servers { amazon, google, azure }
     })
 }
 
@@ -117,16 +173,20 @@ fn server() -> &'static s3::Server {
 pub fn on_every_store(check: impl Fn(&mut dyn Storage, &Ground)) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let wrappers = |way: &Way| ["delay", "fault", "auto"].contains(&way.name);
-    let on = |client| ways().into_iter().filter(wrappers).map(move |way| (way, client));
-    let raw = on(ObjectClient::Raw);
-    let sdk = on(ObjectClient::Sdk).filter(|_| cfg!(feature = "sdk"));
-    for (way, client) in raw.chain(sdk) {
+    let on = |reach| ways().into_iter().filter(wrappers).map(move |way| (way, reach));
+    let mut all: Vec<(Way, Reach)> = on(Reach::Amazon(ObjectClient::Raw)).collect();
+    all.extend(on(Reach::Amazon(ObjectClient::Sdk)).filter(|_| cfg!(feature = "sdk")));
+    all.extend(on(Reach::Google).filter(|_| cfg!(feature = "gcs")));
+    if servers().azure.is_some() {
+        all.extend(on(Reach::Azure).filter(|(way, _)| way.name == "auto"));
+    }
+    for (way, reach) in all {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("check {number}/a+b");
-        let ground = Ground::Objects(prefix.clone(), client);
-        eprintln!("{} on objects by {client:?}", way.name);
+        let ground = Ground::Objects(prefix.clone(), reach);
+        eprintln!("{} on objects by {reach:?}", way.name);
         check(ground.store(&way.io).as_mut(), &ground);
-        assert_eq!(server().memory.open_uploads_below(&prefix), 0, "an upload was left");
+        assert_eq!(servers().open_uploads(reach, &prefix), 0, "an upload was left");
     }
     on_every_folder(check);
 }

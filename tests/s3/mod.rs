@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod faults;
+mod google;
 mod store;
 
 pub use faults::{Fault, Kind};
@@ -25,6 +26,13 @@ pub const SECRET_KEY: &str = "SeCrEt0123456789ThatNobodyMaySee";
 /// The bucket that is there.
 pub const BUCKET: &str = "bench";
 
+/// What a server speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Amazon,
+    Google,
+}
+
 /// A server on a port of its own; it ends with the value.
 pub struct Server {
     /// Where it listens.
@@ -32,6 +40,7 @@ pub struct Server {
     /// What it holds, and its faults.
     pub memory: Arc<Memory>,
     is_tls: bool,
+    speaks: Speaks,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -52,17 +61,28 @@ impl Server {
         Server::over("127.0.0.1:0", self.memory.clone())
     }
 
+    /// One that speaks Google's dialect of the protocol, and asks for no key.
+    pub fn start_google(part_bytes_min: usize) -> Server {
+        let memory = Arc::new(Memory::new(part_bytes_min));
+        Server::with("127.0.0.1:0", memory, None, Speaks::Google)
+    }
+
     /// One that speaks TLS with this certificate and key.
     pub fn start_tls(tls: rustls::ServerConfig) -> Server {
         let tls = Some(tokio_rustls::TlsAcceptor::from(Arc::new(tls)));
-        Server::with("127.0.0.1:0", Arc::new(Memory::new(0)), tls)
+        Server::with("127.0.0.1:0", Arc::new(Memory::new(0)), tls, Speaks::Amazon)
     }
 
     fn over(address: &str, memory: Arc<Memory>) -> Server {
-        Server::with(address, memory, None)
+        Server::with(address, memory, None, Speaks::Amazon)
     }
 
-    fn with(address: &str, memory: Arc<Memory>, tls: Option<TlsAcceptor>) -> Server {
+    fn with(
+        address: &str,
+        memory: Arc<Memory>,
+        tls: Option<TlsAcceptor>,
+        speaks: Speaks,
+    ) -> Server {
         let is_tls = tls.is_some();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -72,8 +92,11 @@ impl Server {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|error| panic!("{address}: {error}"));
         let address = listener.local_addr().expect("a listener has an address");
-        runtime.spawn(serve(listener, memory.clone(), tls));
-        Server { address, memory, is_tls, _runtime: runtime }
+        match speaks {
+            Speaks::Amazon => runtime.spawn(serve(listener, memory.clone(), tls)),
+            Speaks::Google => runtime.spawn(google::serve(listener, memory.clone())),
+        };
+        Server { address, memory, is_tls, speaks, _runtime: runtime }
     }
 
     /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
@@ -86,6 +109,9 @@ impl Server {
 
     /// The environment of a client.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
+        if self.speaks == Speaks::Google {
+            return vec![("STORAGE_EMULATOR_HOST", self.url())];
+        }
         vec![
             ("AWS_ENDPOINT_URL", self.url()),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Error as IoError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const PAGE_KEYS: usize = 1000;
 const PAGE_UPLOADS: usize = 3;
@@ -210,6 +210,7 @@ impl S3 for Handle {
             content_length: Some(whole.len() as i64),
             content_range,
             e_tag: Some(ETag::Strong("x".into())),
+            last_modified: Some(Timestamp::from(UNIX_EPOCH)),
             body: Some(body(whole, fault)),
             ..Default::default()
         }))
@@ -226,6 +227,7 @@ impl S3 for Handle {
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(object.len() as i64),
             e_tag: Some(tag(&object)),
+            last_modified: Some(Timestamp::from(UNIX_EPOCH)),
             ..Default::default()
         }))
     }
@@ -323,6 +325,7 @@ impl S3 for Handle {
                 None => contents.push(Object {
                     key: Some(name),
                     size: Some(object.len() as i64),
+                    last_modified: Some(Timestamp::from(UNIX_EPOCH)),
                     ..Default::default()
                 }),
             }
@@ -395,9 +398,12 @@ impl S3 for Handle {
             }
             whole.extend_from_slice(bytes);
         }
-        self.0.objects.lock().unwrap().insert(key.clone(), whole.into());
+        let whole = Bytes::from(whole);
+        let e_tag = Some(tag(&whole));
+        self.0.objects.lock().unwrap().insert(key.clone(), whole);
         uploads.remove(&input.upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
+            e_tag,
             bucket: Some(input.bucket),
             key: Some(input.key),
             ..Default::default()

@@ -1,5 +1,6 @@
 //! Where objects lie: the URI of a root, endpoints, and the environment's part in both.
 
+use super::service::Service;
 use crate::config::{Balance, ObjectOptions};
 use std::env;
 
@@ -9,36 +10,50 @@ const ENDPOINTS_MAX: usize = 1024;
 /// Bucket and key prefix of a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
+    pub service: Service,
+    /// Azure's container is one too.
     pub bucket: String,
     /// Empty, or ending in a slash.
     pub prefix: String,
 }
 
 impl Place {
-    /// From what follows `s3://`.
+    /// From what follows the scheme of `service`.
     ///
     /// # Errors
     /// One line without the URI, which may hold a secret.
-    pub fn parse(rest: &str) -> Result<Place, String> {
+    pub fn parse(service: Service, rest: &str) -> Result<Place, String> {
+        let form = service.form();
         if rest.contains('@') || rest.contains('?') || rest.contains('#') {
-            return Err("a URI must not hold credentials or options (`@`, `?`, `#`): give \
-                        s3://BUCKET/PREFIX and export AWS_ACCESS_KEY_ID and \
-                        AWS_SECRET_ACCESS_KEY"
-                .into());
+            let keys = service.keys();
+            return Err(format!(
+                "a URI must not hold credentials or options (`@`, `?`, `#`): give {form} and \
+                 export {keys}"
+            ));
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+        let is_google = service == Service::Google;
+        let allowed = |byte: u8| {
+            matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-') || (is_google && byte == b'_')
+        };
         if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
-            return Err("the bucket's name must have 3 to 63 of the characters a-z, 0-9, `.` and \
-                        `-`: give s3://BUCKET/PREFIX"
-                .into());
+            let also = if is_google { ", `_`" } else { "" };
+            return Err(format!(
+                "the bucket's name must have 3 to 63 of the characters a-z, 0-9{also}, `.` and \
+                 `-`: give {form}"
+            ));
         }
         let prefix = prefix.trim_end_matches('/');
         if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err("the prefix has an empty part, `.` or `..`: give s3://BUCKET/PREFIX".into());
+            return Err(format!("the prefix has an empty part, `.` or `..`: give {form}"));
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Place { bucket: bucket.into(), prefix })
+        Ok(Place { service, bucket: bucket.into(), prefix })
+    }
+
+    /// The URI of a key.
+    pub fn uri(&self, key: &str) -> String {
+        format!("{}{}/{key}", self.service.scheme(), self.bucket)
     }
 }
 
@@ -61,8 +76,8 @@ impl Endpoint {
     /// One line; a URL that may hold a password is not repeated.
     pub fn parse(url: &str, path_style: bool) -> Result<Endpoint, String> {
         if url.contains('@') {
-            return Err("the endpoint URL must not hold credentials (`@`): export \
-                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            return Err("the endpoint URL must not hold credentials (`@`): export them, see \
+                        \"Object storage\" in docs/guide.md"
                 .into());
         }
         let bad = || format!("`{url}` is no endpoint: give http://HOST:PORT or https://HOST");
@@ -93,7 +108,7 @@ impl Endpoint {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().map(|value| value.trim().to_string()).filter(|value| !value.is_empty())
 }
 
@@ -134,21 +149,21 @@ pub(super) fn check_options(options: &ObjectOptions) -> Result<(), String> {
     parsed.map_err(|what| format!("{key}: {what}"))
 }
 
-/// The servers of a bucket: the file's, else those of S3_ENDPOINT_URIS, S3_ENDPOINT_TEMPLATE,
-/// S3_ENDPOINT_FILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, else Amazon's.
+/// The servers of a bucket: the file's, else those of the environment, else the service's own.
 pub(super) fn endpoints(options: &ObjectOptions, place: &Place) -> Result<Vec<Endpoint>, String> {
     let (urls, from) = match (options.endpoint_uris.as_slice(), options.endpoint_url.as_str()) {
-        ([], "") => urls_of_environment()?,
+        ([], "") => urls_of_environment(place.service)?,
         ([], url) => (vec![url.to_string()], "storage.storage_options.endpoint_url"),
         (urls, _) => (urls.to_vec(), "storage.storage_options.endpoint_uris"),
     };
     if urls.is_empty() {
-        return amazon(options, place).map(|endpoint| vec![endpoint]);
+        return home(options, place).map(|endpoint| vec![endpoint]);
     }
     let path_style = options.s3_force_path_style.unwrap_or(true);
-    let of = |url: &String| match path_style {
-        true => Endpoint::parse(url, true),
-        false => virtual_host(&Endpoint::parse(url, false)?, &place.bucket),
+    let of = |url: &String| match (place.service, path_style) {
+        (Service::Azure, _) => of_account(url, &account()?),
+        (Service::Google, _) | (Service::S3, true) => Endpoint::parse(url, true),
+        (Service::S3, false) => virtual_host(&Endpoint::parse(url, false)?, &place.bucket),
     };
     let all = expanded(urls.iter().map(String::as_str))
         .and_then(|urls| urls.iter().map(of).collect::<Result<Vec<Endpoint>, String>>());
@@ -159,8 +174,27 @@ pub(super) fn endpoints(options: &ObjectOptions, place: &Place) -> Result<Vec<En
     }
 }
 
-/// URLs or templates, and the variable that they come from.
-fn urls_of_environment() -> Result<(Vec<String>, &'static str), String> {
+/// URLs or templates, and the variable that they come from: S3_ENDPOINT_URIS,
+/// S3_ENDPOINT_TEMPLATE, S3_ENDPOINT_FILE, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; of Azure
+/// AZURE_STORAGE_ENDPOINT, AZURE_ENDPOINT; of Google STORAGE_EMULATOR_HOST.
+fn urls_of_environment(service: Service) -> Result<(Vec<String>, &'static str), String> {
+    let one_of = |names: &[&'static str]| {
+        let found = names.iter().find_map(|name| Some((vec![variable(name)?], *name)));
+        Ok(found.unwrap_or((Vec::new(), "")))
+    };
+    match service {
+        Service::S3 => {}
+        Service::Azure => return one_of(&["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"]),
+        Service::Google => {
+            let (urls, name) = one_of(&["STORAGE_EMULATOR_HOST"])?;
+            // Google's own libraries take a host alone, too.
+            let whole = |url: String| match url.contains("://") {
+                true => url,
+                false => format!("http://{url}"),
+            };
+            return Ok((urls.into_iter().map(whole).collect(), name));
+        }
+    }
     let listed = |text: &str, at: char| -> Vec<String> {
         let entries = text.split(at).map(|entry| entry.split('#').next().unwrap_or("").trim());
         entries.filter(|entry| !entry.is_empty()).map(str::to_string).collect()
@@ -175,15 +209,43 @@ fn urls_of_environment() -> Result<(Vec<String>, &'static str), String> {
             .map_err(|error| format!("S3_ENDPOINT_FILE {path}: {error}"))?;
         return Ok((listed(&text, '\n'), "S3_ENDPOINT_FILE"));
     }
-    for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
-        if let Some(url) = variable(name) {
-            return Ok((vec![url], name));
-        }
-    }
-    Ok((Vec::new(), ""))
+    one_of(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
 }
 
-fn amazon(options: &ObjectOptions, place: &Place) -> Result<Endpoint, String> {
+/// Name of the storage account that Azure's containers belong to.
+///
+/// # Errors
+/// It is not set.
+pub(super) fn account() -> Result<String, String> {
+    let name = variable("AZURE_STORAGE_ACCOUNT").or_else(|| variable("AZURE_STORAGE_ACCOUNT_NAME"));
+    let name = name.ok_or("AZURE_STORAGE_ACCOUNT is not set: export the storage account's name")?;
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    match name.bytes().all(allowed) {
+        true => Ok(name),
+        false => Err("AZURE_STORAGE_ACCOUNT: give a name of the characters a-z and 0-9".into()),
+    }
+}
+
+/// A server of a storage account: one that has its name in front of its own, or any other, in whose
+/// path the account stands, as with emulators.
+fn of_account(url: &str, account: &str) -> Result<Endpoint, String> {
+    let url = url.trim_end_matches('/');
+    let url = url.strip_suffix(&format!("/{account}")).unwrap_or(url);
+    let mut endpoint = Endpoint::parse(url, true)?;
+    endpoint.path_style = !endpoint.host.starts_with(&format!("{account}."));
+    Ok(endpoint)
+}
+
+/// The service's own server.
+fn home(options: &ObjectOptions, place: &Place) -> Result<Endpoint, String> {
+    match place.service {
+        Service::S3 => {}
+        Service::Azure => {
+            let account = account()?;
+            return of_account(&format!("https://{account}.blob.core.windows.net"), &account);
+        }
+        Service::Google => return Endpoint::parse("https://storage.googleapis.com", true),
+    }
     let region = region(options);
     let path_style = options.s3_force_path_style == Some(true);
     let home = Endpoint::parse(&format!("https://s3.{region}.amazonaws.com"), path_style)?;
@@ -313,19 +375,36 @@ mod tests {
 
     #[test]
     fn roots_are_bucket_and_prefix() {
-        let place = |rest| Place::parse(rest).unwrap();
-        assert_eq!(place("bench"), Place { bucket: "bench".into(), prefix: "".into() });
+        let place = |rest| Place::parse(Service::S3, rest).unwrap();
+        let (service, bucket) = (Service::S3, "bench".into());
+        assert_eq!(place("bench"), Place { service, bucket, prefix: "".into() });
         assert_eq!(place("bench/a/b/").prefix, "a/b/");
         for bad in ["", "ab", "Upper/x", "bench/../x", "bench//x", "bench/.", "b_c_d/x"] {
-            assert!(Place::parse(bad).is_err(), "{bad}");
+            assert!(Place::parse(Service::S3, bad).is_err(), "{bad}");
         }
+        let place = Place::parse(Service::Google, "b_c_d/x").unwrap();
+        assert_eq!(place.uri("x/y"), "gs://b_c_d/x/y");
+    }
+
+    #[test]
+    fn a_server_of_an_account_has_it_in_its_name_or_in_its_path() {
+        let of = |url| of_account(url, "bench1").unwrap();
+        assert!(!of("https://bench1.blob.core.windows.net").path_style);
+        for url in ["http://127.0.0.1:10000", "http://127.0.0.1:10000/bench1/"] {
+            let endpoint = of(url);
+            assert_eq!((endpoint.url().as_str(), endpoint.path_style), (&url[..22], true));
+        }
+        assert!(of_account("http://127.0.0.1:10000/other", "bench1").is_err());
     }
 
     #[test]
     fn a_root_or_endpoint_with_credentials_is_refused_and_not_repeated() {
         for rest in ["key:hunter2@bench/x", "bench/x?secret=hunter2"] {
-            let said = Place::parse(rest).unwrap_err();
-            assert!(said.contains("credentials") && !said.contains("hunter2"), "{said}");
+            for service in [Service::S3, Service::Azure, Service::Google] {
+                let said = Place::parse(service, rest).unwrap_err();
+                assert!(said.contains("credentials") && !said.contains("hunter2"), "{said}");
+                assert!(said.contains(service.form()), "{said}");
+            }
         }
         let said = Endpoint::parse("http://key:hunter2@host", true).unwrap_err();
         assert!(said.contains("credentials") && !said.contains("hunter2"), "{said}");
@@ -362,7 +441,7 @@ mod tests {
 
     #[test]
     fn the_file_goes_before_the_environment_and_its_words_are_checked() {
-        let place = Place::parse("bench/x").unwrap();
+        let place = Place::parse(Service::S3, "bench/x").unwrap();
         let mut options = ObjectOptions {
             endpoint_uris: vec!["http://a{1...2}:9".into(), "http://b".into()],
             ..ObjectOptions::default()

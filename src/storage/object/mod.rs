@@ -1,23 +1,31 @@
-//! Objects behind S3's protocol, by an own client: one epoll for each I/O thread, as many
-//! keep-alive connections as buffers, bodies read from the socket into the aligned buffer.
+//! Objects, by the client that fits the root: the own one of S3's protocol (one epoll for each I/O
+//! thread, as many keep-alive connections as buffers, bodies read from the socket into the aligned
+//! buffer), or a library.
 //!
 //! An object appears whole or not at all: a single PUT, or parts that the sync completes. So
 //! nothing is written under another name first. A read asks for exactly the range that is wanted.
 
 mod address;
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 mod asked;
+#[cfg(feature = "azure")]
+mod azure;
 mod calls;
 mod carrier;
 mod client;
 mod connection;
 mod exchange;
-#[cfg(feature = "sdk")]
+#[cfg(feature = "foreign")]
+mod foreign;
+#[cfg(feature = "gcs")]
+mod google;
+#[cfg(feature = "remote")]
 mod remote;
 mod retry;
 #[cfg(feature = "sdk")]
 mod sdk;
 mod servers;
+mod service;
 mod sign;
 mod stream;
 mod transfer;
@@ -33,6 +41,7 @@ use crate::config::{ObjectClient, ObjectOptions};
 use carrier::Carrier;
 use client::Client;
 use servers::Servers;
+pub(super) use service::Service;
 use std::collections::VecDeque;
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
@@ -49,7 +58,19 @@ const NO_SDK: &str = "storage.client: `sdk` is not in this program, which was bu
 /// One line that never repeats what may be a secret.
 pub fn check_root(root: &str, options: &ObjectOptions) -> Result<(), String> {
     check_uri(root, options)?;
-    address::credentials().map(|_| ())
+    let Some((service, rest)) = Service::of(root) else { return Ok(()) };
+    let scheme = service.scheme();
+    let place = address::Place::parse(service, rest).map_err(|what| format!("{scheme}: {what}"))?;
+    address::endpoints(options, &place)?;
+    match service {
+        Service::S3 => address::credentials().map(|_| ()),
+        #[cfg(feature = "azure")]
+        Service::Azure => azure::Account::of_environment().map(|_| ()),
+        #[cfg(feature = "gcs")]
+        Service::Google => google::Access::of_environment().map(|_| ()),
+        #[cfg(not(all(feature = "azure", feature = "gcs")))]
+        _ => service.is_built(),
+    }
 }
 
 /// The same without the keys; of another root, only that no endpoint holds credentials.
@@ -62,14 +83,46 @@ pub fn check_uri(root: &str, options: &ObjectOptions) -> Result<(), String> {
     if options.client == ObjectClient::Sdk {
         return Err(NO_SDK.into());
     }
-    let Some(rest) = root.strip_prefix("s3://") else { return Ok(()) };
-    let place = address::Place::parse(rest).map_err(|what| format!("s3://: {what}"))?;
+    let Some((service, rest)) = Service::of(root) else { return Ok(()) };
+    service.is_built()?;
+    let scheme = service.scheme();
+    let place = address::Place::parse(service, rest).map_err(|what| format!("{scheme}: {what}"))?;
     address::balance(options)?;
+    // Without the account, which goes with the keys, nobody knows Azure's servers.
+    if service == Service::Azure && address::account().is_err() {
+        return Ok(());
+    }
     address::endpoints(options, &place).map(|_| ())
 }
 
-/// The client that the options name, with room for so many requests and connections.
+/// The client of a place, with room for so many requests and connections.
 fn carrier(
+    options: &ObjectOptions,
+    place: &address::Place,
+    servers: Servers,
+    room: (usize, usize),
+) -> Result<Box<dyn Carrier>, String> {
+    match place.service {
+        Service::S3 => s3_carrier(options, place, servers, room),
+        #[cfg(feature = "azure")]
+        Service::Azure => {
+            let account = azure::Account::of_environment()?;
+            let foreign = foreign::Foreign::new(Box::new(account), place, &servers, options)?;
+            Ok(Box::new(remote::RemoteClient::new(Box::new(foreign), servers, options, room.0)?))
+        }
+        #[cfg(feature = "gcs")]
+        Service::Google => {
+            let access = google::Access::of_environment()?;
+            let foreign = foreign::Foreign::new(Box::new(access), place, &servers, options)?;
+            Ok(Box::new(remote::RemoteClient::new(Box::new(foreign), servers, options, room.0)?))
+        }
+        #[cfg(not(all(feature = "azure", feature = "gcs")))]
+        service => Err(service.is_built().err().unwrap_or_default()),
+    }
+}
+
+/// The client of S3 that the options name.
+fn s3_carrier(
     options: &ObjectOptions,
     place: &address::Place,
     servers: Servers,
@@ -113,12 +166,17 @@ pub(super) struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// A store for the root `s3://{rest}`. Nothing is sent yet.
+    /// A store for `rest` below the scheme of `service`. Nothing is sent yet.
     ///
     /// # Errors
     /// One line: a root that is none, keys that are missing, an endpoint that is none.
-    pub fn new(spec: &StoreSpec, rest: &str, pool: BufferPool) -> Result<ObjectStore, String> {
-        let place = address::Place::parse(rest)?;
+    pub fn new(
+        spec: &StoreSpec,
+        (service, rest): (Service, &str),
+        pool: BufferPool,
+    ) -> Result<ObjectStore, String> {
+        service.is_built()?;
+        let place = address::Place::parse(service, rest)?;
         let endpoints = address::endpoints(&spec.object, &place)?;
         let balance = address::balance(&spec.object)?;
         let path_style = endpoints.iter().all(|endpoint| endpoint.path_style);
@@ -165,7 +223,7 @@ impl ObjectStore {
     }
 
     fn uri(&self, name: &str) -> String {
-        format!("s3://{}/{}{name}", self.place.bucket, self.place.prefix)
+        self.place.uri(&format!("{}{name}", self.place.prefix))
     }
 
     fn error(
@@ -177,19 +235,21 @@ impl ObjectStore {
         what: &str,
     ) -> StorageError {
         let (errno, remedy) = match status {
-            404 if what.contains("NoSuchBucket") => {
-                (libc::ENOENT, ": create the bucket, or check --data-dir")
+            404 if ["NoSuchBucket", "ContainerNotFound"].iter().any(|code| what.contains(code)) => {
+                (libc::ENOENT, ": create the bucket, or check --data-dir".into())
             }
             404 if matches!(op, "open" | "read") => {
-                (libc::ENOENT, ": run `rankio datagen` first, or check --data-dir")
+                (libc::ENOENT, ": run `rankio datagen` first, or check --data-dir".into())
             }
-            404 => (libc::ENOENT, ""),
+            404 => (libc::ENOENT, String::new()),
             401 | 403 => {
-                (libc::EACCES, ": check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy")
+                (libc::EACCES, format!(": check {} and the policy", self.place.service.keys()))
             }
-            409 | 412 => (libc::EEXIST, ": remove it (`rankio clean`) or choose another root"),
-            0 => (libc::EIO, ""),
-            _ => (libc::EIO, ": see the server's log"),
+            409 | 412 => {
+                (libc::EEXIST, ": remove it (`rankio clean`) or choose another root".into())
+            }
+            0 => (libc::EIO, String::new()),
+            _ => (libc::EIO, ": see the server's log".into()),
         };
         let what = format!("{}{remedy}", self.client.hide(what));
         StorageError { op, path: self.uri(name), offset, what, errno }
@@ -221,7 +281,7 @@ impl Storage for ObjectStore {
             let parts = final_bytes.div_ceil(self.part_bytes as u64);
             if parts > PARTS_MAX {
                 let what = format!(
-                    "{final_bytes} bytes are {parts} parts, and S3 has at most {PARTS_MAX}: raise \
+                    "{final_bytes} bytes are {parts} parts, and at most {PARTS_MAX} can be: raise \
                      storage.storage_options.part_size"
                 );
                 return Err(self.error("create", name, None, 0, &what));

@@ -84,6 +84,8 @@ pub(super) struct Outcome {
     pub said: Option<(String, String)>,
     /// Why there is no answer.
     pub broken: Option<String>,
+    /// HTTP requests that the server was sent for it, where it was not one.
+    pub requests: Option<u64>,
 }
 
 impl Outcome {
@@ -268,6 +270,11 @@ impl RemoteClient {
 
     fn settle(&mut self, index: usize, outcome: Outcome) {
         let exchange = &mut self.desk.exchanges[index];
+        match outcome.requests {
+            Some(0) => return self.settle_unsent(index, outcome),
+            Some(several) => self.servers.sent_besides(exchange.endpoint, several - 1),
+            None => {}
+        }
         let had_buffer = matches!(exchange.asker, Asker::Read(..) | Asker::Write(..));
         exchange.buffer = outcome.buffer;
         let lost = had_buffer && exchange.buffer.is_none();
@@ -297,6 +304,21 @@ impl RemoteClient {
             Judged::Fine => self.desk.end(index),
             Judged::Elsewhere => self.redirect(index),
             Judged::Error(what, again) => self.failed(index, &what, again && !lost),
+        }
+    }
+
+    /// The end of what the server was not asked for.
+    fn settle_unsent(&mut self, index: usize, outcome: Outcome) {
+        let exchange = &mut self.desk.exchanges[index];
+        let had_buffer = matches!(exchange.asker, Asker::Read(..) | Asker::Write(..));
+        exchange.buffer = outcome.buffer;
+        let lost = had_buffer && exchange.buffer.is_none();
+        (exchange.answer.status, exchange.answer.text) = (outcome.status, outcome.text);
+        self.servers.forgot(exchange.endpoint);
+        match (outcome.broken, judge(outcome.status, || outcome.said, false)) {
+            (Some(what), _) => self.failed(index, &what, !lost),
+            (None, Judged::Error(what, _)) => self.failed(index, &what, false),
+            _ => self.desk.end(index),
         }
     }
 

@@ -104,9 +104,15 @@ impl Servers {
         }
     }
 
-    /// A connection that had been idle was closed; nothing is known of the server.
+    /// Nothing is known of the server: a connection that had been idle was closed, or there was no
+    /// need of a request.
     pub fn forgot(&mut self, number: usize) {
         self.all[number].outstanding -= 1;
+    }
+
+    /// More requests went to it for the same answer.
+    pub fn sent_besides(&mut self, number: usize, requests: u64) {
+        self.all[number].facts.operations += requests;
     }
 
     /// It did not answer.

@@ -113,6 +113,19 @@ pub(super) fn tls_config() -> Result<Arc<ClientConfig>, String> {
                     certificates, or export AWS_CA_BUNDLE"
             .into());
     }
+    config_with(roots)
+}
+
+/// A configuration that trusts nobody, for libraries that want one where there is no TLS.
+///
+/// # Errors
+/// The library refuses its own versions.
+#[cfg(feature = "foreign")]
+pub(super) fn no_tls_config() -> Result<Arc<ClientConfig>, String> {
+    config_with(RootCertStore::empty())
+}
+
+fn config_with(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -136,7 +136,7 @@ impl ObjectStore {
             let path = path.unwrap_or_default();
             let key = path.strip_prefix(self.client.base()).unwrap_or(&path);
             if op != NamedOp::List {
-                error.path = format!("s3://{}{key}", self.place.bucket);
+                error.path = self.place.uri(key.trim_start_matches('/'));
             }
             Box::new(error)
         });

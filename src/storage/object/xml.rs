@@ -162,13 +162,13 @@ pub(super) fn completion<'a>(parts: impl Iterator<Item = (u32, &'a str)>, out: &
 }
 
 /// What S3 answers to the begin of an upload.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn new_upload(id: &str) -> Vec<u8> {
     format!("<R><UploadId>{}</UploadId></R>", quick_xml::escape::escape(id)).into_bytes()
 }
 
 /// What S3 answers to a removal of many: key, code and message of each that stays.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn removed<'a>(errors: impl Iterator<Item = [&'a str; 3]>) -> Vec<u8> {
     let mut out = b"<DeleteResult>".to_vec();
     for texts in errors {
@@ -181,7 +181,7 @@ pub(super) fn removed<'a>(errors: impl Iterator<Item = [&'a str; 3]>) -> Vec<u8>
 }
 
 /// A page of a listing, as S3 answers it.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn new_page<'a>(
     keys: impl Iterator<Item = &'a str>,
     folders: impl Iterator<Item = &'a str>,
@@ -204,7 +204,7 @@ pub(super) fn new_page<'a>(
 }
 
 /// A page of uploads, as S3 answers it: keys and ids, and behind which the next page begins.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn new_uploads<'a>(
     uploads: impl Iterator<Item = (&'a str, &'a str)>,
     next: Option<(&str, &str)>,
@@ -225,7 +225,7 @@ pub(super) fn new_uploads<'a>(
 }
 
 /// The parts of such a list.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn parts(text: &[u8]) -> Result<Vec<(u32, String)>, String> {
     let (mut all, mut number) = (Vec::new(), 0);
     each_text(text, &mut |path, value| match path {
@@ -240,7 +240,7 @@ pub(super) fn parts(text: &[u8]) -> Result<Vec<(u32, String)>, String> {
 }
 
 /// The keys of a list of objects to be removed.
-#[cfg(feature = "sdk")]
+#[cfg(feature = "remote")]
 pub(super) fn keys(text: &[u8]) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     each_text(text, &mut |path, value| {
@@ -280,7 +280,7 @@ mod tests {
         assert!(page(b"<L><unclosed", &mut |_, _| ()).is_err());
     }
 
-    #[cfg(feature = "sdk")]
+    #[cfg(feature = "remote")]
     #[test]
     fn pages_parts_and_removals_that_are_written_are_read_the_same() {
         let text = new_page(["p/a&b", "p/c"].into_iter(), ["p/d/"].into_iter(), Some("t<"));
