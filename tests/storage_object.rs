@@ -1,9 +1,12 @@
 //! What an object store does when its server misbehaves: everything is tried again, counted, and
 //! in the end told in one line without a key.
 
+#[macro_use]
+mod clients;
 mod s3;
 
-use rankio::config::{Balance, Io, ObjectClient, ObjectOptions};
+use clients::{CLIENTS, Client, by};
+use rankio::config::{Balance, Io, ObjectOptions};
 use rankio::storage::{
     Completion, NamedOp, Op, OpenMode, Storage, StorageError, StoreSpec, connect,
 };
@@ -15,32 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 256 << 10;
-
-/// The clients that are in this build.
-const CLIENTS: &[ObjectClient] = &[
-    ObjectClient::Raw,
-    #[cfg(feature = "sdk")]
-    ObjectClient::Sdk,
-];
-
-/// Makes each check a test of every client.
-macro_rules! of_every_client {
-    ($($name:ident,)*) => {
-        mod raw {
-            $(#[test]
-            fn $name() {
-                super::$name(rankio::config::ObjectClient::Raw);
-            })*
-        }
-        #[cfg(feature = "sdk")]
-        mod sdk {
-            $(#[test]
-            fn $name() {
-                super::$name(rankio::config::ObjectClient::Sdk);
-            })*
-        }
-    };
-}
 
 of_every_client! {
     what_passes_is_tried_again_and_counted,
@@ -61,12 +38,34 @@ of_every_client! {
     operations_on_names_are_in_flight_together,
 }
 
+#[cfg(feature = "gcs")]
+of_client! {
+    google, Google:
+    what_passes_is_tried_again_and_counted,
+    a_body_that_comes_slowly_comes_whole,
+    an_object_that_was_cut_after_it_was_opened_gives_a_short_read,
+    what_lasts_is_told_in_one_line_with_the_place_and_the_attempts,
+    an_upload_in_parts_is_whole_or_not_at_all,
+    a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry,
+    parts_that_are_too_small_for_the_server_are_its_error,
+    a_listing_of_many_pages_is_whole,
+    connections_are_kept_and_one_that_the_server_closed_is_replaced,
+    requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out,
+    redirects_are_followed_and_a_circle_ends,
+    wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret,
+    a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer,
+    the_first_byte_is_timed_apart_from_the_last,
+    operations_on_names_are_in_flight_together,
+}
+
 /// A server of one test. Keys are the same in all of them, so the environment is set once.
-fn server(part_bytes_min: usize) -> Server {
+fn server(client: Client, part_bytes_min: usize) -> Server {
     static KEYS: std::sync::Once = std::sync::Once::new();
-    let server = Server::start(part_bytes_min);
+    let server = client.server(part_bytes_min);
     KEYS.call_once(|| {
-        for (name, value) in server.environment() {
+        let mut keys = Server::start(0).environment();
+        keys.push(("GOOGLE_SKIP_SIGNATURE", "true".into()));
+        for (name, value) in keys {
             // SAFETY: everything in this program that reads the environment does it through std,
             // which locks it.
             unsafe { std::env::set_var(name, value) };
@@ -75,11 +74,7 @@ fn server(part_bytes_min: usize) -> Server {
     server
 }
 
-fn by(client: ObjectClient) -> ObjectOptions {
-    ObjectOptions { client, ..ObjectOptions::default() }
-}
-
-fn options(server: &Server, client: ObjectClient) -> ObjectOptions {
+fn options(server: &Server, client: Client) -> ObjectOptions {
     ObjectOptions { endpoint_url: server.url(), ..by(client) }
 }
 
@@ -89,8 +84,8 @@ fn open_store(root: &str, object: ObjectOptions) -> Result<Box<dyn Storage>, Sto
     connect(&StoreSpec { root, io, object, rank: 0, buffers: 4, buffer_bytes: BLOCK })
 }
 
-fn store(server: &Server, client: ObjectClient) -> Box<dyn Storage> {
-    open_store("s3://bench/data", options(server, client)).unwrap()
+fn store(server: &Server, client: Client) -> Box<dyn Storage> {
+    open_store(&client.root("bench"), options(server, client)).unwrap()
 }
 
 fn one(s: &mut dyn Storage) -> Completion {
@@ -139,8 +134,8 @@ fn fault(op: &'static str, kind: Kind, times: u64) -> Fault {
     Fault { op, kind, after: 0, times }
 }
 
-fn what_passes_is_tried_again_and_counted(client: ObjectClient) {
-    let server = server(0);
+fn what_passes_is_tried_again_and_counted(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(BLOCK));
     for kind in [Kind::SlowDown, Kind::Drop] {
         let mut s = store(&server, client);
@@ -154,8 +149,8 @@ fn what_passes_is_tried_again_and_counted(client: ObjectClient) {
     }
 }
 
-fn a_body_that_comes_slowly_comes_whole(client: ObjectClient) {
-    let server = server(0);
+fn a_body_that_comes_slowly_comes_whole(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(BLOCK));
     server.memory.inject(fault("get", Kind::SlowBody(20), 1));
     let mut s = store(&server, client);
@@ -166,8 +161,8 @@ fn a_body_that_comes_slowly_comes_whole(client: ObjectClient) {
     assert_eq!(s.facts().retried_operations, 0);
 }
 
-fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read(client: ObjectClient) {
-    let server = server(0);
+fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(5000));
     server.memory.inject(fault("get", Kind::Truncate, 1));
     let completion = get(store(&server, client).as_mut(), "x", 4096, 904);
@@ -175,19 +170,22 @@ fn an_object_that_was_cut_after_it_was_opened_gives_a_short_read(client: ObjectC
     assert_eq!(completion.bytes, 903);
 }
 
-fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts(client: ObjectClient) {
-    let server = server(0);
+fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(5000));
     for (kind, words) in [
         (Kind::SlowDown, "HTTP 503 SlowDown"),
         (Kind::Drop, "the answer broke off after"),
-        (Kind::Denied, "HTTP 403 AccessDenied: Access Denied: check AWS_ACCESS_KEY_ID"),
+        (Kind::Denied, "HTTP 403 AccessDenied: Access Denied: check "),
     ] {
         server.memory.inject(fault("get", kind, 99));
         let object = ObjectOptions { s3_max_attempts: 2, ..options(&server, client) };
-        let mut s = open_store("s3://bench/data", object).unwrap();
+        let mut s = open_store(&client.root("bench"), object).unwrap();
         let error = get(s.as_mut(), "x", 0, 4096).error.unwrap().to_string();
-        assert!(error.starts_with("read s3://bench/data/x at offset 0: "), "{error}");
+        assert!(
+            error.starts_with(&format!("read {}/x at offset 0: ", client.root("bench"))),
+            "{error}"
+        );
         assert!(error.contains(words) && !error.contains('\n'), "{error}");
         let again = kind != Kind::Denied;
         assert_eq!(error.contains("(2 attempts)"), again, "{error}");
@@ -196,8 +194,8 @@ fn what_lasts_is_told_in_one_line_with_the_place_and_the_attempts(client: Object
     }
 }
 
-fn an_upload_in_parts_is_whole_or_not_at_all(client: ObjectClient) {
-    let server = server(0);
+fn an_upload_in_parts_is_whole_or_not_at_all(client: Client) {
+    let server = server(client, 0);
     let len = 3 * BLOCK + 77;
     let mut s = store(&server, client);
     assert_eq!(put(s.as_mut(), "big", len), None);
@@ -220,31 +218,29 @@ fn an_upload_in_parts_is_whole_or_not_at_all(client: ObjectClient) {
     assert_eq!(server.memory.open_uploads(), 0);
 }
 
-fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry(
-    client: ObjectClient,
-) {
-    let server = server(0);
+fn a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry(client: Client) {
+    let server = server(client, 0);
     server.memory.inject(fault("complete", Kind::LateError, 1));
     let mut s = store(&server, client);
     assert_eq!(put(s.as_mut(), "one", 2 * BLOCK), None);
     assert_eq!(s.facts().retried_operations, 1);
     server.memory.inject(fault("complete", Kind::LateError, 99));
     let object = ObjectOptions { s3_max_attempts: 2, ..options(&server, client) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&client.root("bench"), object).unwrap();
     let said = put(s.as_mut(), "two", 2 * BLOCK).expect("the error of the server");
-    assert!(said.contains("sync s3://bench/data/two: InternalError"), "{said}");
+    assert!(said.contains(&format!("sync {}/two: InternalError", client.root("bench"))), "{said}");
     assert_eq!(server.memory.get("data/two"), None);
     assert_eq!(server.memory.open_uploads(), 0, "given up");
 }
 
-fn parts_that_are_too_small_for_the_server_are_its_error(client: ObjectClient) {
-    let server = server(5 << 20);
+fn parts_that_are_too_small_for_the_server_are_its_error(client: Client) {
+    let server = server(client, 5 << 20);
     let said = put(store(&server, client).as_mut(), "x", 2 * BLOCK).unwrap();
     assert!(said.contains("HTTP 400 EntityTooSmall"), "{said}");
 }
 
-fn a_listing_of_many_pages_is_whole(client: ObjectClient) {
-    let server = server(0);
+fn a_listing_of_many_pages_is_whole(client: Client) {
+    let server = server(client, 0);
     for number in 0..2500 {
         server.memory.put(&format!("data/train/{number:05}&<"), vec![1]);
     }
@@ -256,8 +252,8 @@ fn a_listing_of_many_pages_is_whole(client: ObjectClient) {
     assert_eq!(server.memory.requests("list"), 3);
 }
 
-fn connections_are_kept_and_one_that_the_server_closed_is_replaced(client: ObjectClient) {
-    let server = server(0);
+fn connections_are_kept_and_one_that_the_server_closed_is_replaced(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(5000));
     let mut s = store(&server, client);
     for _ in 0..20 {
@@ -269,8 +265,8 @@ fn connections_are_kept_and_one_that_the_server_closed_is_replaced(client: Objec
     assert_eq!(connections, 1, "40 requests, one after the other");
 }
 
-fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: ObjectClient) {
-    let first = server(0);
+fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: Client) {
+    let first = server(client, 0);
     let second = first.door();
     first.memory.put("data/x", bytes(5000));
     for strategy in [Balance::RoundRobin, Balance::LeastOutstanding, Balance::ByRank] {
@@ -279,7 +275,7 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: Objec
             load_balance_strategy: Some(strategy),
             ..by(client)
         };
-        let mut s = open_store("s3://bench/data", object).unwrap();
+        let mut s = open_store(&client.root("bench"), object).unwrap();
         for _ in 0..20 {
             let completion = get(s.as_mut(), "x", 0, 5000);
             s.give_buffer(completion.buffer.unwrap());
@@ -293,7 +289,7 @@ fn requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out(client: Objec
     }
     // The door of this rank closes.
     let object = ObjectOptions { endpoint_uris: vec![second.url(), first.url()], ..by(client) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&client.root("bench"), object).unwrap();
     assert_eq!(get(s.as_mut(), "x", 0, 5000).bytes, 5000);
     drop(second);
     for _ in 0..20 {
@@ -332,9 +328,9 @@ fn impatient() -> String {
 
 #[test]
 fn a_kept_connection_that_was_closed_is_opened_again_and_is_no_retry() {
-    drop(server(0));
+    drop(server(Client::Raw, 0));
     let object = ObjectOptions { endpoint_url: impatient(), ..ObjectOptions::default() };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&Client::Raw.root("bench"), object).unwrap();
     for _ in 0..5 {
         let completion = get(s.as_mut(), "x", 0, 5);
         assert!(completion.error.is_none(), "{}", completion.error.unwrap());
@@ -347,8 +343,8 @@ fn a_kept_connection_that_was_closed_is_opened_again_and_is_no_retry() {
     assert_eq!(facts.endpoints[0].operations, 10, "a HEAD and a GET each");
 }
 
-fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(client: ObjectClient) {
-    let server = server(0);
+fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(5000));
     let mut s = store(&server, client);
     s.trust_sizes(true);
@@ -373,7 +369,10 @@ fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(clien
     {
         let said = read(expected, offset, len).error.unwrap().to_string();
         let both = format!("the object has 5000 bytes where {expected} were expected");
-        assert!(said.starts_with("read s3://bench/data/x") && said.contains(&both), "{said}");
+        assert!(
+            said.starts_with(&format!("read {}/x", client.root("bench"))) && said.contains(&both),
+            "{said}"
+        );
     }
     let said = read(9000, 8000, 100).error.unwrap().to_string();
     assert!(said.contains("shorter than the 9000 bytes expected"), "{said}");
@@ -386,8 +385,8 @@ fn a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer(clien
     assert!(said.contains("NoSuchKey") && said.contains("rankio datagen"), "{said}");
 }
 
-fn the_first_byte_is_timed_apart_from_the_last(client: ObjectClient) {
-    let server = server(0);
+fn the_first_byte_is_timed_apart_from_the_last(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(BLOCK));
     server.memory.inject(fault("get", Kind::SlowBody(20), 1));
     let completion = get(store(&server, client).as_mut(), "x", 0, BLOCK);
@@ -396,8 +395,8 @@ fn the_first_byte_is_timed_apart_from_the_last(client: ObjectClient) {
     assert!(first > 0 && first + 40_000_000 < last, "{first} {last}");
 }
 
-fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: ObjectClient) {
-    let server = server(0);
+fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: Client) {
+    let server = server(client, 0);
     let names: Vec<String> = (0..1000).map(|number| format!("train/{number}&<")).collect();
     for name in names.iter().take(700) {
         server.memory.put(&format!("data/{name}"), vec![1]);
@@ -414,8 +413,8 @@ fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: ObjectCli
     assert!(s.remove_many(&["../x".to_string()]).is_err(), "a name outside");
 }
 
-fn operations_on_names_are_in_flight_together(client: ObjectClient) {
-    let server = server(0);
+fn operations_on_names_are_in_flight_together(client: Client) {
+    let server = server(client, 0);
     for number in 0..1200 {
         server.memory.put(&format!("data/d/{number:04}"), bytes(100 + number));
     }
@@ -438,7 +437,8 @@ fn operations_on_names_are_in_flight_together(client: ObjectClient) {
     );
     assert_eq!([out[0].bytes, out[1].bytes, out[2].bytes], [105, 0, 1000]);
     let error = out[3].error.as_ref().unwrap();
-    assert_eq!((error.errno, error.path.as_str()), (libc::ENOENT, "s3://bench/data/d/absent"));
+    let absent = format!("{}/d/absent", client.root("bench"));
+    assert_eq!((error.errno, error.path.as_str()), (libc::ENOENT, absent.as_str()));
     assert_eq!(server.memory.get("data/d/0007"), None);
 }
 
@@ -465,12 +465,12 @@ fn redirector(target: String) -> (String, Arc<AtomicU64>) {
     (url, count)
 }
 
-fn redirects_are_followed_and_a_circle_ends(client: ObjectClient) {
-    let server = server(0);
+fn redirects_are_followed_and_a_circle_ends(client: Client) {
+    let server = server(client, 0);
     server.memory.put("data/x", bytes(5000));
     let (url, count) = redirector(server.url());
     let object = ObjectOptions { endpoint_url: url, ..by(client) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&client.root("bench"), object).unwrap();
     let completion = get(s.as_mut(), "x", 100, 4000);
     assert!(completion.error.is_none(), "{}", completion.error.unwrap());
     assert_eq!(completion.buffer.unwrap().as_slice()[..4000], bytes(5000)[100..4100]);
@@ -479,24 +479,24 @@ fn redirects_are_followed_and_a_circle_ends(client: ObjectClient) {
     let (last, _) = redirector("http://127.0.0.1:9".into());
     let (first, _) = redirector(last);
     let object = ObjectOptions { endpoint_url: first, s3_max_attempts: 1, ..by(client) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&client.root("bench"), object).unwrap();
     let said = s.stat("x").unwrap_err().to_string();
     assert!(said.contains("cannot connect") && said.contains("127.0.0.1:9"), "{said}");
 }
 
-fn check_https(client: ObjectClient, tls: rustls::ServerConfig, certificate: &str) {
+fn check_https(client: Client, tls: rustls::ServerConfig, certificate: &str) {
     let server = Server::start_tls(tls);
     let len = 3 * BLOCK + 77;
     let object = ObjectOptions { s3_max_attempts: 1, ..options(&server, client) };
     // Who does not know the authority does not trust it.
-    if let Ok(mut s) = open_store("s3://bench/data", object.clone()) {
+    if let Ok(mut s) = open_store(&client.root("bench"), object.clone()) {
         let said = s.stat("x").unwrap_err().to_string();
         assert!(said.contains("certificate"), "{said}");
     }
     // SAFETY: everything in this program that reads the environment does it through std, which
     // locks it; the other tests use no TLS.
     unsafe { std::env::set_var("AWS_CA_BUNDLE", certificate) };
-    let mut s = open_store("s3://bench/data", object).unwrap();
+    let mut s = open_store(&client.root("bench"), object).unwrap();
     assert_eq!(put(s.as_mut(), "big", len), None);
     assert_eq!(server.memory.get("data/big").unwrap(), bytes(len));
     for offset in [0, 1000, len - BLOCK] {
@@ -532,7 +532,7 @@ fn https_works_with_a_ca_of_ones_own_and_not_without() {
             PrivateKeyDer::from_pem_file(&key).unwrap(),
         )
         .unwrap();
-    drop(server(0));
+    drop(server(Client::Raw, 0));
     for client in CLIENTS {
         // SAFETY: everything in this program that reads the environment does it through std, which
         // locks it; the other tests use no TLS.
@@ -541,23 +541,23 @@ fn https_works_with_a_ca_of_ones_own_and_not_without() {
     }
 }
 
-fn wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret(client: ObjectClient) {
-    let server = server(0);
+fn wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret(client: Client) {
+    let server = server(client, 0);
     let said = |root: &str, object: ObjectOptions| {
         let mut s = open_store(root, object).unwrap();
         s.list("", &mut |_, _| ()).unwrap_err().to_string()
     };
-    let text = said("s3://absent/data", options(&server, client));
+    let text = said(&client.root("absent"), options(&server, client));
     assert!(text.contains("HTTP 404 NoSuchBucket") && text.contains("create the bucket"), "{text}");
     let nobody = ObjectOptions {
         endpoint_url: "http://127.0.0.1:9".into(),
         s3_max_attempts: 2,
         ..by(client)
     };
-    let text = said("s3://bench/data", nobody);
+    let text = said(&client.root("bench"), nobody);
     assert!(text.contains("cannot connect") && text.contains("http://127.0.0.1:9"), "{text}");
     let other_region = ObjectOptions { region: "nowhere".into(), ..options(&server, client) };
-    let mut s = open_store("s3://bench/data", other_region).unwrap();
+    let mut s = open_store(&client.root("bench"), other_region).unwrap();
     assert!(s.stat("x").unwrap().is_none(), "the region is only signed for");
     for root in ["s3://key:hunter2@bench/x", "s3://bench/x?secret=hunter2", "s3://B/x"] {
         let error = open_store(root, options(&server, client)).err().unwrap().to_string();

@@ -58,7 +58,7 @@ impl Server {
 
     /// Another door of the same store.
     pub fn door(&self) -> Server {
-        Server::over("127.0.0.1:0", self.memory.clone())
+        Server::with("127.0.0.1:0", self.memory.clone(), None, self.speaks)
     }
 
     /// One that speaks Google's dialect of the protocol, and asks for no key.

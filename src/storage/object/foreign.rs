@@ -12,15 +12,18 @@ use super::stream::{no_tls_config, tls_config};
 use super::xml;
 use crate::config::ObjectOptions;
 use crate::storage::PAGE_NAMES;
-use crate::storage::clock::monotonic_ns;
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse};
 use object_store::client::{HttpErrorKind, HttpService};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{ClientOptions, CopyOptions, Error, GetOptions, GetRange, ObjectStore};
+use object_store::{
+    ClientOptions, CopyOptions, Error, GetOptions, GetRange, GetResult, ObjectStore,
+};
 use object_store::{PutMode, PutOptions, RetryConfig};
 use rustls::ClientConfig;
 use std::cell::RefCell;
@@ -172,44 +175,42 @@ impl Asks {
     async fn get(&self, key: &str, range: Option<(u64, u64)>, mut cargo: Cargo) -> Outcome {
         let status = if range.is_some() { 206 } else { 200 };
         let (mut received, mut first_ns) = (0, 0);
-        let outcome = self.fill(key, range, &mut cargo, (&mut received, &mut first_ns)).await;
-        let outcome = match outcome {
-            Ok((total, len)) if len != received as u64 => Outcome {
-                broken: Some(format!("the answer broke off after {received} of {len} bytes")),
-                ..sized(status, total)
-            },
-            Ok((total, _)) => sized(status, total),
-            Err(failure) => failure,
+        let outcome = match within(self.patience, self.ask(key, range)).await {
+            Err(late) => late,
+            Ok(Err(error)) => failure(&error),
+            Ok(Ok(answer)) => {
+                let (total, len) = (answer.meta.size, answer.range.end - answer.range.start);
+                let mut body = answer.into_stream();
+                let filled = self.fill(&mut body, &mut cargo, (&mut received, &mut first_ns)).await;
+                let broken = match filled {
+                    Err(outcome) => outcome.broken,
+                    Ok(()) if len != received as u64 => {
+                        Some(format!("the answer broke off after {received} of {len} bytes"))
+                    }
+                    Ok(()) => None,
+                };
+                Outcome { broken, ..sized(status, total) }
+            }
         };
         Outcome { received, first_ns, buffer: cargo.buffer, ..outcome }
     }
 
-    /// Size of the whole object and of what was to come.
-    async fn fill(
-        &self,
-        key: &str,
-        range: Option<(u64, u64)>,
-        cargo: &mut Cargo,
-        (received, first_ns): (&mut usize, &mut u64),
-    ) -> Result<(u64, u64), Outcome> {
-        let path = path_of(key).map_err(|error| failure(&error))?;
+    async fn ask(&self, key: &str, range: Option<(u64, u64)>) -> Result<GetResult, Error> {
         let range = range.map(|(first, count)| GetRange::Bounded(first..first + count));
         let options = GetOptions { range, ..GetOptions::default() };
-        let answer = within(self.patience, self.door.get_opts(&path, options)).await?;
-        let answer = answer.map_err(|error| failure(&error))?;
-        let sizes = (answer.meta.size, answer.range.end - answer.range.start);
-        let mut body = answer.into_stream();
+        self.door.get_opts(&path_of(key)?, options).await
+    }
+
+    async fn fill(
+        &self,
+        body: &mut BoxStream<'static, Result<Bytes, Error>>,
+        cargo: &mut Cargo,
+        (received, first_ns): (&mut usize, &mut u64),
+    ) -> Result<(), Outcome> {
         while let Some(piece) = within(self.patience, body.next()).await? {
-            let piece = piece.map_err(|error| {
-                let why = sentence(&error);
-                Outcome::broken(format!("the answer broke off after {received} bytes ({why})"))
-            })?;
-            if *first_ns == 0 && !piece.is_empty() {
-                *first_ns = monotonic_ns();
-            }
-            take_in(cargo, received, &piece).map_err(Outcome::broken)?;
+            take_in(cargo, (received, first_ns), piece).map_err(Outcome::broken)?;
         }
-        Ok(sizes)
+        Ok(())
     }
 
     /// Sends a whole object or a part.
@@ -419,6 +420,7 @@ impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let authority = request.uri().authority().map(|name| name.to_string()).unwrap_or_default();
         let is_store = authority == self.authority;
+        let answers_text = !request.method().is_safe();
         note(|seen| seen.requests += u64::from(is_store));
         let response = match HttpService::call(&self.client, request).await {
             Ok(response) => response,
@@ -428,10 +430,8 @@ impl HttpService for Connector {
                 return Err(error);
             }
         };
-        if response.status().is_success() {
-            let pending = response.headers().get("x-ms-copy-status");
-            let is_pending = pending.is_some_and(|value| value.as_bytes() == b"pending");
-            note(|seen| seen.is_pending |= is_pending);
+        let is_success = response.status().is_success();
+        if is_success && !answers_text {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
@@ -441,7 +441,17 @@ impl HttpService for Connector {
             value.unwrap_or_default().to_string()
         };
         let status = parts.status.as_u16();
-        if is_store {
+        if is_success {
+            let is_pending = header("x-ms-copy-status") == "pending";
+            // Completion and copy answer at once and may fail later.
+            let late = xml::error_of(&text);
+            note(|seen| {
+                seen.is_pending |= is_pending;
+                if late.is_some() && seen.status == 0 {
+                    (seen.status, seen.said) = (status, late);
+                }
+            });
+        } else if is_store {
             let code = header("x-ms-error-code");
             let code = (!code.is_empty()).then(|| (code, String::new()));
             let said = xml::error_of(&text).or(code);

@@ -162,21 +162,27 @@ pub(super) fn sentence(error: &dyn Error) -> String {
     text.chars().map(plain).take(SENTENCE_CHARS_MAX).collect()
 }
 
-/// Copies a piece of a body behind what has come.
+/// Copies the next piece of a body behind what has come, and notes when the first one came.
 ///
 /// # Errors
-/// More than was asked for.
-pub(super) fn take_in(
+/// The body broke off, or has more bytes than were asked for.
+pub(super) fn take_in<E: Error + 'static>(
     cargo: &mut Cargo,
-    received: &mut usize,
-    piece: &[u8],
-) -> Result<(), &'static str> {
+    (received, first_ns): (&mut usize, &mut u64),
+    piece: Result<Bytes, E>,
+) -> Result<(), String> {
+    let piece = piece.map_err(|error| {
+        format!("the answer broke off after {received} bytes ({})", sentence(&error))
+    })?;
+    if *first_ns == 0 && !piece.is_empty() {
+        *first_ns = monotonic_ns();
+    }
     let end = *received + piece.len();
     let len = cargo.len;
     let room = cargo.buffer.as_mut().map(|buffer| &mut buffer.as_mut_slice()[..len]);
     match room.and_then(|room| room.get_mut(*received..end)) {
-        Some(room) => room.copy_from_slice(piece),
-        None => return Err("the server sent more bytes than were asked for"),
+        Some(room) => room.copy_from_slice(&piece),
+        None => return Err("the server sent more bytes than were asked for".into()),
     }
     *received = end;
     Ok(())

@@ -10,7 +10,6 @@ use super::remote::{comes_back, lend, sentence, take_in, within};
 use super::sign::{Credentials, encode};
 use super::xml;
 use crate::config::ObjectOptions;
-use crate::storage::clock::monotonic_ns;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -209,14 +208,7 @@ impl Asks {
         (received, first_ns): (&mut usize, &mut u64),
     ) -> Result<(), Outcome> {
         while let Some(piece) = within(self.patience, body.next()).await? {
-            let piece = piece.map_err(|error| {
-                let why = sentence(&error);
-                Outcome::broken(format!("the answer broke off after {received} bytes ({why})"))
-            })?;
-            if *first_ns == 0 && !piece.is_empty() {
-                *first_ns = monotonic_ns();
-            }
-            take_in(cargo, received, &piece).map_err(Outcome::broken)?;
+            take_in(cargo, (received, first_ns), piece).map_err(Outcome::broken)?;
         }
         Ok(())
     }

@@ -111,6 +111,7 @@ impl Servers {
     }
 
     /// More requests went to it for the same answer.
+    #[cfg(feature = "remote")]
     pub fn sent_besides(&mut self, number: usize, requests: u64) {
         self.all[number].facts.operations += requests;
     }

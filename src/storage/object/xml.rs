@@ -204,7 +204,7 @@ pub(super) fn new_page<'a>(
 }
 
 /// A page of uploads, as S3 answers it: keys and ids, and behind which the next page begins.
-#[cfg(feature = "remote")]
+#[cfg(any(feature = "sdk", all(test, feature = "remote")))]
 pub(super) fn new_uploads<'a>(
     uploads: impl Iterator<Item = (&'a str, &'a str)>,
     next: Option<(&str, &str)>,
