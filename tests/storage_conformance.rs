@@ -219,6 +219,31 @@ fn names_are_made_replaced_removed_and_missed() {
     });
 }
 
+/// The lock of a root of checkpoints stands on it.
+#[test]
+fn of_two_that_create_one_object_one_is_refused() {
+    on_every_store(|s, ground| {
+        if !ground.is_objects() {
+            // There the second open is refused.
+            return;
+        }
+        let mut other = ground.store(&Io { huge_pages: false, ..Io::default() });
+        let mode = OpenMode::Create { final_bytes: 10 };
+        let both = [s.open("lock", mode).unwrap(), other.open("lock", mode).unwrap()];
+        let put = |s: &mut dyn Storage, handle, seed| {
+            let mut buffer = s.take_buffer().unwrap();
+            buffer.as_mut_slice()[..10].copy_from_slice(&content(0, 10, seed));
+            let completion = one(s, handle, Op::Write { offset: 0, len: 10, buffer }, 1);
+            s.give_buffer(completion.buffer.unwrap());
+            completion.error
+        };
+        assert_eq!(put(s, both[0].handle, 1), None);
+        let refused = put(other.as_mut(), both[1].handle, 2).expect("it is there already");
+        assert_eq!(refused.errno, libc::EEXIST, "{refused}");
+        assert_eq!(ground.bytes("lock"), content(0, 10, 1));
+    });
+}
+
 #[test]
 fn a_folder_lists_its_names_and_folders() {
     on_every_store(|s, _| {

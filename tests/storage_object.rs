@@ -413,6 +413,22 @@ fn many_are_removed_by_one_request_and_one_that_stays_is_named(client: Client) {
     assert!(s.remove_many(&["../x".to_string()]).is_err(), "a name outside");
 }
 
+/// Of a library that needs several requests for one answer, or none.
+#[cfg(feature = "gcs")]
+#[test]
+fn requests_of_a_library_are_counted_as_the_server_sees_them() {
+    let server = server(Client::Google, 0);
+    let mut s = store(&server, Client::Google);
+    let names: Vec<String> = (0..12).map(|number| format!("d/{number}")).collect();
+    s.remove_many(&names).unwrap();
+    assert_eq!(s.abort_uploads(&|_| true).unwrap(), None, "it does not list them");
+    assert_eq!(put(s.as_mut(), "big", 3 * BLOCK), None);
+    assert_eq!(server.memory.requests("delete"), 12);
+    // HEAD, begin, three parts, completion.
+    assert_eq!(s.facts().endpoints[0].operations, 12 + 6);
+    assert_eq!(s.facts().endpoints[0].errors, 0);
+}
+
 fn operations_on_names_are_in_flight_together(client: Client) {
     let server = server(client, 0);
     for number in 0..1200 {
