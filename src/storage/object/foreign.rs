@@ -435,7 +435,10 @@ impl HttpService for Connector {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let text = body.bytes().await?;
+        let text = body.bytes().await.inspect_err(|error| {
+            let what = no_answer(error, (!is_store).then_some(authority.as_str()));
+            note(|seen| seen.broken = Some(what));
+        })?;
         let header = |name: &str| {
             let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_string()
