@@ -423,11 +423,14 @@ impl S3 for Handle {
         let prefix = input.prefix.unwrap_or_default();
         let after = (input.key_marker, input.upload_id_marker);
         let after = (after.0.unwrap_or_default(), after.1.unwrap_or_default());
+        let e_tag = Some(tag(&whole));
         let uploads = self.0.uploads.lock().unwrap();
         let mut found: Vec<(String, String)> = uploads
             .iter()
             .map(|(id, (key, _))| (key.clone(), id.clone()))
             .filter(|pair| pair.0.starts_with(&prefix) && *pair > after)
+            // Some clients take an upload for failed without it.
+            e_tag,
             .collect();
         found.sort();
         let mut output = ListMultipartUploadsOutput::default();
