@@ -102,6 +102,8 @@ pub fn execute(
     plan: &Plan,
     request: &Request,
 ) -> Result<Finished, String> {
+    // Not in the middle of what is measured, if that can be helped.
+    crate::storage::renew_keys_early();
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;

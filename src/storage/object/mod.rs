@@ -12,6 +12,7 @@ mod carrier;
 mod client;
 mod connection;
 mod exchange;
+mod identity;
 #[cfg(feature = "sdk")]
 mod remote;
 mod retry;
@@ -32,6 +33,7 @@ use super::{
 use crate::config::{ObjectClient, ObjectOptions};
 use carrier::Carrier;
 use client::Client;
+pub use identity::renew_keys_early;
 use servers::Servers;
 use std::collections::VecDeque;
 use std::path::{Component, Path};
@@ -43,7 +45,8 @@ use upload::{Object, Objects, PARTS_MAX, State, Way};
 const NO_SDK: &str = "storage.client: `sdk` is not in this program, which was built without the \
                       feature `sdk`; give raw, or build with it";
 
-/// Looks at an object store's root, its endpoint and the environment, without a request.
+/// Looks at an object store's root, its endpoint and the environment, without a request to the
+/// store. Keys of a web identity are asked for.
 ///
 /// # Errors
 /// One line that never repeats what may be a secret.
@@ -191,7 +194,12 @@ impl ObjectStore {
             0 => (libc::EIO, ""),
             _ => (libc::EIO, ": see the server's log"),
         };
-        let what = format!("{}{remedy}", self.client.hide(what));
+        let mut what = format!("{}{remedy}", self.client.hide(what));
+        if matches!(status, 400 | 401 | 403)
+            && let Some(why) = identity::failure()
+        {
+            what = format!("{what}; the keys could not be renewed: {why}");
+        }
         StorageError { op, path: self.uri(name), offset, what, errno }
     }
 
