@@ -420,8 +420,8 @@ pub struct Io {
     pub queue_depth: u64,
     /// Largest request.
     pub block_size: u64,
-    /// Requests handed to the kernel at once, at most the queue depth; 1 keeps a lone disk's queue
-    /// fullest, more saves CPU.
+    /// Requests below 256 KiB that are handed to the kernel at once, at most the queue depth; 1
+    /// keeps a lone disk's queue fullest, more saves CPU. Larger ones go by themselves.
     pub submit_batch: u64,
     /// Register buffers and files with the ring where the limits allow.
     pub registered: bool,

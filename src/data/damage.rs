@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::key::BlockKey;
 use super::keyed::spread;
-use super::stamped::STAMP_WORDS;
+use super::stamped::{STAMP_BYTES, stamp_place};
 use super::{BLOCK_BYTES, Content, WORD_BYTES};
 
 /// Up to this many wrong bits count as flipped bits, which includes any change of a single byte.
@@ -130,14 +130,18 @@ fn foreign(content: &Content, offset: u64, found: &[u8]) -> Damage {
 /// Whether only the stamp of a block is wrong, or another block of the pool stands there.
 fn has_foreign_stamp(content: &Content, offset: u64, found: &[u8]) -> bool {
     let begin = offset as usize % BLOCK_BYTES;
-    if begin + found.len() <= STAMP_WORDS * WORD_BYTES {
+    let stamp = stamp_place(offset / BLOCK_BYTES as u64);
+    if begin >= stamp && begin + found.len() <= stamp + STAMP_BYTES {
         return true;
     }
     let head = (offset.wrapping_neg() % WORD_BYTES as u64) as usize;
     let words = found.get(head..).unwrap_or_default().as_chunks::<WORD_BYTES>().0;
-    let Some(words) = words[words.len() / 2..].first_chunk::<3>() else { return false };
-    let words = words.map(u64::from_le_bytes);
-    content.generator.pool.blocks().any(|block| block.windows(3).any(|pool| *pool == words))
+    // At two places, since the foreign stamp may lie at one of them.
+    [words.len() / 4, words.len() / 2].iter().any(|at| {
+        let Some(words) = words[*at..].first_chunk::<3>() else { return false };
+        let words = words.map(u64::from_le_bytes);
+        content.generator.pool.blocks().any(|block| block.windows(3).any(|pool| *pool == words))
+    })
 }
 
 /// Whether three words, at the front or in the middle, are pool words under some block key.

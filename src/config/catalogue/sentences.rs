@@ -278,7 +278,10 @@ const IO: Sentences = &[
     ("io.direct", "O_DIRECT on data files"),
     ("io.queue_depth", "Requests in flight of one I/O thread"),
     ("io.block_size", "Largest request"),
-    ("io.submit_batch", "Requests handed to the kernel at once"),
+    (
+        "io.submit_batch",
+        "Requests below 256 KiB handed to the kernel at once; larger ones go by themselves",
+    ),
     ("io.registered", "Register buffers and files with the ring"),
     ("io.huge_pages", "Ask for huge pages behind the buffers"),
     ("io.max_buffer_bytes", "Cap on the buffers of a rank"),

@@ -59,9 +59,12 @@ fn every_block_is_another_and_what_is_between_the_stamps_repeats() {
     let blocks: std::collections::HashSet<&[u8]> = bytes.chunks(BLOCK_BYTES).collect();
     assert_eq!(blocks.len(), 3 * PERIOD_BYTES / BLOCK_BYTES);
     let later = &bytes[PERIOD_BYTES..2 * PERIOD_BYTES];
-    for (first, later) in bytes.chunks(BLOCK_BYTES).zip(later.chunks(BLOCK_BYTES)) {
-        assert_ne!(first[..16], later[..16]);
-        assert_eq!(first[16..], later[16..]);
+    let pairs = bytes.chunks(BLOCK_BYTES).zip(later.chunks(BLOCK_BYTES));
+    for (number, (first, later)) in pairs.enumerate() {
+        let at = number % 64 * 64;
+        assert_eq!(first[..at], later[..at]);
+        assert_ne!(first[at..at + 16], later[at..at + 16]);
+        assert_eq!(first[at + 16..], later[at + 16..]);
     }
 }
 
@@ -73,7 +76,8 @@ fn an_older_version_another_object_another_place_and_zeros_are_told_apart() {
     assert_eq!(damage(&generator, at, &stale), Some(Damage::Stale { version: 2 }));
     let other = made(&generator, 8, 3, at, BLOCK_BYTES);
     assert_eq!(damage(&generator, at, &other), Some(Damage::OtherObject));
-    for place in [at + BLOCK_BYTES as u64, at + PERIOD_BYTES as u64] {
+    // Any other block, wherever its stamp lies.
+    for place in (0..130).chain([256, 512]).filter(|n| *n != 40).map(|n| n * BLOCK_BYTES as u64) {
         let moved = made(&generator, 7, 3, place, BLOCK_BYTES);
         assert_eq!(damage(&generator, at, &moved), Some(Damage::OtherObject), "{place}");
     }
@@ -86,5 +90,5 @@ fn the_layout_of_the_bytes_has_not_changed() {
     let sum = bytes
         .iter()
         .fold(0u64, |sum, byte| sum.wrapping_mul(0x0000_0100_0000_01b3) ^ u64::from(*byte));
-    assert_eq!(sum, 0xf06a_8d76_d2c7_edb6, "{sum:#x}");
+    assert_eq!(sum, 0x8ec8_e826_b132_1504, "{sum:#x}");
 }
