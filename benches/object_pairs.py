@@ -3,7 +3,7 @@
 GB/s, requests/s and CPU s/GB.
 
     cargo build --release --benches --example s3_server
-    python3 -m venv venv && venv/bin/pip install s3dlio minio s3torchconnector
+    python3 -m venv venv && venv/bin/pip install s3dlio minio s3torchconnectorclient
     venv/bin/python benches/object_pairs.py LOAD SERVER [--rounds 3] [--seconds 3]
 
 LOAD is the program of `benches/object` (target/release/deps/object-*), SERVER that of

@@ -5,7 +5,8 @@
 mod launch;
 mod s3;
 
-use launch::{Job, Lab, mpirun_is_there};
+use launch::{Job, Lab, all_gone, mpirun_is_there};
+use nix::sys::signal::Signal;
 use s3::Server;
 use serde_json::Value;
 
@@ -159,6 +160,31 @@ fn checkpoints_are_saved_and_restored_by_both_clients() {
     let names: Vec<String> = names.collect();
     expect_figures(&report, 1, &names.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(server.memory.open_uploads(), 0);
+}
+
+#[test]
+fn an_interrupted_comparison_keeps_its_whole_rounds() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (Server::start(0), Lab::new());
+    let extra = ["--compare", "sdk,raw", "--repeat", "500"];
+    let mut running = job(&server, &lab, OBJECTS, "cut", &extra).start();
+    // The third run by sdk begins when two rounds are whole.
+    let folder = lab.path("results/cut/object/object/sdk");
+    let runs = || std::fs::read_dir(&folder).map_or(0, |entries| entries.count());
+    running.wait_until("two rounds", || runs() >= 3);
+    let ranks = running.ranks();
+    running.signal(Signal::SIGINT);
+    let ended = running.end();
+    all_gone(&ranks);
+    assert!(!ended.status.success(), "{ended}");
+    let report = report(&lab, "cut");
+    assert_eq!(report["partial"], true);
+    let rounds = report["figures"][0]["rounds"].as_u64().unwrap();
+    assert!((2..500).contains(&rounds), "{report:#}");
+    assert!(report["runs"].as_array().unwrap().len() as u64 >= 2 * rounds);
+    assert!(ended.out.contains("(interrupted)"), "{ended}");
 }
 
 #[test]

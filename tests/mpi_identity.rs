@@ -6,45 +6,38 @@
 mod launch;
 mod s3;
 
-use launch::{Job, Lab, mpirun_is_there};
+use launch::{Job, Lab, holds, mpirun_is_there};
 use s3::{Server, TOKEN, Tokens};
-use std::path::Path;
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 type Environment = Vec<(&'static str, String)>;
 
 /// A server, its service of tokens, and what a client needs of both.
-fn start(lab: &Lab, life: Duration) -> (Server, Tokens, Environment) {
-    let server = Server::start(0);
-    let tokens = Tokens::start(server.memory.clone(), life);
-    std::fs::create_dir_all(lab.path("secret")).unwrap();
-    std::fs::write(lab.path("secret/token"), TOKEN).unwrap();
-    let mut environment = server.environment();
-    environment.extend(tokens.environment(&lab.arg("secret/token")));
-    (server, tokens, environment)
+struct Service {
+    server: Server,
+    tokens: Tokens,
+    environment: Environment,
+    /// Holds the token, apart from what jobs write.
+    _file: NamedTempFile,
+}
+
+impl Service {
+    fn start(life_s: u64) -> Service {
+        let server = Server::start(0);
+        let tokens = Tokens::start(server.memory.clone(), Duration::from_secs(life_s));
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), TOKEN).unwrap();
+        let mut environment = server.environment();
+        environment.extend(tokens.environment(file.path().to_str().unwrap()));
+        Service { server, tokens, environment, _file: file }
+    }
 }
 
 fn job(lab: &Lab, ranks: usize, command: &str, id: &str, sets: &[&str]) -> Job {
     let mut words = vec!["--data-dir", "s3://bench/data"];
     words.extend(sets.iter().flat_map(|text| ["--set", *text]));
     lab.job(ranks, command, id, &words)
-}
-
-/// Files of the lab that hold `text`, the token's own left out.
-fn holds(folder: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.ends_with("secret") {
-            found.extend(holds(&path, text));
-        } else if path.is_file() {
-            let bytes = std::fs::read(&path).unwrap();
-            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found
 }
 
 #[test]
@@ -54,13 +47,14 @@ fn keys_are_renewed_while_a_run_goes_on() {
     }
     for client in ["raw", "sdk"].into_iter().filter(|c| *c == "raw" || cfg!(feature = "sdk")) {
         let lab = Lab::new();
-        let (server, tokens, environment) = start(&lab, Duration::from_secs(2));
+        let service = Service::start(2);
+        let Service { server, tokens, environment, .. } = &service;
         let client = format!("storage.client={client}");
-        job(&lab, 2, "datagen", "g", &[&client]).with(&environment).succeed();
+        job(&lab, 2, "datagen", "g", &[&client]).with(environment).succeed();
         let before = server.memory.signers();
         // About five seconds, in which each rank has one session after the other.
         let slow = [client.as_str(), "train.epochs=4", "train.computation_time=0.4"];
-        job(&lab, 2, "run", "t", &slow).with(&environment).succeed();
+        job(&lab, 2, "run", "t", &slow).with(environment).succeed();
         let phase = lab.phase("t", "training");
         let endpoint = &phase["storage"]["endpoints"][0];
         assert_eq!((&endpoint["errors"], &phase["ops"]["retries"]), (&0.into(), &0.into()));
@@ -80,7 +74,7 @@ fn keys_are_renewed_while_a_run_goes_on() {
 #[test]
 fn keys_of_the_environment_go_before_and_a_profile_behind() {
     let lab = Lab::new();
-    let (server, tokens, mut environment) = start(&lab, Duration::from_secs(3600));
+    let Service { server, tokens, mut environment, _file } = Service::start(3600);
     environment.push(("AWS_SHARED_CREDENTIALS_FILE", lab.arg("no such file")));
     job(&lab, 1, "datagen", "web", &[]).plain().with(&environment).succeed();
     assert_eq!((tokens.given(), server.memory.signers()), (1, vec!["sessionkey0".to_string()]));
@@ -92,7 +86,7 @@ fn keys_of_the_environment_go_before_and_a_profile_behind() {
 #[test]
 fn what_is_wrong_with_a_token_is_one_line_without_it() {
     let lab = Lab::new();
-    let (_server, tokens, environment) = start(&lab, Duration::from_secs(3600));
+    let Service { server: _server, tokens, environment, _file } = Service::start(3600);
     let said = |name: &'static str, value: String, words: &[&str]| {
         let mut environment = environment.clone();
         environment.push((name, value));
