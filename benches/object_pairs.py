@@ -3,7 +3,7 @@
 GB/s, requests/s and CPU s/GB.
 
     cargo build --release --benches --example s3_server
-    python3 -m venv venv && venv/bin/pip install s3dlio minio s3torchconnector
+    python3 -m venv venv && venv/bin/pip install s3dlio minio s3torchconnectorclient
     venv/bin/python benches/object_pairs.py LOAD SERVER [--rounds 3] [--seconds 3]
 
 LOAD is the program of `benches/object` (target/release/deps/object-*), SERVER that of
@@ -92,6 +92,19 @@ def run_s3dlio(clock, verb, size, depth, objects, _endpoint):
     return lanes(1, work)
 
 
+def one_by_one(clock, depth, objects, move):
+    """`depth` threads, each of which calls `move(name)` for every `depth`th object, over and over."""
+
+    def work(lane):
+        index = lane
+        while clock.running:
+            move(f"o{index % objects}")
+            index += depth
+            clock.count(1)
+
+    return lanes(depth, work)
+
+
 def run_minio(clock, verb, size, depth, objects, endpoint):
     import io
 
@@ -105,20 +118,15 @@ def run_minio(clock, verb, size, depth, objects, endpoint):
                          region="us-east-1", http_client=pool)
     content = os.urandom(size)
 
-    def work(lane):
-        index = lane
-        while clock.running:
-            name = f"o{index % objects}"
-            index += depth
-            if verb == "get":
-                answer = client.get_object(BUCKET, name)
-                assert len(answer.read()) == size
-                answer.release_conn()
-            else:
-                client.put_object(BUCKET, name, io.BytesIO(content), size)
-            clock.count(1)
+    def get(name):
+        answer = client.get_object(BUCKET, name)
+        assert len(answer.read()) == size
+        answer.release_conn()
 
-    return lanes(depth, work)
+    def put(name):
+        client.put_object(BUCKET, name, io.BytesIO(content), size)
+
+    return one_by_one(clock, depth, objects, {"get": get, "put": put}[verb])
 
 
 def run_torch(clock, verb, size, depth, objects, endpoint):
@@ -128,20 +136,15 @@ def run_torch(clock, verb, size, depth, objects, endpoint):
                                 throughput_target_gbps=100.0, part_size=8 << 20)
     content = os.urandom(size)
 
-    def work(lane):
-        index = lane
-        while clock.running:
-            name = f"o{index % objects}"
-            index += depth
-            if verb == "get":
-                assert sum(len(part) for part in client.get_object(BUCKET, name)) == size
-            else:
-                stream = client.put_object(BUCKET, name)
-                stream.write(content)
-                stream.close()
-            clock.count(1)
+    def get(name):
+        assert sum(len(part) for part in client.get_object(BUCKET, name)) == size
 
-    return lanes(depth, work)
+    def put(name):
+        stream = client.put_object(BUCKET, name)
+        stream.write(content)
+        stream.close()
+
+    return one_by_one(clock, depth, objects, {"get": get, "put": put}[verb])
 
 
 def child(words):

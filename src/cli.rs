@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   rankio plan unet3d_h100.yaml --ranks 64 --hosts 8 --memory-per-host 256GiB
   mpirun -n 2 --bind-to none rankio run workloads/quick.yaml --data-dir /mnt/fast/quick
   srun --mpi=pmix rankio run unet3d_h100.yaml --data-dir /mnt/fast/unet3d --set train.epochs=3
+  mpirun -n 2 rankio run workloads/object.yaml --data-dir s3://bench/object --compare sdk,raw
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done but not VALID (with --strict),
 130 interrupted.";
@@ -176,6 +177,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUNS", default_value_t = 0, requires = "repeat",
           value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub warmup_runs: u64,
+
+    /// Run with each of two clients of object stores in turn, e.g. sdk,raw: one and the other, then
+    /// the other and the one, and so on; print the ratio of their figures. --repeat says how many
+    /// such rounds (3), --warmup-runs how many come before them.
+    #[arg(long, value_name = "CLIENT,CLIENT", conflicts_with = "find_max_accelerators")]
+    pub compare: Option<String>,
 
     /// Raise the accelerators of each rank until AU falls below metric.au, and report the curve.
     #[arg(long, conflicts_with = "repeat")]

@@ -5,10 +5,10 @@ use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
     ShellArg, VerifyArg, WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, ObjectClient, VerifyMode};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
-use crate::workload::{self, Finished, Request, Search};
+use crate::workload::{self, Comparison, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use std::time::Duration;
 const USAGE: u8 = 2;
 const NOT_VALID: u8 = 3;
 const INTERRUPTED: u8 = 130;
+/// Of `--compare` without `--repeat`.
+const ROUNDS: u64 = 3;
 const LET_RANK_0_SPEAK: Duration = Duration::from_millis(500);
 
 /// Prints clap's message once, whatever the number of ranks; help and version are no errors.
@@ -103,9 +105,18 @@ pub fn datagen(args: &DatagenArgs) -> ExitCode {
 
 /// `rankio run`.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let task = match (args.repeat, args.find_max_accelerators) {
-        (Some(runs), _) => Task::Repeat([args.warmup_runs, runs]),
-        (_, true) => Task::Capacity(Search {
+    let clients = match args.compare.as_deref().map(ObjectClient::pair).transpose() {
+        Ok(clients) => clients,
+        Err(what) => return refuse(&format!("--compare: {what}")),
+    };
+    let task = match (clients, args.repeat, args.find_max_accelerators) {
+        (Some(clients), rounds, _) => Task::Compare(Comparison {
+            clients,
+            warmup_rounds: args.warmup_runs,
+            rounds: rounds.unwrap_or(ROUNDS),
+        }),
+        (_, Some(runs), _) => Task::Repeat([args.warmup_runs, runs]),
+        (.., true) => Task::Capacity(Search {
             max_accelerators: args.max_accelerators,
             runs_per_point: args.runs_per_point,
         }),
@@ -121,6 +132,7 @@ enum Task {
     Once,
     /// Warm-up and measured runs.
     Repeat([u64; 2]),
+    Compare(Comparison),
     Capacity(Search),
 }
 
@@ -177,6 +189,9 @@ fn execute(
     let outcome = match task {
         Task::Datagen | Task::Once => workload::execute(&world, &loaded, &plan, &request),
         Task::Repeat(runs) => workload::repeat(&world, &loaded, &plan, &request, runs),
+        Task::Compare(comparison) => {
+            workload::compare(&world, &loaded, &plan, &request, &comparison)
+        }
         Task::Capacity(search) => workload::find(&world, &loaded, &plan, &request, search),
     };
     match outcome {
@@ -347,6 +362,7 @@ fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64, task: Task) -> 
 fn check_task(config: &Config, task: Task) -> Result<(), String> {
     let option = match task {
         Task::Datagen | Task::Once => return Ok(()),
+        Task::Compare(comparison) => return workload::check_comparison(config, &comparison),
         Task::Repeat(_) => "--repeat",
         Task::Capacity(_) => "--find-max-accelerators",
     };

@@ -6,9 +6,8 @@
 mod launch;
 mod s3;
 
-use launch::{Lab, mpirun_is_there};
+use launch::{Lab, holds, mpirun_is_there};
 use s3::{ACCESS_KEY, Fault, Kind, SECRET_KEY, Server};
-use std::path::Path;
 
 const ROOT: &str = "s3://bench/runs/tiny";
 const PREFIX: &str = "runs/tiny/";
@@ -28,23 +27,6 @@ fn job(lab: &Lab, ranks: usize, command: &str, id: &str, extra: &[&str]) -> laun
 fn others<'a>(what: &[&'a str]) -> Vec<(&'a str, &'static str)> {
     let what = what.iter().filter(|_| cfg!(feature = "sdk"));
     what.map(|what| (*what, "sdk")).collect()
-}
-
-/// Looks into every file below a folder.
-fn holds(folder: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holds(&path, text));
-        } else {
-            let bytes = std::fs::read(&path).unwrap();
-            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found
 }
 
 #[test]

@@ -109,15 +109,24 @@ fn others(memory: &Memory) -> Vec<String> {
     keys.filter(|key| !folders.iter().any(|folder| key.starts_with(folder))).collect()
 }
 
+/// The same with Amazon's library, where it is in this build.
+fn by_sdk<T>(what: T) -> Option<(T, &'static str)> {
+    cfg!(feature = "sdk").then_some((what, "sdk"))
+}
+
 #[test]
 fn what_is_written_comes_back_under_every_mapping() {
     if !mpirun_is_there() {
         return;
     }
-    for ranks in [2, 4] {
+    for (ranks, client) in [(2, "raw"), (4, "raw")].into_iter().chain(by_sdk(2)) {
         let (server, lab) = (Server::start(0), lab());
         let memory = &server.memory;
-        job(&server, &lab, ranks, "r", &[]).succeed();
+        let client = format!("storage.client={client}");
+        let job = |ranks: usize, id: &str, settings: &[&str]| {
+            job(&server, &lab, ranks, id, &[&[client.as_str()], settings].concat())
+        };
+        job(ranks, "r", &[]).succeed();
         let [saved, restored] =
             ["checkpoint_save", "checkpoint_restore"].map(|kind| lab.phase("r", kind));
         assert_eq!(whole(memory), [(step(1), 1), (step(2), 2)].into());
@@ -126,21 +135,22 @@ fn what_is_written_comes_back_under_every_mapping() {
         assert!(memory.requests("part") > 0 && memory.open_uploads() == 0);
         let both = 2 * saved["metrics"]["bytes"].as_u64().unwrap();
         for phase in [&saved, &restored] {
-            assert_eq!(phase["storage"]["engine"], "s3-raw", "{phase:#}");
+            let engine = client.replace("storage.client=", "s3-");
+            assert_eq!(phase["storage"]["engine"], engine, "{phase:#}");
             assert_eq!(phase["bytes"]["requested"], both);
         }
         assert_eq!(restored["verify"]["bytes_checked"], both);
         let endpoint = &saved["storage"]["endpoints"][0];
         assert_eq!((&endpoint["bytes_written"], &endpoint["errors"]), (&both.into(), &0.into()));
-        job(&server, &lab, ranks, "random", &[READ_ONLY, "checkpoint.restore=random"]).succeed();
+        job(ranks, "random", &[READ_ONLY, "checkpoint.restore=random"]).succeed();
         let reshard = format!("checkpoint.reshard.written_ranks={ranks}");
         let reshard = [READ_ONLY, "checkpoint.restore=reshard", &reshard];
-        job(&server, &lab, 3, "reshard", &reshard).succeed();
+        job(3, "reshard", &reshard).succeed();
         let weights = [READ_ONLY, "checkpoint.weights_only=True"];
-        job(&server, &lab, ranks, "weights", &weights).succeed();
+        job(ranks, "weights", &weights).succeed();
         // All ranks are on one host, so no other host has written anything.
         let ring = [READ_ONLY, "checkpoint.restore=ring"];
-        job(&server, &lab, ranks, "ring", &ring).end().one_error(&["ring"]);
+        job(ranks, "ring", &ring).end().one_error(&["ring"]);
     }
     let (server, lab) = (Server::start(0), lab());
     // Two copies of the model, of which one reads.
@@ -171,9 +181,16 @@ fn a_checkpoint_is_replaced_by_a_new_version_and_the_last_ones_are_kept() {
     assert_eq!((&restored[0]["checkpoint"], &restored[1]["checkpoint"]), (&2.into(), &3.into()));
 }
 
-/// A training on the files of `data` with checkpoints in `C`, in the background.
-fn training(server: &Server, lab: &Lab, id: &str, (data, checkpoints): (&str, &str)) -> Job {
+/// A training on the files of `data` with checkpoints in `C`, in the background, by one client.
+fn training(
+    (server, client): (&Server, &str),
+    lab: &Lab,
+    id: &str,
+    (data, checkpoints): (&str, &str),
+) -> Job {
+    let client = format!("storage.client={client}");
     let settings = [
+        client.as_str(),
         "workflow.generate_data=True",
         "workflow.checkpoint=True",
         "model.type=cnn",
@@ -198,13 +215,16 @@ fn data_and_checkpoints_may_lie_in_different_stores() {
     }
     let lab = lab();
     let (data, folder) = (lab.arg("data"), lab.arg("C"));
-    for (id, data, checkpoints) in [
+    let raw = [
         ("files-objects", data.as_str(), ROOT),
         ("objects-files", "s3://bench/data", folder.as_str()),
         ("objects", "s3://bench/data", ROOT),
-    ] {
+    ];
+    let by_sdk = by_sdk(("objects-sdk", "s3://bench/data", ROOT));
+    for (roots, client) in raw.map(|roots| (roots, "raw")).into_iter().chain(by_sdk) {
+        let (id, data, checkpoints) = roots;
         let server = Server::start(0);
-        training(&server, &lab, id, (data, checkpoints)).succeed();
+        training((&server, client), &lab, id, (data, checkpoints)).succeed();
         let is_object = |root: &str| root.starts_with("s3");
         for (kind, root) in [
             ("training", data),
@@ -213,7 +233,8 @@ fn data_and_checkpoints_may_lie_in_different_stores() {
         ] {
             let engine = &lab.phase(id, kind)["storage"]["engine"];
             let engine = engine.as_str().unwrap();
-            assert_eq!(engine.contains("s3-raw"), is_object(root), "{id} {kind}: {engine}");
+            let is_ours = engine.contains(&format!("s3-{client}"));
+            assert_eq!(is_ours, is_object(root), "{id} {kind}: {engine}");
         }
         let saved = lab.phase(id, "checkpoint_save");
         assert!(saved["metrics"]["background"].is_object(), "{saved:#}");

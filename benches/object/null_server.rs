@@ -1,5 +1,5 @@
 //! The server that shows what a client can reach: no storage, no signature check, one thread for
-//! each connection.
+//! each connection. Uploads in parts begin and end as clients expect, but are not kept.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -78,10 +78,11 @@ fn answer(stream: impl Read + Write, size: u64) -> std::io::Result<()> {
         }
         let (first, last) = request.range.unwrap_or((0, size.saturating_sub(1)));
         let last = last.min(size.saturating_sub(1));
+        let said = upload_answer(&request);
         let (status, bytes) = match request.verb.as_str() {
             "GET" if request.range.is_some() => ("206 Partial Content", last - first + 1),
             "GET" | "HEAD" => ("200 OK", size),
-            _ => ("200 OK", 0),
+            _ => ("200 OK", said.len() as u64),
         };
         let range = match status.starts_with("206") {
             true => format!("Content-Range: bytes {first}-{last}/{size}\r\n"),
@@ -93,6 +94,7 @@ fn answer(stream: impl Read + Write, size: u64) -> std::io::Result<()> {
              Content-Type: application/octet-stream\r\nAccept-Ranges: bytes\r\n\r\n"
         );
         reader.get_mut().write_all(head_of_answer.as_bytes())?;
+        reader.get_mut().write_all(said.as_bytes())?;
         let mut left = if request.verb == "GET" { bytes } else { 0 };
         while left > 0 {
             let some = left.min(content.len() as u64);
@@ -103,8 +105,25 @@ fn answer(stream: impl Read + Write, size: u64) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What S3 says at the begin and the end of an upload in parts; empty for all else.
+fn upload_answer(request: &Request) -> &'static str {
+    let parameters = request.target.split_once('?').map_or("", |(_, parameters)| parameters);
+    let has = |name: &str| parameters.split('&').any(|one| one.split('=').next() == Some(name));
+    match request.verb.as_str() {
+        "POST" if has("uploads") => {
+            "<InitiateMultipartUploadResult><UploadId>0</UploadId></InitiateMultipartUploadResult>"
+        }
+        "POST" if has("uploadId") => {
+            "<CompleteMultipartUploadResult><ETag>\"0\"</ETag></CompleteMultipartUploadResult>"
+        }
+        _ => "",
+    }
+}
+
 struct Request {
     verb: String,
+    /// Path and parameters.
+    target: String,
     range: Option<(u64, u64)>,
     body: u64,
 }
@@ -115,8 +134,9 @@ fn read_head(reader: &mut impl BufRead, line: &mut String) -> std::io::Result<Op
     if reader.read_line(line)? == 0 {
         return Ok(None);
     }
-    let verb = line.split(' ').next().unwrap_or_default().to_string();
-    let mut request = Request { verb, range: None, body: 0 };
+    let mut words = line.split(' ').map(str::to_string);
+    let (verb, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut request = Request { verb, target, range: None, body: 0 };
     loop {
         line.clear();
         if reader.read_line(line)? == 0 {

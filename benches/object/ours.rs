@@ -1,12 +1,18 @@
 //! rankio's clients, through the trait that its workloads use.
 
-use super::{Load, Tally, Verb};
-use rankio::config::{Io, ObjectOptions};
+use super::{Client, Load, Tally, Verb};
+use rankio::config::{Io, ObjectClient, ObjectOptions};
 use rankio::storage::{Completion, Handle, Op, OpenMode, Storage, StoreSpec, connect};
 
 /// Runs until the clock says so.
 pub fn run(load: &Load, tally: &Tally) {
-    let object = ObjectOptions { endpoint_url: load.endpoint.clone(), ..ObjectOptions::default() };
+    let client = match load.client {
+        Client::Raw => ObjectClient::Raw,
+        Client::Sdk => ObjectClient::Sdk,
+        Client::Sockets | Client::Hyper => panic!("{:?} is no client of rankio", load.client),
+    };
+    let endpoint_url = load.endpoint.clone();
+    let object = ObjectOptions { client, endpoint_url, ..ObjectOptions::default() };
     let spec = StoreSpec {
         root: format!("s3://{}", load.bucket),
         io: Io::default(),
@@ -16,6 +22,8 @@ pub fn run(load: &Load, tally: &Tally) {
         buffer_bytes: load.size,
     };
     let mut store = connect(&spec).expect("connect");
+    let engine = store.facts().engine;
+    assert_eq!(engine, format!("s3-{}", client.name()), "another client than asked for");
     match load.verb {
         Verb::Get => get(store.as_mut(), load, tally),
         Verb::Put => put(store.as_mut(), load, tally),

@@ -84,6 +84,40 @@ pub enum ObjectClient {
     Sdk,
 }
 
+impl ObjectClient {
+    /// Every client there is, whether this program was built with it or not.
+    pub const ALL: [ObjectClient; 2] = [ObjectClient::Raw, ObjectClient::Sdk];
+
+    /// As `storage.client` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectClient::Raw => "raw",
+            ObjectClient::Sdk => "sdk",
+        }
+    }
+
+    /// Two different clients from `NAME,NAME`.
+    ///
+    /// # Errors
+    /// What is wrong and what is allowed, for whoever names the option.
+    pub fn pair(text: &str) -> Result<[ObjectClient; 2], String> {
+        let all = ObjectClient::ALL.map(ObjectClient::name).join(", ");
+        let known = |name: &str| {
+            let found = ObjectClient::ALL.into_iter().find(|client| client.name() == name);
+            found.ok_or_else(|| format!("there is no client `{name}`; give two of {all}"))
+        };
+        match text.split(',').map(str::trim).collect::<Vec<_>>()[..] {
+            [one, other] => match (known(one)?, known(other)?) {
+                (one, other) if one == other => {
+                    Err(format!("the same client twice; give two of {all}"))
+                }
+                (one, other) => Ok([one, other]),
+            },
+            _ => Err(format!("two clients are compared; give two of {all}, e.g. sdk,raw")),
+        }
+    }
+}
+
 /// How requests are dealt to the endpoints of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -209,6 +243,24 @@ mod tests {
         assert_eq!(config.io.queue_depth, 5);
         assert!(notes[0].contains("prefetch_window: no effect: io.queue_depth"), "{notes:?}");
         assert!(loaded(&["storage.storage_options.prefetch_window=0"]).is_err());
+    }
+
+    #[test]
+    fn two_clients_have_two_known_names() {
+        let (raw, sdk) = (ObjectClient::Raw, ObjectClient::Sdk);
+        assert_eq!(ObjectClient::pair("sdk,raw"), Ok([sdk, raw]));
+        assert_eq!(ObjectClient::pair("raw, sdk"), Ok([raw, sdk]));
+        for (text, words) in [
+            ("sdk", "two clients"),
+            ("", "two clients"),
+            ("sdk,raw,sdk", "two clients"),
+            ("sdk,", "no client ``"),
+            ("sdk,boto3", "no client `boto3`; give two of raw, sdk"),
+            ("raw,raw", "the same client twice"),
+        ] {
+            let said = ObjectClient::pair(text).unwrap_err();
+            assert!(said.contains(words), "{text}: {said}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod cache;
 pub mod capacity;
 pub mod checkpoint;
+pub mod compare;
 pub mod csv;
 pub mod dlio;
 pub mod files;

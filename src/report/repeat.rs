@@ -210,10 +210,7 @@ impl RepeatReport {
 
     /// The gravest verdict of the measured runs; VALID of none.
     pub fn status(&self) -> Status {
-        let measured = || self.runs.iter().filter(|run| !run.warmup);
-        let gravest = [Status::Invalid, Status::Cached, Status::ClientBound];
-        let found = gravest.into_iter().find(|status| measured().any(|run| run.status == *status));
-        found.unwrap_or(Status::Valid)
+        gravest(self.runs.iter().filter(|run| !run.warmup).map(|run| run.status))
     }
 
     /// The series for a terminal.
@@ -262,6 +259,14 @@ impl RepeatReport {
         write_text(&dir.join("repeat.txt"), self.text().trim_start())?;
         write_value(&dir.join("repeat.json"), self)
     }
+}
+
+/// The gravest of some verdicts; VALID of none.
+pub(super) fn gravest(all: impl Iterator<Item = Status>) -> Status {
+    const ORDER: [Status; 4] =
+        [Status::Valid, Status::ClientBound, Status::Cached, Status::Invalid];
+    let place = |status: &Status| ORDER.iter().position(|known| known == status);
+    all.max_by_key(place).unwrap_or(Status::Valid)
 }
 
 /// Writes a text file, there whole or not at all.

@@ -21,6 +21,7 @@ pub mod pool;
 pub mod proof;
 
 pub use connect::connect;
+pub use object::renew_keys_early;
 pub use object::{check_root as check_object_root, check_uri as check_object_uri};
 
 pub use pool::{BufferPool, IoBuffer};

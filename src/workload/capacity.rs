@@ -98,7 +98,7 @@ pub fn find(
     }
     series.end(report.partial)?;
     let status = super::results::told_by_root(world, report.status());
-    Ok(Finished { status, partial: report.partial, record: None })
+    Ok(Finished { status, partial: report.partial, written: None })
 }
 
 /// All runs of a point; None: interrupted. The figures are rank 0's. Collective.
@@ -111,8 +111,8 @@ fn measure(series: &mut Series<'_>, each: u64, runs: u64) -> Result<Option<Point
         if series.is_over() {
             return Ok(None);
         }
-        let finished = series.run(|config| config.train.accelerators_per_rank = each)?;
-        records.extend(finished.record.map(|record| *record));
+        let (finished, record) = series.run(|config| config.train.accelerators_per_rank = each)?;
+        records.extend(record);
         if finished.partial {
             return Ok(None);
         }

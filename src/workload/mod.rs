@@ -5,6 +5,7 @@ mod capacity;
 pub mod checkpoint;
 mod claim;
 pub mod clean;
+mod compare;
 pub mod compute;
 mod crew;
 pub mod datagen;
@@ -39,5 +40,6 @@ mod training;
 mod write_thread;
 
 pub use capacity::{Search, find};
+pub use compare::{Comparison, check as check_comparison, compare};
 pub use run::{Finished, Request, execute, memory_shortage};
 pub use series::repeat;

@@ -3,7 +3,7 @@
 
 use super::devices;
 use super::phase::{RankRow, Reduced};
-use super::run::{Finished, Phases, Request};
+use super::run::{Finished, Phases, Request, Written};
 use super::session::Session;
 use crate::config::{Loaded, ReadType};
 use crate::host::HostFacts;
@@ -15,7 +15,6 @@ use crate::report::files::{Attachments, write_all};
 use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
-use crate::report::repeat::RunRecord;
 use crate::report::result::{Calibration, Phase, Run, RunResult, SCHEMA, Status, Tool, Verdict};
 use crate::report::verdict::{Evidence, judge};
 use crate::report::{screen, text, timestamp};
@@ -63,17 +62,18 @@ pub(super) fn write_results(
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
     let devices = devices::collect(session);
-    let mut outcome = Ok((Status::Valid, None));
+    let mut outcome = Ok(None);
     if session.world.is_root() {
         let series = Curves { ranks: &series, devices: &devices };
-        outcome = write_on_root(session, collected, hosts, &phases, series, &official);
+        outcome = write_on_root(session, collected, hosts, &phases, series, &official).map(Some);
     }
-    let (status, record) = match outcome {
-        Ok(found) => found,
+    let written = match outcome {
+        Ok(written) => written,
         Err(message) => session.world.fail(&message),
     };
-    let status = told_by_root(session.world, status);
-    Ok(Finished { status, partial: phases.partial, record: record.map(Box::new) })
+    let own = written.as_ref().map_or(Status::Valid, |written| written.result.verdict.status);
+    let status = told_by_root(session.world, own);
+    Ok(Finished { status, partial: phases.partial, written: written.map(Box::new) })
 }
 
 /// The status that rank 0 found. Collective.
@@ -108,7 +108,7 @@ fn write_on_root(
     phases: &Phases,
     curves: Curves<'_>,
     official: &Official,
-) -> Result<(Status, Option<RunRecord>), String> {
+) -> Result<Written, String> {
     let ended_unix_ns = super::compute::unix_ns();
     let result = result_of(session, collected, hosts, phases, ended_unix_ns);
     let window_ns = |name: &str| {
@@ -137,13 +137,12 @@ fn write_on_root(
     let brief = collected.request.brief;
     let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    let folder = collected.folder.display().to_string();
-    let place = format!("results: {folder}");
+    let place = format!("results: {}", collected.folder.display());
     printed
         .and_then(|()| if brief { Ok(()) } else { screen::print(&place) })
         .map_err(|message| format!("{message} ({place})"))?;
     let unix_ns = [collected.started_unix_ns, ended_unix_ns];
-    Ok((result.verdict.status, RunRecord::of(&result, &folder, unix_ns)))
+    Ok(Written { result, folder: collected.folder.to_path_buf(), unix_ns })
 }
 
 fn result_of(

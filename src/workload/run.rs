@@ -16,8 +16,7 @@ use crate::host::HostFacts;
 use crate::metrics::Series;
 use crate::plan::{Plan, Schedule, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
-use crate::report::repeat::RunRecord;
-use crate::report::result::{Calibration, Status};
+use crate::report::result::{Calibration, RunResult, Status};
 use crate::report::run_log::RunLog;
 use crate::world::World;
 use std::path::{Path, PathBuf};
@@ -49,14 +48,25 @@ pub struct Request {
 }
 
 /// How a run ended, the same on every rank.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Finished {
     /// Verdict.
     pub status: Status,
     /// It was interrupted.
     pub partial: bool,
-    /// Figures of the run if it trained; on rank 0 only.
-    pub record: Option<Box<RunRecord>>,
+    /// Of one run, on rank 0 only.
+    pub written: Option<Box<Written>>,
+}
+
+/// What a run wrote.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// `result.json`.
+    pub result: RunResult,
+    /// The folder that it lies in.
+    pub folder: PathBuf,
+    /// Wall clock at the begin and the end of the run, nanoseconds since 1970.
+    pub unix_ns: [u64; 2],
 }
 
 /// Phases that ran, in order; filled on rank 0.
@@ -92,6 +102,8 @@ pub fn execute(
     plan: &Plan,
     request: &Request,
 ) -> Result<Finished, String> {
+    // Not in the middle of what is measured, if that can be helped.
+    crate::storage::renew_keys_early();
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;

@@ -17,7 +17,7 @@ const MLPERF: &str = "mlperf";
 const RUNNING: &str = ".running";
 
 /// What a finished run or series leaves.
-const RESULTS: [&str; 3] = ["result.json", "repeat.json", "capacity.json"];
+const RESULTS: [&str; 4] = ["result.json", "repeat.json", "capacity.json", "compare.json"];
 
 /// The results folder of this run, given back when dropped.
 pub(super) struct RunFolder {

@@ -11,8 +11,8 @@ use crate::world::{World, interrupted};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The runs of one job and their folder. Runs lie below it as a submission to MLPerf Storage has
-/// them: `training/<model>/run/<YYYYMMDD_HHMMSS>`.
+/// The runs of one job and their folder. Trainings lie below it as a submission to MLPerf Storage
+/// has them: `training/<model>/run/<YYYYMMDD_HHMMSS>`.
 pub(super) struct Series<'a> {
     pub world: &'a World,
     pub request: &'a Request,
@@ -38,7 +38,7 @@ impl<'a> Series<'a> {
         let mut own = loaded.clone();
         own.config.workflow.generate_data = false;
         own.config.dataset.keep_files = true;
-        let keep_files = loaded.config.dataset.keep_files;
+        let keep_files = loaded.config.dataset.keep_files || !loaded.config.workflow.uses_dataset();
         let series = Series { world, request, loaded: own, claimed, keep_files, begun: 0 };
         if !loaded.config.workflow.generate_data {
             return Ok((series, None));
@@ -50,8 +50,14 @@ impl<'a> Series<'a> {
 
     /// The request of one run of this phase.
     fn inner(&self, phase: &str) -> Request {
+        let workflow = &self.loaded.config.workflow;
+        let kind = match (workflow.object, workflow.checkpoint && !workflow.train) {
+            (true, _) => "object",
+            (_, true) => "checkpointing",
+            _ => "training",
+        };
         let model = folder_name(&self.loaded.config.model.name);
-        let root = self.claimed.path.join("training").join(model).join(phase);
+        let root = self.claimed.path.join(kind).join(model).join(phase);
         if self.world.is_root() {
             wait_for_a_free_stamp(&root);
         }
@@ -64,25 +70,44 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// One run with the next seed after `change`. Collective.
-    pub fn run(&mut self, change: impl FnOnce(&mut Config)) -> Result<Finished, String> {
+    /// One training with the next seed after `change`, and its record on rank 0. Collective.
+    pub fn run(
+        &mut self,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(Finished, Option<RunRecord>), String> {
+        let number = self.begun;
+        self.begun += 1;
+        let finished = self.run_in("run", number, change)?;
+        let record = finished.written.as_ref().and_then(|written| {
+            RunRecord::of(&written.result, &self.below(&written.folder), written.unix_ns)
+        });
+        if let Some(record) = &record {
+            screen::print(&record.line())?;
+        }
+        Ok((finished, record))
+    }
+
+    /// One run after `change` with results below `phase`. Runs of one `number` have the same
+    /// orders by `train.seed`. Collective.
+    pub fn run_in(
+        &self,
+        phase: &str,
+        number: u64,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Finished, String> {
         let mut loaded = self.loaded.clone();
         change(&mut loaded.config);
         // Orders by `train.seed` differ from run to run; those by `random` do anyway.
-        loaded.config.train.seed = self.loaded.config.train.seed.wrapping_add(self.begun);
-        self.begun += 1;
+        loaded.config.train.seed = self.loaded.config.train.seed.wrapping_add(number);
         loaded.effective_yaml =
             effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
         let plan = self.plan(&loaded.config)?;
-        let mut finished = execute(self.world, &loaded, &plan, &self.inner("run"))?;
-        if let Some(record) = &mut finished.record {
-            let below = Path::new(&record.folder).strip_prefix(&self.claimed.path);
-            if let Ok(below) = below {
-                record.folder = below.display().to_string();
-            }
-            screen::print(&record.line())?;
-        }
-        Ok(finished)
+        execute(self.world, &loaded, &plan, &self.inner(phase))
+    }
+
+    /// A folder of a run as it lies below that of the series.
+    pub fn below(&self, folder: &Path) -> String {
+        folder.strip_prefix(&self.claimed.path).unwrap_or(folder).display().to_string()
     }
 
     /// The plan of `config` in this job's world.
@@ -126,9 +151,9 @@ pub fn repeat(
             partial = true;
             break;
         }
-        let finished = series.run(|_| ())?;
+        let (finished, record) = series.run(|_| ())?;
         let warmup = index < warmups;
-        records.extend(finished.record.map(|record| RunRecord { warmup, ..*record }));
+        records.extend(record.map(|record| RunRecord { warmup, ..record }));
         if finished.partial {
             partial = true;
             break;
@@ -158,7 +183,7 @@ pub fn repeat(
     series.end(partial)?;
     // Only rank 0 has the records; the others learn what it found.
     let status = super::results::told_by_root(world, report.status());
-    Ok(Finished { status, partial, record: None })
+    Ok(Finished { status, partial, written: None })
 }
 
 /// Prints what came out on rank 0 and writes it. What was measured must not be lost to a full

@@ -405,6 +405,23 @@ pub fn all_gone(processes: &[i32]) {
     }
 }
 
+/// Files below a folder that hold `text`.
+pub fn holds(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(holds(&path, text));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
 /// Every file under `root` with the SHA-256 of its content, by relative path.
 pub fn fingerprint(root: &Path) -> std::collections::BTreeMap<String, String> {
     use sha2::Digest;

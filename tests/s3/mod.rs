@@ -7,16 +7,17 @@
 mod faults;
 mod google;
 mod store;
+mod tokens;
 
 pub use faults::{Fault, Kind};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 pub use store::Memory;
+pub use tokens::{TOKEN, Tokens};
 use tokio_rustls::{TlsAcceptor, rustls};
 
 /// Access key that the server takes.
@@ -123,7 +124,7 @@ impl Server {
 
 async fn serve(listener: tokio::net::TcpListener, memory: Arc<Memory>, tls: Option<TlsAcceptor>) {
     let mut builder = S3ServiceBuilder::new(store::Handle(memory.clone()));
-    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    builder.set_auth(store::Handle(memory.clone()));
     let service = builder.build();
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };

@@ -3,6 +3,7 @@
 use super::faults::{Fault, Faults, Kind};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use std::collections::BTreeMap;
@@ -25,6 +26,10 @@ pub struct Memory {
     part_bytes_min: usize,
     faults: Faults,
     requests: Mutex<BTreeMap<&'static str, u64>>,
+    /// Secrets of sessions by their access keys.
+    sessions: Mutex<BTreeMap<String, String>>,
+    /// Requests by the access key that signed them.
+    signed: Mutex<BTreeMap<String, u64>>,
     /// Connections that were opened.
     pub connections: AtomicU64,
     next_upload: AtomicU64,
@@ -88,6 +93,16 @@ impl Memory {
         self.requests.lock().unwrap().get(op).copied().unwrap_or(0)
     }
 
+    /// Takes requests that are signed with these keys too.
+    pub fn admit(&self, access_key: &str, secret_key: &str) {
+        self.sessions.lock().unwrap().insert(access_key.into(), secret_key.into());
+    }
+
+    /// Access keys that requests were signed with.
+    pub fn signers(&self) -> Vec<String> {
+        self.signed.lock().unwrap().keys().cloned().collect()
+    }
+
     fn begin(&self, op: &'static str) -> S3Result<Option<Kind>> {
         *self.requests.lock().unwrap().entry(op).or_insert(0) += 1;
         match self.faults.next(op) {
@@ -101,6 +116,19 @@ impl Memory {
 /// The server's view of the memory.
 #[derive(Clone)]
 pub struct Handle(pub Arc<Memory>);
+
+#[async_trait::async_trait]
+impl S3Auth for Handle {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        *self.0.signed.lock().unwrap().entry(access_key.into()).or_insert(0) += 1;
+        if access_key == super::ACCESS_KEY {
+            return Ok(super::SECRET_KEY.into());
+        }
+        let sessions = self.0.sessions.lock().unwrap();
+        let secret = sessions.get(access_key).ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        Ok(secret.clone().into())
+    }
+}
 
 fn check_bucket(bucket: &str) -> S3Result<()> {
     match bucket == super::BUCKET {
@@ -403,9 +431,10 @@ impl S3 for Handle {
         self.0.objects.lock().unwrap().insert(key.clone(), whole);
         uploads.remove(&input.upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
-            e_tag,
             bucket: Some(input.bucket),
             key: Some(input.key),
+            // Some clients take an upload for failed without it.
+            e_tag,
             ..Default::default()
         }))
     }

@@ -1,6 +1,8 @@
 //! Where objects lie: the URI of a root, endpoints, and the environment's part in both.
 
+use super::identity::Keys;
 use super::service::Service;
+use super::sign::Credentials;
 use crate::config::{Balance, ObjectOptions};
 use std::env;
 
@@ -108,6 +110,7 @@ impl Endpoint {
     }
 }
 
+/// A variable of the environment that is set and not empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().map(|value| value.trim().to_string()).filter(|value| !value.is_empty())
 }
@@ -305,29 +308,33 @@ fn first_group(text: &str) -> Result<Option<Group<'_>>, String> {
     Ok(Some(group))
 }
 
-/// Keys from the environment, else from a profile of the file that Amazon's tools keep.
-pub(super) fn credentials() -> Result<super::sign::Credentials, String> {
+/// Keys from the environment, else those of a web identity, else from a profile of the file that
+/// Amazon's tools keep.
+pub(super) fn credentials() -> Result<Keys, String> {
     let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    if names.iter().all(|name| variable(name).is_none())
-        && let Some(found) = of_profile()?
-    {
-        return Ok(found);
+    if names.iter().all(|name| variable(name).is_none()) {
+        if let Some(found) = super::identity::keys()? {
+            return Ok(found);
+        }
+        if let Some(found) = of_profile()? {
+            return Ok(Keys::fixed(found));
+        }
     }
     let need = |name: &str| {
         variable(name).ok_or_else(|| {
             format!("{name} is not set: export it, or keep keys in ~/.aws/credentials")
         })
     };
-    Ok(super::sign::Credentials {
+    Ok(Keys::fixed(Credentials {
         access_key: need(names[0])?,
         secret_key: need(names[1])?,
         token: variable("AWS_SESSION_TOKEN"),
-    })
+    }))
 }
 
 /// Keys of the profile AWS_PROFILE (`default`) in AWS_SHARED_CREDENTIALS_FILE
 /// (`~/.aws/credentials`); None: nobody named either, and there are none.
-fn of_profile() -> Result<Option<super::sign::Credentials>, String> {
+fn of_profile() -> Result<Option<Credentials>, String> {
     let named = variable("AWS_PROFILE");
     let given = variable("AWS_SHARED_CREDENTIALS_FILE");
     let must = named.is_some() || given.is_some();
@@ -343,15 +350,15 @@ fn of_profile() -> Result<Option<super::sign::Credentials>, String> {
         Some(found) => Ok(Some(found)),
         None if must => Err(format!(
             "{path}: the profile `{profile}` has no aws_access_key_id and aws_secret_access_key \
-             (roles and single sign-on are not known here): add them, or export AWS_ACCESS_KEY_ID \
-             and AWS_SECRET_ACCESS_KEY"
+             (roles and single sign-on of a profile are not known here): add them, or export \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )),
         None => Ok(None),
     }
 }
 
 /// The keys of a profile; None: it is not there, or has none.
-fn keys_of(text: &str, profile: &str) -> Option<super::sign::Credentials> {
+fn keys_of(text: &str, profile: &str) -> Option<Credentials> {
     let (mut inside, mut access, mut secret, mut token) = (false, None, None, None);
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -366,7 +373,7 @@ fn keys_of(text: &str, profile: &str) -> Option<super::sign::Credentials> {
             }
         }
     }
-    Some(super::sign::Credentials { access_key: access?, secret_key: secret?, token })
+    Some(Credentials { access_key: access?, secret_key: secret?, token })
 }
 
 #[cfg(test)]

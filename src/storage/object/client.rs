@@ -24,7 +24,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A turn looks at deadlines at least this often.
 pub(super) const LOOK_EVERY_NS: u64 = 250_000_000;
-/// Servers that a request may be sent on to.
 /// Patience of a client that only tidies up.
 pub(super) const LAST_WORD_S: f64 = 2.0;
 
@@ -299,6 +298,9 @@ impl Client {
         let said = || xml::error_of(&answer.text);
         match judge(answer.status, said, !answer.location.is_empty()) {
             Judged::Fine => self.desk.end(index),
+            Judged::Elsewhere if exchange.is_form => {
+                self.failed(index, "redirected, and a token goes nowhere else", false);
+            }
             Judged::Elsewhere => self.redirect(index),
             Judged::Error(what, again) => self.failed(index, &what, again),
         }
@@ -373,6 +375,11 @@ fn compose(exchange: &Exchange, server: &Endpoint, signer: &mut Signer, head: &m
     if exchange.with_md5 {
         let sum = base64::engine::general_purpose::STANDARD.encode(Md5::digest(exchange.body()));
         write!(head, "content-md5: {sum}\r\n").expect("a Vec takes everything");
+    }
+    if exchange.is_form {
+        return head.extend_from_slice(
+            b"content-type: application/x-www-form-urlencoded\r\naccept: text/xml\r\n\r\n",
+        );
     }
     if exchange.only_new {
         head.extend_from_slice(b"if-none-match: *\r\n");

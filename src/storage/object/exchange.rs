@@ -76,6 +76,8 @@ pub(super) struct Exchange {
     pub size_bytes: Option<u64>,
     /// The body goes with its MD5, which servers want with removals of many.
     pub with_md5: bool,
+    /// The body is a form for the service of tokens: nothing is signed.
+    pub is_form: bool,
     /// Only if there is no such object.
     pub only_new: bool,
     /// Destination of a read, source of a write.
@@ -132,6 +134,7 @@ impl Exchange {
             copy_source: Vec::new(),
             size_bytes: None,
             with_md5: false,
+            is_form: false,
             only_new: false,
             buffer: None,
             len: 0,
@@ -160,6 +163,7 @@ impl Exchange {
         (self.range, self.buffer, self.offset, self.failure) = (None, None, None, None);
         (self.only_new, self.len, self.attempts, self.redirects) = (false, 0, 0, 0);
         (self.redirected, self.with_md5, self.size_bytes) = (false, false, None);
+        self.is_form = false;
         self.clear_answer();
     }
 

@@ -19,6 +19,7 @@ mod exchange;
 mod foreign;
 #[cfg(feature = "gcs")]
 mod google;
+mod identity;
 #[cfg(feature = "remote")]
 mod remote;
 mod retry;
@@ -40,6 +41,7 @@ use super::{
 use crate::config::{ObjectClient, ObjectOptions};
 use carrier::Carrier;
 use client::Client;
+pub use identity::renew_keys_early;
 use servers::Servers;
 pub(super) use service::Service;
 use std::collections::VecDeque;
@@ -52,7 +54,8 @@ use upload::{Object, Objects, PARTS_MAX, State, Way};
 const NO_SDK: &str = "storage.client: `sdk` is not in this program, which was built without the \
                       feature `sdk`; give raw, or build with it";
 
-/// Looks at an object store's root, its endpoint and the environment, without a request.
+/// Looks at an object store's root, its endpoint and the environment, without a request to the
+/// store. Keys of a web identity are asked for.
 ///
 /// # Errors
 /// One line that never repeats what may be a secret.
@@ -251,7 +254,12 @@ impl ObjectStore {
             0 => (libc::EIO, String::new()),
             _ => (libc::EIO, ": see the server's log".into()),
         };
-        let what = format!("{}{remedy}", self.client.hide(what));
+        let mut what = format!("{}{remedy}", self.client.hide(what));
+        if matches!(status, 400 | 401 | 403)
+            && let Some(why) = identity::failure()
+        {
+            what = format!("{what}; the keys could not be renewed: {why}");
+        }
         StorageError { op, path: self.uri(name), offset, what, errno }
     }
 

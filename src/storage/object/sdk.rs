@@ -5,9 +5,10 @@
 use super::address::{Endpoint, Place};
 use super::asked::Asked;
 use super::exchange::Tag;
+use super::identity::Keys;
 use super::remote::{Attempt, Cargo, Outcome, Remote};
 use super::remote::{comes_back, lend, sentence, take_in, within};
-use super::sign::{Credentials, encode};
+use super::sign::encode;
 use super::xml;
 use crate::config::ObjectOptions;
 use aws_sdk_s3::Client;
@@ -30,7 +31,7 @@ type Raw = aws_sdk_s3::config::http::HttpResponse;
 /// Amazon's library; a client for each server.
 pub(super) struct Sdk {
     bucket: String,
-    credentials: Credentials,
+    keys: Keys,
     region: String,
     http: SharedHttpClient,
     is_tls: bool,
@@ -46,14 +47,14 @@ impl Sdk {
     /// One line: certificates that cannot be read.
     pub fn new(
         place: &Place,
-        credentials: Credentials,
+        keys: Keys,
         region: String,
         is_tls: bool,
         options: &ObjectOptions,
     ) -> Result<Sdk, String> {
         Ok(Sdk {
             bucket: place.bucket.clone(),
-            credentials,
+            keys,
             region,
             http: http_client(is_tls)?,
             is_tls,
@@ -64,6 +65,10 @@ impl Sdk {
     }
 
     fn client(&mut self, number: usize, endpoint: &Endpoint) -> Client {
+        // A client keeps its keys; connections are those of `http`, and stay.
+        if self.keys.refresh() {
+            self.clients.clear();
+        }
         if self.clients.len() <= number {
             self.clients.resize(number + 1, None);
         }
@@ -71,10 +76,10 @@ impl Sdk {
             return client.clone();
         }
         let mut keys = aws_sdk_s3::config::Credentials::builder()
-            .access_key_id(&self.credentials.access_key)
-            .secret_access_key(&self.credentials.secret_key)
+            .access_key_id(&self.keys.held().access_key)
+            .secret_access_key(&self.keys.held().secret_key)
             .provider_name("rankio");
-        keys.set_session_token(self.credentials.token.clone());
+        keys.set_session_token(self.keys.held().token.clone());
         let connect = Duration::from_secs_f64(self.connect_timeout_s);
         let config = Builder::new()
             .behavior_version_latest()
@@ -130,7 +135,7 @@ impl Remote for Sdk {
     }
 
     fn hide(&self, text: &str) -> String {
-        self.credentials.hide(text)
+        self.keys.held().hide(text)
     }
 
     fn attempt(

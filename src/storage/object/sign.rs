@@ -4,6 +4,7 @@
 //! Source: "Authenticating Requests (AWS Signature Version 4)" of the Amazon S3 API reference.
 //! Nothing is allocated: what is signed goes straight into the hash.
 
+use super::identity::Keys;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -12,7 +13,7 @@ const PAYLOAD: &[u8] = b"UNSIGNED-PAYLOAD";
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Keys; never shown.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Credentials {
     pub access_key: String,
     pub secret_key: String,
@@ -28,12 +29,10 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// `text` without anything secret that a server may have put into it.
     pub fn hide(&self, text: &str) -> String {
-        let mut text = text.replace(&self.secret_key, "(hidden)");
-        text = text.replace(&self.access_key, "(hidden)");
-        match &self.token {
-            Some(token) => text.replace(token, "(hidden)"),
-            None => text,
-        }
+        let token = self.token.as_deref().unwrap_or_default();
+        let secrets = [self.secret_key.as_str(), self.access_key.as_str(), token];
+        let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_string(), |text, secret| text.replace(secret, "(hidden)"))
     }
 }
 
@@ -53,7 +52,7 @@ pub(super) struct Signed<'a> {
 /// Signs for one region.
 #[derive(Debug)]
 pub(super) struct Signer {
-    credentials: Credentials,
+    keys: Keys,
     region: String,
     day: [u8; 8],
     key: [u8; 32],
@@ -61,20 +60,23 @@ pub(super) struct Signer {
 
 impl Signer {
     /// For requests to `region`.
-    pub fn new(credentials: Credentials, region: String) -> Signer {
-        Signer { credentials, region, day: [0; 8], key: [0; 32] }
+    pub fn new(keys: Keys, region: String) -> Signer {
+        Signer { keys, region, day: [0; 8], key: [0; 32] }
     }
 
     /// See [`Credentials::hide`].
     pub fn hide(&self, text: &str) -> String {
-        self.credentials.hide(text)
+        self.keys.held().hide(text)
     }
 
     /// Appends the headers that make a request authentic at `now_s` (seconds since 1970, UTC).
     pub fn append(&mut self, request: &Signed<'_>, now_s: u64, out: &mut Vec<u8>) {
         let date = date_of(now_s);
+        if self.keys.refresh() {
+            self.day = [0; 8];
+        }
         self.renew_key(&date);
-        let token = self.credentials.token.as_deref();
+        let token = self.keys.held().token.as_deref();
         let mut hash = Sha256::new();
         for part in [request.verb.as_bytes(), b"\n", request.path, b"\n", request.query] {
             hash.update(part);
@@ -125,13 +127,13 @@ impl Signer {
             put(b"\r\nx-amz-copy-source: ");
             put(request.copy_source);
         }
-        let token = self.credentials.token.as_deref();
+        let token = self.keys.held().token.as_deref();
         if let Some(token) = token {
             put(b"\r\nx-amz-security-token: ");
             put(token.as_bytes());
         }
         put(b"\r\nauthorization: AWS4-HMAC-SHA256 Credential=");
-        put(self.credentials.access_key.as_bytes());
+        put(self.keys.held().access_key.as_bytes());
         put(b"/");
         put(&self.day);
         put(b"/");
@@ -143,13 +145,13 @@ impl Signer {
         put(b"\r\n");
     }
 
-    /// The signing key holds for a day.
+    /// The signing key holds for a day, or until there are new keys.
     fn renew_key(&mut self, date: &[u8; 16]) {
         if self.day == date[..8] {
             return;
         }
         self.day.copy_from_slice(&date[..8]);
-        let first = [b"AWS4", self.credentials.secret_key.as_bytes()].concat();
+        let first = [b"AWS4", self.keys.held().secret_key.as_bytes()].concat();
         let mut key = mac_of(&first, &self.day);
         for part in [self.region.as_bytes(), b"s3", b"aws4_request"] {
             key = mac_of(&key, part);
@@ -259,7 +261,7 @@ mod tests {
             secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
             token: None,
         };
-        Signer::new(credentials, "us-east-1".into())
+        Signer::new(Keys::fixed(credentials), "us-east-1".into())
     }
 
     /// The signature was computed apart, with Python's hmac and hashlib, from the key of Amazon's

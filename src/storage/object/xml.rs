@@ -47,13 +47,34 @@ pub(super) fn error_of(text: &[u8]) -> Option<(String, String)> {
     if !text.windows(6).take(256).any(|tag| tag == b"<Error") {
         return None;
     }
+    let of_tokens = text.windows(14).take(256).any(|tag| tag == b"<ErrorResponse");
     let (mut code, mut message) = (String::new(), String::new());
-    let _ = each_text(text, &mut |path, value| match path {
-        "Code" => code = value.into(),
-        "Message" => message = one_line(value),
-        _ => {}
+    let _ = each_text(text, &mut |path, value| {
+        // The service of tokens has an element more around it.
+        let inner = path.strip_prefix("Error/").filter(|_| of_tokens);
+        match inner.unwrap_or(path) {
+            "Code" => code = value.into(),
+            "Message" => message = one_line(value),
+            _ => {}
+        }
     });
     (!code.is_empty()).then_some((code, message))
+}
+
+/// Access key, secret key, token and end of a session.
+pub(super) fn session(text: &[u8]) -> Result<[String; 4], String> {
+    const NAMES: [&str; 4] = ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"];
+    let mut found: [String; 4] = Default::default();
+    each_text(text, &mut |path, value| {
+        let name = path.rsplit_once("Credentials/").map(|(_, name)| name);
+        if let Some(place) = NAMES.iter().position(|known| Some(*known) == name) {
+            found[place] = value.trim().into();
+        }
+    })?;
+    match found.iter().any(String::is_empty) {
+        true => Err("the answer has no keys".into()),
+        false => Ok(found),
+    }
 }
 
 fn one_line(text: &str) -> String {
