@@ -181,3 +181,24 @@ fn a_real_folder_for_checkpoints_of_the_null_engine_is_refused() {
     lab.command(2, &words).fail_with(2).one_error(&["--checkpoint-dir", "null engine"]);
     assert!(!lab.path("C").exists());
 }
+
+/// Bug: a run that wrote 2 beside older checkpoints read 2 of the older ones back.
+#[test]
+fn a_run_beside_older_checkpoints_reads_its_own() {
+    let Some(lab) = lab() else { return };
+    let none = "checkpoint.num_checkpoints_read=0";
+    job(&lab, "older", &["checkpoint.num_checkpoints_write=4", none]).succeed();
+    let read = |id: &str| -> Vec<u64> {
+        let phase = lab.phase(id, "checkpoint_restore");
+        let operations = phase["metrics"]["operations"].as_array().unwrap().iter();
+        operations.map(|one| one["checkpoint"].as_u64().unwrap()).collect()
+    };
+    job(&lab, "own", &[FULL]).succeed();
+    assert_eq!(read("own"), [1, 2]);
+    let ended = job(&lab, "more", &[FULL, "checkpoint.num_checkpoints_read=3"]).succeed();
+    assert!(ended.err.contains("1 of the 3 checkpoints are of earlier runs"), "{ended}");
+    assert_eq!(read("more"), [4, 1, 2]);
+    // The newest.
+    job(&lab, "later", &[FULL, "checkpoint.num_checkpoints_write=0"]).succeed();
+    assert_eq!(read("later"), [1, 2]);
+}

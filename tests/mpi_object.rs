@@ -253,7 +253,7 @@ fn nobody_elses_objects_are_touched() {
     let ended = job(&lab, 2, "datagen", "g", &[]).with(&environment).fail_with(1);
     ended.error_of_a_rank(&["holds theirs, which rankio did not make"]);
     let said = lab.command(1, &["clean", ROOT]).plain().with(&environment).fail_with(1);
-    said.one_error(&["no .rankio-dataset.json there"]);
+    said.one_error(&["no .rankio-dataset.json and no .rankio-checkpoints.json there"]);
     assert_eq!(server.memory.keys(), ["runs/tiny/theirs"]);
     server.memory.remove("runs/tiny/theirs");
     job(&lab, 1, "datagen", "one", &[]).with(&environment).succeed();

@@ -38,7 +38,8 @@ pub fn write_buffers_bytes(io: &Io) -> u128 {
     thread_bytes(io, u128::from(io.queue_depth) + u128::from(WRITE_BUFFERS_EXTRA))
 }
 
-/// Buffers that a rank uses for a checkpoint of any size, bytes at most.
+/// Buffers that a rank uses for a checkpoint of any size, bytes at most, unless one file in flight
+/// needs more.
 pub const CHECKPOINT_BUFFERS_MAX: u64 = 256 << 20;
 
 /// Blocks that a rank receives at a time with `checkpoint.restore: broadcast`.
@@ -69,6 +70,29 @@ pub fn checkpoint_threads(config: &Config) -> u64 {
 /// Buffers of one thread that writes a checkpoint, bytes.
 fn checkpoint_buffers_bytes(config: &Config) -> u128 {
     write_buffers_bytes(&config.write_io(&config.checkpoint.checkpoint_folder))
+}
+
+/// What a user should know whose blocks and queue make a rank's buffers for checkpoints larger than
+/// [`CHECKPOINT_BUFFERS_MAX`]; None: they are not.
+pub fn large_checkpoint_buffers(config: &Config) -> Option<String> {
+    let bytes = checkpoint_bytes(config);
+    (bytes > u128::from(CHECKPOINT_BUFFERS_MAX)).then(|| {
+        format!(
+            "the buffers of a rank for checkpoints are {}, more than the usual limit of {}, \
+             because one file in flight needs so much; lower io.queue_depth or io.block_size",
+            binary(bytes as f64),
+            binary(CHECKPOINT_BUFFERS_MAX as f64)
+        )
+    })
+}
+
+/// All buffers of a rank for checkpoints, bytes; 0 where it has none.
+fn checkpoint_bytes(config: &Config) -> u128 {
+    if !config.workflow.checkpoint {
+        return 0;
+    }
+    let threads = u128::from(checkpoint_threads(config));
+    threads * checkpoint_buffers_bytes(config) + u128::from(relay_bytes(config))
 }
 
 /// Buffers of the object micro-benchmark and what it keeps of each object, bytes.
@@ -158,13 +182,7 @@ impl Memory {
             true => (buffers, bookkeeping),
             false => (0, 0),
         };
-        let checkpoint = match config.workflow.checkpoint {
-            true => {
-                let threads = u128::from(checkpoint_threads(config));
-                threads * checkpoint_buffers_bytes(config) + u128::from(relay_bytes(config))
-            }
-            false => 0,
-        };
+        let checkpoint = checkpoint_bytes(config);
         let (objects, bookkeeping) = match config.workflow.object {
             true => object_bytes(config)?,
             false => (0, bookkeeping),
@@ -264,6 +282,21 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bug: it was said that they are never more than 256 MiB, and nothing told that they were.
+    #[test]
+    fn large_buffers_for_checkpoints_are_told() {
+        let mut config = Config::default();
+        (config.workflow.checkpoint, config.workflow.train) = (true, false);
+        assert_eq!(large_checkpoint_buffers(&config), None);
+        config.io.block_size = 64 << 20;
+        let bytes = Memory::new(&config).unwrap().buffers_bytes;
+        assert!(bytes > CHECKPOINT_BUFFERS_MAX);
+        let said = large_checkpoint_buffers(&config).unwrap();
+        assert!(said.contains(&binary(bytes as f64)) && said.contains("io.block_size"), "{said}");
+        config.workflow.checkpoint = false;
+        assert_eq!(large_checkpoint_buffers(&config), None);
+    }
 
     #[test]
     fn a_checkpoint_of_any_model_needs_at_most_256_mib() {

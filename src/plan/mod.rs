@@ -31,7 +31,8 @@ pub use demand::{Demand, mean_seconds};
 pub use files::FileSet;
 pub use identity::{CONTENT_VERSION, digest};
 pub use memory::{
-    Memory, RELAY_BLOCKS, WRITE_BUFFERS_EXTRA, checkpoint_threads, write_buffers_bytes,
+    Memory, RELAY_BLOCKS, WRITE_BUFFERS_EXTRA, checkpoint_threads, large_checkpoint_buffers,
+    write_buffers_bytes,
 };
 pub use object::{
     Arrivals, Mix, OBJECT_FOLDER, ObjectOp, SizeLaw, folder_name, object_block_bytes,

@@ -350,6 +350,9 @@ fn per_second(gib_per_s: f64) -> String {
     format!("{}/s", binary(gib_per_s * f64::from(1 << 30)))
 }
 
+/// Columns of the names in a table.
+const NAME_WIDTH: usize = 14;
+
 /// Three columns: section, name, value.
 #[derive(Default)]
 pub struct Table {
@@ -359,7 +362,11 @@ pub struct Table {
 impl Table {
     /// Appends a line; an empty section or name means that of the line above.
     pub fn row(&mut self, section: &str, name: &str, value: String) {
-        let line = format!("{section:<12}{name:<14}{value}");
+        // A name that fills its column still ends before the value.
+        let line = match name.len() < NAME_WIDTH || value.is_empty() {
+            true => format!("{section:<12}{name:<NAME_WIDTH$}{value}"),
+            false => format!("{section:<12}{name} {value}"),
+        };
         writeln!(self.out, "{}", line.trim_end()).expect("a String takes any text");
     }
 }
@@ -409,6 +416,16 @@ pub fn grouped(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bug: `ranks 512-10231 file` lacked a space before the number of files.
+    #[test]
+    fn a_long_name_does_not_touch_its_value() {
+        let mut table = Table { out: String::new() };
+        table.row("", "ranks 512-1023", "1 file".into());
+        table.row("", "ranks 0-3", "1 file".into());
+        let lines: Vec<&str> = table.out.lines().map(str::trim_start).collect();
+        assert_eq!(lines, ["ranks 512-1023 1 file", "ranks 0-3     1 file"]);
+    }
 
     #[test]
     fn numbers_for_a_screen() {

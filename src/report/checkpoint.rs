@@ -87,8 +87,9 @@ impl StepsBeside {
         let au = 100.0 * compute_ns as f64 / step_ns as f64;
         StepsBeside {
             steps: load_wait_ns.count / ranks.max(1),
+            // Waits for commits count as time of steps, and there may be such without a step.
+            au_percent: (load_wait_ns.count > 0 && step_ns > 0).then_some(au),
             load_wait_ns,
-            au_percent: (step_ns > 0).then_some(au),
         }
     }
 }
@@ -206,7 +207,7 @@ impl CheckpointMetrics {
     /// here.
     pub fn with_background(mut self, background: BackgroundMetrics) -> CheckpointMetrics {
         let sum = |part: fn(&CheckpointOperation) -> Option<f64>| {
-            self.operations.iter().filter_map(part).sum::<f64>()
+            added(self.operations.iter().filter_map(part))
         };
         self.background = Some(BackgroundMetrics {
             stall_s: sum(|one| one.stall_s),
@@ -233,7 +234,7 @@ impl CheckpointMetrics {
         rank_ns: Summary,
     ) -> CheckpointMetrics {
         let official = OfficialCheckpoints::of(&operations);
-        let sum = |part: fn(&CheckpointOperation) -> f64| operations.iter().map(part).sum::<f64>();
+        let sum = |part: fn(&CheckpointOperation) -> f64| added(operations.iter().map(part));
         let (strict_s, commit_s) = (sum(|one| one.strict_s), sum(|one| one.commit_s));
         let gib = sum(|one| one.bytes as f64) / GIB;
         let received_gib = sum(|one| one.received_bytes as f64) / GIB;
@@ -265,6 +266,11 @@ impl CheckpointMetrics {
             operations,
         }
     }
+}
+
+/// Their sum; 0 of nothing, of which `Iterator::sum` makes -0.
+fn added(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn per(value: f64, over: f64) -> f64 {
@@ -331,6 +337,22 @@ mod tests {
         assert_eq!((metrics.strict_gib_per_s, metrics.delivered_gib_per_s), (1.0, 4.0));
         assert_eq!((metrics.bytes, metrics.received_bytes), (4 << 30, 12 << 30));
         assert_eq!(metrics.official_gib_per_s_mean, 4.0);
+    }
+
+    /// Bug: a commit that a step waited for made the AU of no steps 0.
+    #[test]
+    fn no_step_has_no_au_though_a_commit_was_waited_for() {
+        assert_eq!(StepsBeside::new(Summary::default(), 2, 0, 40).au_percent, None);
+    }
+
+    /// Bug: where no checkpoint was due, times were -0.0 and the summary said "-0.00 s".
+    #[test]
+    fn times_of_no_checkpoint_are_not_negative() {
+        let none = ThreadTimes::default();
+        let metrics = CheckpointMetrics::new((1, 1), Vec::new(), &none, Summary::default());
+        let metrics = metrics.with_background(BackgroundMetrics::default());
+        let text = serde_json::to_string(&metrics).unwrap();
+        assert!(text.contains("\"stall_s\":0.0") && !text.contains("-0.0"), "{text}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn summary(result: &RunResult) -> String {
     section(&mut text, "phases", &phases(&result.phases));
     section(&mut text, "latency", &latencies(&result.phases));
     for phase in &result.phases {
-        section(&mut text, &phase.name, &details(phase));
+        section(&mut text, &phase.name, &details(phase, &result.config));
     }
     section(&mut text, "client ceiling (null store, this host)", &calibration(result));
     section(&mut text, "settings without effect", &list(&result.config_notes));
@@ -196,7 +196,7 @@ fn latencies(phases: &[Phase]) -> String {
     if rows.len() > 1 { table(&rows) } else { String::new() }
 }
 
-fn details(phase: &Phase) -> String {
+fn details(phase: &Phase, config: &serde_json::Value) -> String {
     let b = &phase.bytes;
     let mut lines = vec![(
         "bytes",
@@ -217,6 +217,9 @@ fn details(phase: &Phase) -> String {
     }
     if let Some(metrics) = phase.checkpoint() {
         checkpoints(&metrics, &mut lines);
+        if phase.kind == "checkpoint_restore" {
+            lines.extend(mapping(config).map(|text| ("mapping", text)));
+        }
     }
     if let Some(metrics) = phase.object() {
         super::object::lines(&metrics, &mut lines);
@@ -309,6 +312,20 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
         });
         lines.push(("slowest", times.collect::<Vec<_>>().join("; ")));
     }
+}
+
+/// Whose files a rank read, by `checkpoint.restore`.
+fn mapping(config: &serde_json::Value) -> Option<String> {
+    let name = config["checkpoint"]["restore"].as_str()?;
+    let meaning = match name {
+        "same" => "a rank reads what it writes",
+        "ring" => "a rank reads files of the next host",
+        "random" => "a rank reads files of a rank that is drawn",
+        "reshard" => "a rank reads its part on another grid",
+        "broadcast" => "one copy of the model reads and sends to the others",
+        _ => return Some(name.into()),
+    };
+    Some(format!("{name}: {meaning}"))
 }
 
 /// Checkpoints that were written while the training went on.
@@ -421,7 +438,6 @@ fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
 
 fn calibration(result: &RunResult) -> String {
     let Some(c) = &result.calibration else { return String::new() };
-    let sleep = c.sleep_error_ns.mean.map_or("not measured".to_owned(), duration);
     let reads = Ceiling {
         requests_per_s_per_rank: c.null_store_requests_per_s_per_rank,
         gib_per_s_per_rank: c.null_store_gib_per_s_per_rank,
@@ -441,10 +457,12 @@ fn calibration(result: &RunResult) -> String {
     };
     let (generator, verifier) = (c.generator_gib_per_s_per_thread, c.verifier_gib_per_s_per_thread);
     let thread = format!("{}, {}", thread("generator", generator), thread("verifier", verifier));
-    rows.extend([
-        ("each thread", thread),
-        ("sleep error", format!("{sleep} mean, {} p99", percentile(c.sleep_error_ns.p99))),
-    ]);
+    rows.push(("each thread", thread));
+    // Only steps that compute sleep.
+    if let Some(mean) = c.sleep_error_ns.mean {
+        let (mean, p99) = (duration(mean), percentile(c.sleep_error_ns.p99));
+        rows.push(("sleep error", format!("{mean} mean, {p99} p99")));
+    }
     pairs(&rows)
 }
 
@@ -474,6 +492,29 @@ mod tests {
         let text = calibration(&result);
         assert!(text.contains("generator not measured, verifier "), "{text}");
         assert!(!text.contains("verifier not measured"), "{text}");
+    }
+
+    /// Bug: each summary of checkpoints had a line "sleep error not measured mean, - p99".
+    #[test]
+    fn a_sleep_error_that_nobody_measured_has_no_line() {
+        let mut result = sample::result();
+        assert!(calibration(&result).contains("sleep error  3.0 us mean"));
+        result.calibration.as_mut().unwrap().sleep_error_ns = Summary::default();
+        let text = calibration(&result);
+        assert!(text.contains("each thread") && !text.contains("sleep error"), "{text}");
+    }
+
+    /// Bug: the summary of a restore did not tell whose files were read.
+    #[test]
+    fn a_restore_names_its_mapping_and_a_save_does_not() {
+        let mut phase = sample::phase("checkpoint_save");
+        let config = serde_json::json!({"checkpoint": {"restore": "ring"}});
+        assert!(!details(&phase, &config).contains("mapping"));
+        phase.kind = "checkpoint_restore".into();
+        let text = details(&phase, &config);
+        assert!(text.contains("  mapping       ring: a rank reads files of the next"), "{text}");
+        let random = crate::config::Restore::Random;
+        assert_eq!(serde_json::to_value(random).unwrap(), "random");
     }
 
     #[test]

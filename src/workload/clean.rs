@@ -37,7 +37,11 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
     let mut store = connect_small_by(root, object)?;
     let mut marker = || {
         Marker::read(store.as_mut(), root)?.ok_or_else(|| {
-            format!("{root}: no {MARKER} there, so rankio did not make it; nothing was removed")
+            let other = super::checkpoint::MARKER;
+            format!(
+                "{root}: no {MARKER} and no {other} there, so rankio did not make it; nothing was \
+                 removed"
+            )
         })
     };
     // A folder without a marker is not even claimed.

@@ -1,7 +1,7 @@
 //! A checkpoint plan as JSON and as rows of the table for a terminal.
 
-use super::super::WorldShape;
 use super::super::show::{Table, binary, grouped};
+use super::super::{WorldShape, large_checkpoint_buffers};
 use super::{CheckpointPlan, HostBytes, Placement, RankClass, Schedule};
 use crate::config::Config;
 use serde_json::{Value, json};
@@ -148,6 +148,7 @@ fn notes(plan: &CheckpointPlan, config: &Config, (world, steps): (WorldShape, u6
     if config.workflow.train {
         notes.extend(Schedule::of(&config.checkpoint).never_due(config.train.epochs, steps));
     }
+    notes.extend(large_checkpoint_buffers(config));
     let most = plan.host_bytes(Placement::Block, world.hosts).max_bytes;
     notes.push(format!(
         "a job keeps up to {} of state on a host; rankio {}",

@@ -79,6 +79,29 @@ pub struct Folder {
     pub notes: Vec<String>,
 }
 
+/// What a job does in a root.
+#[derive(Clone, Copy)]
+enum Job {
+    Writes,
+    Reads,
+}
+
+/// What else helps a job that finds checkpoints with the settings `have` and wants others.
+fn remedy(have: &Value, want: &Value, job: Job) -> String {
+    if matches!(job, Job::Writes) {
+        return "--overwrite to remove them".into();
+    }
+    let mut on_other_ranks = have.clone();
+    on_other_ranks["ranks"] = want["ranks"].clone();
+    match &have["ranks"] {
+        ranks if on_other_ranks == *want => format!(
+            "read what {ranks} ranks wrote by --set checkpoint.restore=reshard --set \
+             checkpoint.reshard.written_ranks={ranks}"
+        ),
+        _ => "the settings with which they were written".into(),
+    }
+}
+
 /// What a store says, as one line.
 pub(super) fn text_of(error: StorageError) -> String {
     error.to_string()
@@ -103,11 +126,11 @@ impl Folder {
         }
         // A folder that is refused is not even claimed.
         if !Held::is_there(root, folder.store.as_mut())? {
-            folder.existing(purpose)?;
+            folder.existing(purpose, Job::Writes)?;
         }
         let held = Held::take(root, purpose.object, (CHECKPOINT, purpose.run_id))?;
         folder.claim.set(Some(held));
-        let same = folder.existing(purpose)?;
+        let same = folder.existing(purpose, Job::Writes)?;
         let steps = folder.steps;
         steps.settle(&mut folder)?;
         if !same {
@@ -135,7 +158,7 @@ impl Folder {
         if keeps_nothing(root) {
             return Ok(folder);
         }
-        if !folder.existing(&Purpose { overwrite: false, ..*purpose })? {
+        if !folder.existing(&Purpose { overwrite: false, ..*purpose }, Job::Reads)? {
             return Err(format!(
                 "{root}: holds no checkpoints of rankio; write some first \
                  (checkpoint.num_checkpoints_write), or check --checkpoint-dir"
@@ -236,7 +259,7 @@ impl Folder {
 
     /// True if the root is ours and of this configuration, false if it is empty (or of another and
     /// may be overwritten).
-    fn existing(&mut self, purpose: &Purpose<'_>) -> Result<bool, String> {
+    fn existing(&mut self, purpose: &Purpose<'_>, job: Job) -> Result<bool, String> {
         let Some(marker) = self.marker()? else { return self.refuse_foreign().map(|()| false) };
         let root = &self.root;
         if marker.configuration == purpose.configuration {
@@ -249,8 +272,9 @@ impl Folder {
         let differs = differs.unwrap_or_else(|| "its marker was edited".into());
         Err(format!(
             "{root}: holds checkpoints of another configuration ({}); give another \
-             --checkpoint-dir, or --overwrite to remove them",
-            differs.trim_start_matches('.')
+             --checkpoint-dir, or {}",
+            differs.trim_start_matches('.'),
+            remedy(&marker.settings, purpose.settings, job)
         ))
     }
 

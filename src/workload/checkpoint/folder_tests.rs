@@ -121,6 +121,26 @@ fn a_root_of_others_is_refused_unless_it_may_go() {
     assert!(said.contains("rankio did not make"), "{said}");
 }
 
+/// Bug: a job that only reads was told to remove what it wanted to read.
+#[test]
+fn a_job_that_reads_is_not_told_to_overwrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let uri = dir.path().to_str().unwrap();
+    let written = json!({"layers": 1, "ranks": 6});
+    Folder::claim(uri, &purpose(&written, TOKEN)).unwrap().release();
+    let refusal = |settings: &Value| {
+        let purpose = Purpose { configuration: "another", ..purpose(settings, TOKEN) };
+        Folder::look(uri, &purpose).err().unwrap()
+    };
+    let said = refusal(&json!({"layers": 1, "ranks": 12}));
+    assert!(said.contains("ranks is 6, wanted 12") && !said.contains("--overwrite"), "{said}");
+    for key in ["checkpoint.restore=reshard", "checkpoint.reshard.written_ranks=6"] {
+        assert!(said.contains(key), "{said}");
+    }
+    let said = refusal(&json!({"layers": 2, "ranks": 12}));
+    assert!(!said.contains("reshard") && !said.contains("--overwrite"), "{said}");
+}
+
 #[test]
 fn a_folder_with_the_name_of_a_checkpoint_and_no_manifest_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@ mod folder;
 mod in_training;
 mod manifest;
 mod names;
+mod pick;
 mod read_shards;
 mod relay;
 mod restore;
@@ -20,7 +21,8 @@ mod write_shards;
 
 pub use folder::MARKER;
 pub use in_training::{After, Saves, check_reads};
-use restore::{Restorer, Which};
+use pick::Which;
+use restore::Restorer;
 use save::{Saver, write_threads};
 use steps::{Steps, steps_of};
 
@@ -136,6 +138,7 @@ impl<'a> SaveWork<'a> {
     /// Of checkpoints of `plan`.
     pub fn new(session: &Session<'_>, plan: &'a CheckpointPlan) -> SaveWork<'a> {
         let target = Target::new(session.config, plan);
+        note_buffers(session);
         let live = (0..write_threads(session, plan)).map(|_| LiveCounters::new()).collect();
         SaveWork { plan, target, live }
     }
@@ -148,6 +151,13 @@ impl<'a> SaveWork<'a> {
         claim: (&str, bool),
     ) -> Result<Saver<'b>, String> {
         Saver::new(session, self.plan, &self.target, &self.live, claim)
+    }
+}
+
+/// Tells of buffers that are larger than others' are.
+fn note_buffers(session: &Session<'_>) {
+    if let Some(text) = plan::large_checkpoint_buffers(session.config) {
+        session.note(&format!("note: {text}"));
     }
 }
 
@@ -173,8 +183,9 @@ impl Checkpointed {
 }
 
 /// What a run without training does: writes `num_checkpoints_write` checkpoints, runs the command
-/// `between` on each host and reads `num_checkpoints_read` back. `claim` as of
-/// [`SaveWork::saver`]. Collective; an error is this rank's own.
+/// `between` on each host and reads `num_checkpoints_read` back: its own, oldest first, or the
+/// newest where it wrote none. `claim` as of [`SaveWork::saver`]. Collective; an error is this
+/// rank's own.
 pub fn run(
     session: &Session<'_>,
     plan: &CheckpointPlan,
@@ -187,14 +198,18 @@ pub fn run(
     let mut logs = Vec::new();
     let mut done = Checkpointed::nothing();
     let checkpoint = &session.config.checkpoint;
-    if checkpoint.num_checkpoints_write > 0 {
-        save_all(session, plan, claim, &mut logs, &mut done)?;
+    match checkpoint.num_checkpoints_write {
+        0 => note_buffers(session),
+        _ => save_all(session, plan, claim, &mut logs, &mut done)?,
     }
     if let (Some(command), false) = (between, done.partial) {
         run_between(session, command)?;
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
-        let which = Which::Oldest(checkpoint.num_checkpoints_read);
+        let which = Which {
+            wanted: checkpoint.num_checkpoints_read,
+            written: checkpoint.num_checkpoints_write,
+        };
         restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     }
     let end_unix_ns = super::compute::unix_ns();
@@ -214,7 +229,7 @@ pub fn restore_after_training(
         run_between(session, command)?;
     }
     let target = Target::new(session.config, plan);
-    let which = Which::Newest(session.config.checkpoint.num_checkpoints_read);
+    let which = Which { wanted: session.config.checkpoint.num_checkpoints_read, written: 0 };
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
     let mut done = Checkpointed::nothing();

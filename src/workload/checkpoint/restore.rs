@@ -1,6 +1,7 @@
 //! Reads checkpoints back: every rank its files, compared with what was written where asked.
 
 use super::folder::{Folder, Purpose, Whole, keeps_nothing};
+use super::pick::Which;
 use super::read_shards::{self, ReadReport, ReadShards, Source};
 use super::relay::{Lender, Received, Seat, desk};
 use super::tally::{Interval, Share, Tally, look_at, measure};
@@ -46,15 +47,6 @@ pub fn read_threads(session: &Session<'_>) -> usize {
     checkpoint_threads(session.config) as usize
 }
 
-/// Which of the whole checkpoints are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// So many of the oldest.
-    Oldest(u64),
-    /// So many of the newest: what a job reads that starts again.
-    Newest(u64),
-}
-
 /// The whole checkpoints at `target` that are wanted, oldest first, as rank 0 finds them. On the
 /// null store, which keeps nothing, all that are wanted. Collective; an error is this rank's own.
 pub fn available(
@@ -79,7 +71,7 @@ fn look(
     target: &Target,
     which: Which,
 ) -> Result<Vec<Whole>, String> {
-    let (Which::Oldest(wanted) | Which::Newest(wanted)) = which;
+    let wanted = which.wanted;
     if keeps_nothing(&target.root) {
         let nth = |checkpoint| {
             let (name, folder) = (plan.name_of(checkpoint), plan.name_of(checkpoint));
@@ -108,10 +100,10 @@ fn look(
             whole.len()
         ));
     }
-    if matches!(which, Which::Newest(_)) {
-        whole.drain(..whole.len() - wanted as usize);
+    let older = which.pick(&mut whole);
+    if older > 0 {
+        session.note(&format!("note: {older} of the {wanted} checkpoints are of earlier runs"));
     }
-    whole.truncate(wanted as usize);
     for found in &whole {
         check_manifest(&mut folder, plan, target, &found.name)?;
     }
