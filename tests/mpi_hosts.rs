@@ -160,3 +160,47 @@ fn in_a_ring_no_rank_reads_what_its_own_host_wrote() {
         ended.one_error(&[&format!("rank {rank} (node"), "read ", "zero_pp_rank_"]);
     }
 }
+
+/// Bug: a job whose ranks are dealt round the hosts read in a ring what its own host had written
+/// with neighbours on one host.
+#[test]
+fn a_ring_in_another_placement_than_that_of_the_writers_is_refused() {
+    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
+    let script = shared.join("tools/netns-mpirun");
+    if !is_root() || !script.exists() {
+        return eprintln!("skipped: needs root and {}", script.display());
+    }
+    let lab = Lab::new();
+    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    let launch = |id: &str, map: &str, none: &str| {
+        let mut words = vec![script.to_str().unwrap().to_string()];
+        let hosts = ["-H", "2", "-s", "2", "--", "-n", "4", "--map-by", map];
+        words.extend(hosts.map(String::from));
+        let (model, folder, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
+        let job = ["run", &model, "--checkpoint-dir", &folder, "--results-dir", &results];
+        let more = ["--run-id", id, "--set", none];
+        words.extend(lab.command(1, &[&job[..], &more].concat()).plain().words());
+        lab.raw(words).end()
+    };
+    let ended = launch("write", "slot", "checkpoint.num_checkpoints_read=0");
+    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
+        return eprintln!("skipped: no namespaces here\n{ended}");
+    }
+    assert!(ended.status.success(), "{ended}");
+    let read = "checkpoint.num_checkpoints_write=0";
+    let ended = launch("other", "node", read);
+    assert!(!ended.status.success(), "{ended}");
+    ended.one_error(&["rank ", "(node", "global_epoch1_step1", "ring", "place the ranks as"]);
+    let ended = launch("same", "slot", read);
+    assert!(ended.status.success() && !ended.err.contains("names no hosts"), "{ended}");
+    // A manifest of an earlier build has no hosts.
+    let path = lab.path("C/global_epoch1_step1/manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for key in ["hosts", "committed_unix_ns"] {
+        manifest.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let ended = launch("older", "slot", read);
+    assert!(ended.status.success() && ended.err.contains("names no hosts"), "{ended}");
+}

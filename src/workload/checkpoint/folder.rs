@@ -5,10 +5,12 @@
 use super::manifest::{LATEST, MANIFEST, Manifest};
 use super::names::{State, is_ours, parse};
 use super::steps::{Steps, steps_of};
+use super::writers::HostRanks;
 use crate::config::ObjectOptions;
 use crate::plan::CheckpointPlan;
 use crate::storage::{PAGE_NAMES, Storage, StorageError};
 use crate::workload::claim::{CHECKPOINT, LOCK};
+use crate::workload::compute::unix_ns;
 use crate::workload::dataset::first_difference;
 use crate::workload::held::Held;
 use crate::workload::partials::token;
@@ -53,7 +55,7 @@ pub struct Purpose<'a> {
 }
 
 /// A whole checkpoint in the root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whole {
     /// Its name.
     pub name: String,
@@ -63,6 +65,10 @@ pub struct Whole {
     pub checkpoint: u64,
     /// Version of its content.
     pub version: u32,
+    /// Where the ranks stood that wrote it; empty: not known.
+    pub hosts: Vec<HostRanks>,
+    /// Wall clock at its commit, nanoseconds since 1970; None: not known.
+    pub committed_unix_ns: Option<u64>,
 }
 
 /// The root.
@@ -324,7 +330,8 @@ impl Folder {
         for name in self.names(|name, state| state.is_none().then(|| name.to_string()))? {
             if let Some(manifest) = self.manifest(&name)? {
                 let Manifest { folder, checkpoint, version, .. } = manifest;
-                whole.push(Whole { name, folder, checkpoint, version });
+                let (hosts, committed_unix_ns) = (manifest.hosts, manifest.committed_unix_ns);
+                whole.push(Whole { name, folder, checkpoint, version, hosts, committed_unix_ns });
             }
         }
         whole.sort_by_key(|found| found.version);
@@ -373,6 +380,7 @@ impl Folder {
         let (name, durable, steps) = (manifest.name.clone(), self.durable, self.steps);
         let written = steps.written_into(&name, &self.token);
         manifest.write_list(self.store.as_mut(), &written, plan, durable)?;
+        manifest.committed_unix_ns = Some(unix_ns());
         let replaced = steps.publish(self, &written, manifest)?;
         let latest = format!("{name}\n");
         small::replace_text(self.store.as_mut(), LATEST, latest.as_bytes(), durable)?;

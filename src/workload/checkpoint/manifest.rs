@@ -4,6 +4,7 @@
 //! that neither writing nor removing holds the list of all ranks in memory. The manifest has the
 //! digest of the list, so that a list that was cut is found.
 
+use super::writers::HostRanks;
 use crate::plan::{CheckpointPlan, ShardKind};
 use crate::storage::Storage;
 use crate::workload::small::{self, TextWriter};
@@ -47,6 +48,12 @@ pub struct Manifest {
     pub list_sha256: String,
     /// Run that wrote it.
     pub run: String,
+    /// Where its ranks stood. Empty: not known, as with manifests of older builds.
+    #[serde(default)]
+    pub hosts: Vec<HostRanks>,
+    /// Wall clock of rank 0 when it wrote this, nanoseconds since 1970; None: an older build.
+    #[serde(default)]
+    pub committed_unix_ns: Option<u64>,
 }
 
 impl Manifest {
@@ -71,6 +78,8 @@ impl Manifest {
             bytes: plan.total_bytes(),
             list_sha256: String::new(),
             run: run.into(),
+            hosts: Vec::new(),
+            committed_unix_ns: None,
         }
     }
 

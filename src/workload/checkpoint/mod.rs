@@ -18,6 +18,7 @@ mod save;
 mod steps;
 mod tally;
 mod write_shards;
+mod writers;
 
 pub use folder::MARKER;
 pub use in_training::{After, Saves, check_reads};
@@ -29,7 +30,7 @@ use steps::{Steps, steps_of};
 use super::devices;
 use super::phase::Reduced;
 use super::place::Place;
-use super::run::Phases;
+use super::run::{Phases, unanimous};
 use super::session::{Session, checkpoint_content_settings, checkpoint_root_of, local_path};
 use super::ticker::{Unit, with_ticker};
 use crate::config::{Config, ObjectOptions};
@@ -300,6 +301,7 @@ fn restore_all(
     let threads = restore::read_threads(session);
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
+    unanimous(session.world, restorer.check_hosts(&found));
     done.ceilings.1 = Some(restorer.ceiling()?);
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
     let (outcome, series) = devices::recording(session, "checkpoint_restore", || {

@@ -35,7 +35,7 @@ mod tests {
     fn read(last: u32, wanted: u64, written: u64) -> (Vec<u32>, usize) {
         let whole = |version| {
             let name = format!("v{version}");
-            Whole { folder: name.clone(), name, checkpoint: 1, version }
+            Whole { folder: name.clone(), name, checkpoint: 1, version, hosts: Vec::new() }
         };
         let mut whole: Vec<Whole> = (1..=last).map(whole).collect();
         let older = Which { wanted, written }.pick(&mut whole);

@@ -5,6 +5,7 @@ use super::pick::Which;
 use super::read_shards::{self, ReadReport, ReadShards, Source};
 use super::relay::{Lender, Received, Seat, desk};
 use super::tally::{Interval, Share, Tally, look_at, measure};
+use super::writers::check_ring;
 use super::{Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Restore};
 use crate::metrics::LiveCounters;
@@ -75,7 +76,7 @@ fn look(
     if keeps_nothing(&target.root) {
         let nth = |checkpoint| {
             let (name, folder) = (plan.name_of(checkpoint), plan.name_of(checkpoint));
-            Whole { name, folder, checkpoint, version: 1 }
+            Whole { name, folder, checkpoint, version: 1, ..Whole::default() }
         };
         return Ok((1..=wanted).map(nth).collect());
     }
@@ -104,8 +105,18 @@ fn look(
     if older > 0 {
         session.note(&format!("note: {older} of the {wanted} checkpoints are of earlier runs"));
     }
-    for found in &whole {
+    let ring = session.config.checkpoint.restore == Restore::Ring;
+    for found in &mut whole {
         check_manifest(&mut folder, plan, target, &found.name)?;
+        if !ring {
+            found.hosts.clear();
+        } else if found.hosts.is_empty() {
+            session.note(&format!(
+                "note: the manifest of {}/{} names no hosts, so it is not known whether \
+                 checkpoint.restore: ring reads what other hosts wrote",
+                target.root, found.name
+            ));
+        }
     }
     Ok(whole)
 }
@@ -209,6 +220,15 @@ impl<'a> Restorer<'a> {
     /// Files that this rank reads of each checkpoint.
     pub fn files(&self) -> u64 {
         self.sources.len() as u64
+    }
+
+    /// Refuses a ring that would read what this rank's host wrote into one of the checkpoints
+    /// `found`. An error is this rank's own.
+    pub fn check_hosts(&self, found: &[Whole]) -> Result<(), String> {
+        let host = self.session.world.host();
+        let Some(source) = self.sources.first() else { return Ok(()) };
+        let mut checked = found.iter();
+        checked.try_for_each(|one| check_ring(&self.target.root, one, source.piece.writer, host))
     }
 
     /// What this reading reaches on the null store. Collective; an error is this rank's own.

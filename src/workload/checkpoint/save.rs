@@ -5,6 +5,7 @@ use super::folder::{Folder, Purpose};
 use super::manifest::Manifest;
 use super::tally::{BesideTally, FlushTimes, Interval, Share, Tally, measure};
 use super::write_shards::{self, WriteReport, WriteShards};
+use super::writers::{HostRanks, placement};
 use super::{Shard, Target, marker_place, shards_of};
 use crate::config::{CheckpointOrder, Durability};
 use crate::metrics::{LiveCounters, Recorder};
@@ -32,6 +33,8 @@ pub struct Saver<'a> {
     files: Vec<Shard>,
     next_version: u32,
     run_id: String,
+    /// Where the ranks stand, on rank 0.
+    hosts: Vec<HostRanks>,
     clock: PhaseClock<'a>,
     tally: Tally,
     /// With `checkpoint.async`.
@@ -144,6 +147,7 @@ impl<'a> Saver<'a> {
             files,
             next_version,
             run_id,
+            hosts: placement(session),
             clock,
             tally,
             background,
@@ -383,7 +387,10 @@ impl<'a> Saver<'a> {
     fn commit(&mut self, name: &str, numbers: (u64, u32)) -> Result<Option<String>, String> {
         let Some(folder) = &mut self.folder else { return Ok(None) };
         let configuration = &self.target.configuration;
-        let manifest = Manifest::new(self.plan, name, numbers, configuration, &self.run_id);
+        let manifest = Manifest {
+            hosts: self.hosts.clone(),
+            ..Manifest::new(self.plan, name, numbers, configuration, &self.run_id)
+        };
         folder.commit(self.plan, manifest)
     }
 
