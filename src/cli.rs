@@ -119,9 +119,9 @@ pub struct PlanArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub ranks: u64,
 
-    /// Hosts.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub hosts: u64,
+    /// Hosts; default: 1.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub hosts: Option<u64>,
 
     /// Memory of a host, e.g. 256GiB; default: this host's.
     #[arg(long, value_name = "BYTES")]

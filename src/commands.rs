@@ -67,8 +67,13 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
             Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
         };
-        let shape = WorldShape { ranks: args.ranks, hosts: args.hosts, memory_per_host_bytes };
-        Plan::new(&loaded.config, shape).map_err(|error| error.to_string())
+        let (ranks, hosts) = (args.ranks, args.hosts.unwrap_or(1));
+        let shape = WorldShape { ranks, hosts, memory_per_host_bytes };
+        let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
+        // Without --hosts it is not known that there is one only.
+        let fullest = if args.hosts.is_some() { ranks.div_ceil(hosts) } else { 0 };
+        plan.check_restore(fullest).map_err(|error| error.to_string())?;
+        Ok(plan)
     });
     match outcome {
         Err(message) => refuse(&message),
@@ -162,7 +167,8 @@ fn execute(
     };
     let shape = shape_of(&world);
     let prepared = take_row_groups(&world, prepared, datagen_only);
-    let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, shape, task));
+    let fullest = fullest_host(&world);
+    let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, (shape, fullest), task));
     let (loaded, plan) = match world.agree(planned) {
         Ok(both) => both,
         Err((message, speaks)) => {
@@ -184,7 +190,7 @@ fn execute(
         command: std::env::args().map(without_secret).collect::<Vec<_>>().join(" "),
         brief: false,
         shape,
-        ranks_on_fullest_host: fullest_host(&world),
+        ranks_on_fullest_host: fullest,
     };
     let outcome = match task {
         Task::Datagen | Task::Once => workload::execute(&world, &loaded, &plan, &request),
@@ -204,12 +210,13 @@ fn execute(
 fn checked_plan(
     loaded: Loaded,
     world: &World,
-    shape: WorldShape,
+    (shape, fullest): (WorldShape, u64),
     task: Task,
 ) -> Result<(Loaded, Plan), String> {
     let plan = Plan::new(&loaded.config, shape).map_err(|error| error.to_string())?;
     if task != Task::Datagen {
         plan.check_runnable().map_err(|error| error.to_string())?;
+        plan.check_restore(fullest).map_err(|error| error.to_string())?;
     }
     check_world(&loaded.config, &plan, world.ranks_on_host(), task)?;
     workload::devices::check(&loaded.config)?;

@@ -195,10 +195,52 @@ fn a_run_beside_older_checkpoints_reads_its_own() {
     };
     job(&lab, "own", &[FULL]).succeed();
     assert_eq!(read("own"), [1, 2]);
-    let ended = job(&lab, "more", &[FULL, "checkpoint.num_checkpoints_read=3"]).succeed();
-    assert!(ended.err.contains("1 of the 3 checkpoints are of earlier runs"), "{ended}");
-    assert_eq!(read("more"), [4, 1, 2]);
     // The newest.
     job(&lab, "later", &[FULL, "checkpoint.num_checkpoints_write=0"]).succeed();
     assert_eq!(read("later"), [1, 2]);
+}
+
+/// Bug: nothing told how long a checkpoint had been there when another job read it.
+#[test]
+fn a_restore_tells_the_time_since_the_commit() {
+    let Some(lab) = lab() else { return };
+    let gaps = |id: &str| {
+        let phase = lab.phase(id, "checkpoint_restore");
+        let operations = phase["metrics"]["operations"].as_array().unwrap().clone();
+        let gaps: Vec<f64> = operations.iter().filter_map(|one| one["gap_s"].as_f64()).collect();
+        assert_eq!(gaps.len(), 2, "{phase:#}");
+        (gaps, phase["metrics"]["between_s"].as_f64())
+    };
+    let (file, folder, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
+    let words = ["run", &file, "--checkpoint-dir", &folder, "--results-dir", &results];
+    let more = ["--run-id", "one", "--between", "sleep 0.3"];
+    lab.command(2, &[&words[..], &more].concat()).succeed();
+    let (one, between_s) = gaps("one");
+    assert!(between_s.unwrap() >= 0.3, "{between_s:?}");
+    assert!(one.iter().all(|gap| *gap >= 0.3), "{one:?}");
+    let saved = lab.phase("one", "checkpoint_save");
+    assert!(saved["metrics"]["operations"][0]["gap_s"].is_null(), "{saved:#}");
+    // The same checkpoints, later.
+    job(&lab, "two", &["checkpoint.num_checkpoints_write=0"]).succeed();
+    let (two, between_s) = gaps("two");
+    assert_eq!(between_s, None);
+    assert!(two.iter().zip(&one).all(|(two, one)| two > one), "{two:?} {one:?}");
+}
+
+/// Bug: these were refused after all had been written.
+#[test]
+fn a_restore_that_cannot_work_is_refused_before_the_first_write() {
+    let Some(lab) = lab() else { return };
+    let ring = job(&lab, "ring", &["checkpoint.restore=ring"]).fail_with(2);
+    ring.one_error(&["checkpoint.restore: ring", "2 of 2 ranks stand on one"]);
+    let tensor = ["checkpoint.restore=reshard", "checkpoint.reshard.tensor=3"];
+    let reshard = job(&lab, "reshard", &tensor).fail_with(2);
+    reshard.one_error(&["2 ranks are no multiple", "checkpoint.reshard.tensor"]);
+    assert!(!lab.path("C").exists());
+    let file = lab.arg("model.yaml");
+    let plan = ["plan", &file, "--ranks", "4", "--set", "checkpoint.restore=ring"];
+    let hosts = |hosts: &str| lab.command(1, &[&plan[..], &["--hosts", hosts]].concat()).plain();
+    hosts("1").fail_with(2).one_error(&["4 of 4 ranks stand on one"]);
+    hosts("2").succeed();
+    lab.command(1, &plan).plain().succeed();
 }

@@ -234,6 +234,20 @@ impl Plan {
         self.shortage.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether what is written can be read back as `checkpoint.restore` says, where the fullest host
+    /// has `fullest` ranks.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn check_restore(&self, fullest: u64) -> Result<(), PlanError> {
+        match &self.checkpoint {
+            Some(plan) if self.config.checkpoint.num_checkpoints_read > 0 => {
+                RestoreMap::check(plan, &self.config, (self.world.ranks, fullest))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// `train.accelerators_per_rank`. Rank r stands for the accelerators from r times this on.
     pub fn accelerators_per_rank(&self) -> u64 {
         self.config.train.accelerators_per_rank

@@ -33,6 +33,10 @@ pub struct CheckpointOperation {
     pub sync_s: f64,
     /// Share of sampled pages of the files that were in the page cache before they were read.
     pub resident_before: Option<f64>,
+    /// Reading: wall clock from the commit of the checkpoint to the begin of its restore, whichever
+    /// job wrote it. Below 0 where the clocks of two hosts differ; None: writing, or not known.
+    #[serde(default)]
+    pub gap_s: Option<f64>,
     /// With `checkpoint.async`: the time for which training stood still on the rank where that
     /// lasted longest; wait for the checkpoint before and snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +143,9 @@ pub struct CheckpointMetrics {
     pub sync_share: f64,
     /// Share in creating, opening and closing files.
     pub metadata_share: f64,
+    /// Reading, with `--between`: from its begin to its end on the last host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub between_s: Option<f64>,
     /// With `checkpoint.async` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<BackgroundMetrics>,
@@ -261,6 +268,7 @@ impl CheckpointMetrics {
             transfer_share: share(total_ns.saturating_sub(others)),
             sync_share: share(sync_ns),
             metadata_share: share(metadata_ns),
+            between_s: None,
             background: None,
             rank_ns,
             operations,

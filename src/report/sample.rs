@@ -85,6 +85,7 @@ fn checkpoint() -> CheckpointMetrics {
         commit_s: 0.25,
         sync_s: 0.5,
         resident_before: Some(0.0),
+        gap_s: Some(42.5),
         stall_s: Some(0.75),
         snapshot_s: Some(0.5),
         flush_s: Some(strict_s - 0.5),
@@ -104,8 +105,9 @@ fn checkpoint() -> CheckpointMetrics {
     };
     let times = ThreadTimes { content_ns: 10, sync_ns: 5, metadata_ns: 1, total_ns: 100 };
     let operations = vec![operation(1, 8.0), operation(2, 12.0)];
-    CheckpointMetrics::new((48, 104 * GIB), operations, &times, summary(48, 4_000 * MS, MS))
-        .with_background(background)
+    let size = (48, 104 * GIB);
+    let metrics = CheckpointMetrics::new(size, operations, &times, summary(48, 4_000 * MS, MS));
+    CheckpointMetrics { between_s: Some(1.5), ..metrics.with_background(background) }
 }
 
 fn object() -> ObjectMetrics {

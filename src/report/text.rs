@@ -312,6 +312,19 @@ fn checkpoints(metrics: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
         });
         lines.push(("slowest", times.collect::<Vec<_>>().join("; ")));
     }
+    since_written(m, lines);
+}
+
+/// How long checkpoints had been there when they were read.
+fn since_written(m: &CheckpointMetrics, lines: &mut Vec<(&str, String)>) {
+    let gaps = || m.operations.iter().filter_map(|one| one.gap_s);
+    if gaps().next().is_none() {
+        return;
+    }
+    let (least, most) = gaps().fold((f64::MAX, f64::MIN), |(l, m), gap| (l.min(gap), m.max(gap)));
+    let command = m.between_s.map_or(String::new(), |s| format!("; --between took {s:.2} s"));
+    let text = format!("{least:.2} to {most:.2} s after their commits{command}");
+    lines.push(("read", text));
 }
 
 /// Whose files a rank read, by `checkpoint.restore`.

@@ -189,6 +189,12 @@ pub(super) const CHECKPOINT: Section = Section {
             "Their compute time over their time, percent; null: there were none.",
         ),
         metric(
+            "phases[].metrics.between_s",
+            "s",
+            Merge::Rank0,
+            "Restoring, with --between: the command, to its end on the last host.",
+        ),
+        metric(
             "phases[].metrics.rank_ns",
             "ns",
             Merge::Histogram,
@@ -238,6 +244,13 @@ pub(super) const CHECKPOINT: Section = Section {
             "fraction",
             Merge::Mean,
             "Sampled pages of the files in the page cache before they were read; null: not seen.",
+        ),
+        metric(
+            "phases[].metrics.operations[].gap_s",
+            "s",
+            Merge::Rank0,
+            "Restoring: from the commit of the checkpoint to the begin of its restore by the wall \
+             clock, in split runs too; below 0: clocks differ; null: not known.",
         ),
         metric(
             "phases[].metrics.operations[].stall_s",

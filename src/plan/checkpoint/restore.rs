@@ -67,25 +67,12 @@ impl RestoreMap {
         host_of: &[u32],
     ) -> Result<RestoreMap, PlanError> {
         let (checkpoint, readers) = (&config.checkpoint, host_of.len() as u64);
-        let written = plan.grid.ranks;
-        if checkpoint.restore != Restore::Reshard && readers != written {
-            return Err(PlanError(format!(
-                "{readers} ranks cannot read what {written} wrote with checkpoint.restore: {}; \
-                 give reshard",
-                serde_json::json!(checkpoint.restore).as_str().unwrap_or_default()
-            )));
-        }
+        let fullest = fullest(host_of);
+        RestoreMap::check(plan, config, (readers, fullest))?;
         let manner = match checkpoint.restore {
             Restore::Same => Manner::Same,
-            Restore::Broadcast if plan.grid.zero_stage >= 3 => {
-                return Err(PlanError(
-                    "checkpoint.restore: broadcast needs copies that have the same weights, and \
-                     with model.parallelism.zero_stage 3 each has its own; give same"
-                        .into(),
-                ));
-            }
             Restore::Broadcast => Manner::Broadcast,
-            Restore::Ring => Manner::Ring(next_host(host_of)?),
+            Restore::Ring => Manner::Ring(next_host(host_of, fullest as usize)),
             Restore::Random => {
                 let key = key_of(&[DRAWN_WRITERS, checkpoint.restore_seed]);
                 Manner::Random(Permutation::new(readers, key))
@@ -94,6 +81,39 @@ impl RestoreMap {
         };
         let weights_only = checkpoint.weights_only;
         Ok(RestoreMap { plan: plan.clone(), manner, readers, weights_only })
+    }
+
+    /// Whether `readers` ranks can read at all, of which the fullest host has `fullest`: what can
+    /// be known before anything is written.
+    ///
+    /// # Errors
+    /// Those of [`RestoreMap::new`].
+    pub fn check(
+        plan: &CheckpointPlan,
+        config: &Config,
+        (readers, fullest): (u64, u64),
+    ) -> Result<(), PlanError> {
+        let (restore, written) = (config.checkpoint.restore, plan.grid.ranks);
+        if restore != Restore::Reshard && readers != written {
+            return Err(PlanError(format!(
+                "{readers} ranks cannot read what {written} wrote with checkpoint.restore: {}; \
+                 give reshard",
+                serde_json::json!(restore).as_str().unwrap_or_default()
+            )));
+        }
+        match restore {
+            Restore::Broadcast if plan.grid.zero_stage >= 3 => Err(PlanError(
+                "checkpoint.restore: broadcast needs copies that have the same weights, and with \
+                 model.parallelism.zero_stage 3 each has its own; give same"
+                    .into(),
+            )),
+            Restore::Ring if fullest > readers / 2 => Err(PlanError(format!(
+                "checkpoint.restore: ring needs other hosts to read from, but {fullest} of \
+                 {readers} ranks stand on one; use more hosts, or give same or random"
+            ))),
+            Restore::Reshard => target_grid(plan, config, readers).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
     /// Ranks that read.
@@ -285,25 +305,26 @@ fn split(each: u64, held: u64, part: u64, parts: u64) -> Vec<(u64, Range<u64>)> 
     out
 }
 
+/// Ranks of the host that has most of them.
+fn fullest(host_of: &[u32]) -> u64 {
+    let mut ranks = BTreeMap::<u32, u64>::new();
+    for host in host_of {
+        *ranks.entry(*host).or_default() += 1;
+    }
+    ranks.into_values().max().unwrap_or(0)
+}
+
 /// For each rank one on the next host: ranks in the order of their hosts, moved on by as many as
-/// the largest host has, so that every rank's files are read by one other.
-fn next_host(host_of: &[u32]) -> Result<Vec<u64>, PlanError> {
+/// the `largest` host has, at most half, so that every rank's files are read by one other.
+fn next_host(host_of: &[u32], largest: usize) -> Vec<u64> {
     let ranks = host_of.len();
     let mut order: Vec<usize> = (0..ranks).collect();
     order.sort_by_key(|&rank| host_of[rank]);
-    let runs = order.chunk_by(|&one, &other| host_of[one] == host_of[other]);
-    let largest = runs.map(<[usize]>::len).max().unwrap_or(0);
-    if 2 * largest > ranks {
-        return Err(PlanError(format!(
-            "checkpoint.restore: ring needs other hosts to read from, but {largest} of {ranks} \
-             ranks stand on one; use more hosts, or give same or random"
-        )));
-    }
     let mut writers = vec![0; ranks];
     for (position, &rank) in order.iter().enumerate() {
         writers[rank] = order[(position + largest) % ranks] as u64;
     }
-    Ok(writers)
+    writers
 }
 
 /// The grid of the ranks that read.

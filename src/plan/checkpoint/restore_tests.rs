@@ -114,12 +114,19 @@ fn a_broadcast_sends_what_a_copy_did_not_read() {
 
 #[test]
 fn a_ring_needs_another_host() {
-    assert_eq!(next_host(&[0, 0, 1, 1]), Ok(vec![2, 3, 0, 1]));
+    let mut config = config(2, 1, 1, 3);
+    config.checkpoint.restore = Restore::Ring;
+    let ring = |hosts: &[u32]| {
+        let ranks = hosts.len() as u64;
+        let map = RestoreMap::new(&plan(&config, ranks), &config, hosts).map_err(|error| error.0);
+        map.map(|map| (0..ranks).filter_map(|rank| map.writer_for(rank)).collect::<Vec<_>>())
+    };
+    assert_eq!(ring(&[0, 0, 1, 1]), Ok(vec![2, 3, 0, 1]));
     // Round robin: the same place on the next host.
-    assert_eq!(next_host(&[0, 1, 2, 0, 1, 2]), Ok(vec![1, 2, 0, 4, 5, 3]));
-    let error = next_host(&[0, 0, 0, 1]).unwrap_err().0;
+    assert_eq!(ring(&[0, 1, 2, 0, 1, 2]), Ok(vec![1, 2, 0, 4, 5, 3]));
+    let error = ring(&[0, 0, 0, 1]).unwrap_err();
     assert!(error.contains("3 of 4 ranks stand on one"), "{error}");
-    assert!(next_host(&[0]).is_err());
+    assert!(ring(&[0]).is_err());
 }
 
 #[test]

@@ -172,6 +172,8 @@ pub struct Checkpointed {
     pub series: Vec<(&'static str, Series)>,
     /// Interrupted: not all was done.
     pub partial: bool,
+    /// Time of the command between writing and reading, as this rank waited for it.
+    between_s: Option<f64>,
     /// What the client reaches on the null store, writing and reading, where that was measured.
     pub ceilings: (Option<Ceiling>, Option<Ceiling>),
 }
@@ -179,7 +181,7 @@ pub struct Checkpointed {
 impl Checkpointed {
     fn nothing() -> Checkpointed {
         let (saved, restored, series, partial) = (None, None, Vec::new(), false);
-        Checkpointed { saved, restored, series, partial, ceilings: (None, None) }
+        Checkpointed { saved, restored, series, partial, between_s: None, ceilings: (None, None) }
     }
 }
 
@@ -204,7 +206,7 @@ pub fn run(
         _ => save_all(session, plan, claim, &mut logs, &mut done)?,
     }
     if let (Some(command), false) = (between, done.partial) {
-        run_between(session, command)?;
+        done.between_s = Some(run_between(session, command)?);
     }
     if checkpoint.num_checkpoints_read > 0 && !done.partial {
         let which = Which {
@@ -226,14 +228,12 @@ pub fn restore_after_training(
     log: &mut RankLog,
     between: Option<&str>,
 ) -> Result<Checkpointed, String> {
-    if let Some(command) = between {
-        run_between(session, command)?;
-    }
+    let between_s = between.map(|command| run_between(session, command)).transpose()?;
     let target = Target::new(session.config, plan);
     let which = Which { wanted: session.config.checkpoint.num_checkpoints_read, written: 0 };
     let start_unix_ns = super::compute::unix_ns();
     let mut logs = Vec::new();
-    let mut done = Checkpointed::nothing();
+    let mut done = Checkpointed { between_s, ..Checkpointed::nothing() };
     restore_all(session, plan, (&target, which), &mut logs, &mut done)?;
     let times = (start_unix_ns, super::compute::unix_ns());
     let epoch = session.config.train.epochs + 1;
@@ -241,8 +241,11 @@ pub fn restore_after_training(
     Ok(done)
 }
 
-/// Runs `command` once on each host, with the output of this program; all wait for all. Collective.
-fn run_between(session: &Session<'_>, command: &str) -> Result<(), String> {
+/// Runs `command` once on each host, with the output of this program; all wait for all. Its time in
+/// seconds, to the end on the last host. Collective.
+fn run_between(session: &Session<'_>, command: &str) -> Result<f64, String> {
+    session.world.barrier();
+    let start = Instant::now();
     if session.world.rank_on_host() == 0 {
         session.note(&format!("running on each host: {command}"));
         let status = std::process::Command::new("sh").args(["-c", command]).status();
@@ -256,7 +259,7 @@ fn run_between(session: &Session<'_>, command: &str) -> Result<(), String> {
         }
     }
     session.world.barrier();
-    Ok(())
+    Ok(start.elapsed().as_secs_f64())
 }
 
 fn save_all(
@@ -302,6 +305,7 @@ fn restore_all(
     let live: Vec<LiveCounters> = (0..threads).map(|_| LiveCounters::new()).collect();
     let mut restorer = Restorer::new(session, plan, target, &live)?;
     unanimous(session.world, restorer.check_hosts(&found));
+    restorer.after_command(done.between_s);
     done.ceilings.1 = Some(restorer.ceiling()?);
     let line = progress(session, "checkpoint_restore", restorer.files() * reads);
     let (outcome, series) = devices::recording(session, "checkpoint_restore", || {

@@ -101,10 +101,7 @@ fn look(
             whole.len()
         ));
     }
-    let older = which.pick(&mut whole);
-    if older > 0 {
-        session.note(&format!("note: {older} of the {wanted} checkpoints are of earlier runs"));
-    }
+    which.pick(&mut whole);
     let ring = session.config.checkpoint.restore == Restore::Ring;
     for found in &mut whole {
         check_manifest(&mut folder, plan, target, &found.name)?;
@@ -201,6 +198,12 @@ fn source_of(plan: &CheckpointPlan, piece: RestorePiece) -> Source {
     Source { piece, layout, shared: None }
 }
 
+/// Seconds from one time of the wall clock to another, both in nanoseconds; below 0 where the
+/// second is the earlier one.
+fn gap_s(from_ns: u64, to_ns: u64) -> f64 {
+    (i128::from(to_ns) - i128::from(from_ns)) as f64 / 1e9
+}
+
 impl<'a> Restorer<'a> {
     /// `live` has a counter for each thread of [`read_threads`]. Collective.
     pub fn new(
@@ -215,6 +218,11 @@ impl<'a> Restorer<'a> {
         let verify = format!("{:?}", session.config.verify.mode).to_lowercase();
         let tally = Tally::new("checkpoint_restore", verify);
         Ok(Restorer { session, target, sources, relay, clock, tally, live })
+    }
+
+    /// Notes how long the command took that ran between writing and reading.
+    pub fn after_command(&mut self, between_s: Option<f64>) {
+        self.tally.between_s = between_s;
     }
 
     /// Files that this rank reads of each checkpoint.
@@ -245,6 +253,10 @@ impl<'a> Restorer<'a> {
         let (interval, reports, received) = self.read(name, found.version)?;
         let share = self.share_of(reports, received);
         let log = self.tally.add(session, found.checkpoint, &interval, share, before.mean());
+        if let Some(last) = self.tally.operations.last_mut() {
+            let begin = interval.unix_ns.0;
+            last.gap_s = found.committed_unix_ns.map(|committed| gap_s(committed, begin));
+        }
         let mut stopped = [u64::from(interrupted())];
         session.world.max(&mut stopped);
         if stopped[0] > 0 {

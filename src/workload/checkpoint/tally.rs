@@ -78,6 +78,8 @@ pub struct Tally {
     files: u64,
     /// What belongs to checkpoints in the background only.
     pub beside: Option<Box<BesideTally>>,
+    /// Time of the command between writing and reading.
+    pub between_s: Option<f64>,
     /// Operations so far, over all ranks.
     pub operations: Vec<CheckpointOperation>,
 }
@@ -95,6 +97,7 @@ impl Tally {
             window_ns: 0,
             files: 0,
             beside: None,
+            between_s: None,
             operations: Vec::new(),
         }
     }
@@ -211,6 +214,7 @@ impl Tally {
         let stamped = session.checkpoint_generator().settings().stamped;
         let metrics = CheckpointMetrics::new(size, self.operations, &times, summary(0));
         let mut metrics = metrics.stamped(stamped);
+        metrics.between_s = self.between_s;
         if let Some(sums) = sums {
             let BesideSums { snapshot_bytes, settle_s, drain_s, compute_ns, step_ns } = sums;
             let ranks = session.world.size();
