@@ -234,8 +234,8 @@ impl Plan {
         self.shortage.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether what is written can be read back as `checkpoint.restore` says, where the fullest host
-    /// has `fullest` ranks.
+    /// Whether what is written can be read back as `checkpoint.restore` says, where the fullest
+    /// host has `fullest` ranks.
     ///
     /// # Errors
     /// One sentence that names the key.
