@@ -73,7 +73,7 @@ fn checkpoint_buffers_bytes(config: &Config) -> u128 {
 }
 
 /// What a user should know whose blocks and queue make a rank's buffers for checkpoints larger than
-/// [`CHECKPOINT_BUFFERS_MAX`]; None: they are not.
+/// 256 MiB; None: they are not.
 pub fn large_checkpoint_buffers(config: &Config) -> Option<String> {
     let bytes = checkpoint_bytes(config);
     (bytes > u128::from(CHECKPOINT_BUFFERS_MAX)).then(|| {
