@@ -8,41 +8,9 @@ mod launch;
 mod s3;
 
 use azurite::Azurite;
-use launch::{Job, Lab, mpirun_is_there};
+use launch::{Job, Lab, mpirun_is_there, object_mix, sharded_model};
 use s3::Server;
 use std::path::Path;
-
-/// A sharded model of some 20 MiB; its optimizer files go up in parts.
-const MODEL: &str = "
-model:
-  name: small
-  type: transformer
-  num_layers: 2
-  model_datatype: fp16
-  optimizer_datatype: fp32
-  parallelism: {tensor: 1, pipeline: 1, zero_stage: 3}
-  transformer: {vocab_size: 1999, hidden_size: 256, ffn_hidden_size: 1000, num_attention_heads: 4,
-                num_kv_heads: 2}
-framework: pytorch
-workflow: {generate_data: False, train: False, checkpoint: True}
-checkpoint: {num_checkpoints_write: 2, num_checkpoints_read: 2, time_between_checkpoints: 0}
-io: {block_size: 64KiB, queue_depth: 4}
-storage: {storage_options: {part_size: 5MiB}}
-";
-
-const OBJECTS: &str = "
-workflow: {object: True, train: False}
-model: {name: object}
-object:
-  mix: {put: 20, get: 40, range: 15, head: 15, list: 3, delete: 7}
-  size: 20000
-  range_size: 3000
-  objects: 40
-  in_flight: 8
-  operations: 100
-  duration_s: 0
-verify: {mode: full}
-";
 
 type Environment = Vec<(&'static str, String)>;
 
@@ -92,7 +60,7 @@ fn train(lab: &Lab, root: &str, environment: &Environment) {
 
 /// Checkpoints: saved, replaced and kept, read by other ranks, cleaned.
 fn save_and_restore(lab: &Lab, root: &str, environment: &Environment) {
-    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    std::fs::write(lab.path("model.yaml"), sharded_model([1999, 256, 1000], "5MiB")).unwrap();
     let (file, checkpoints) = (lab.arg("model.yaml"), format!("{root}/ck"));
     let words = |id| ["run", &file, "--checkpoint-dir", &checkpoints, "--run-id", id];
     job(lab, 2, &words("new"), environment).succeed();
@@ -116,7 +84,7 @@ fn save_and_restore(lab: &Lab, root: &str, environment: &Environment) {
 
 /// The micro-benchmark.
 fn mix(lab: &Lab, root: &str, environment: &Environment) {
-    std::fs::write(lab.path("object.yaml"), OBJECTS).unwrap();
+    std::fs::write(lab.path("object.yaml"), object_mix(40, 100)).unwrap();
     let (file, data) = (lab.arg("object.yaml"), format!("{root}/objects"));
     job(lab, 2, &["run", &file, "--data-dir", &data, "--run-id", "mix"], environment).succeed();
     let phase = lab.phase("mix", "object");

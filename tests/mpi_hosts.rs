@@ -6,26 +6,54 @@
 
 mod launch;
 
-use launch::{Lab, is_root, mpirun_is_there, shared};
+use launch::{Ended, Job, Lab, is_root, mpirun_is_there, shared};
+use std::path::PathBuf;
+
+/// The script that pretends two hosts.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    /// None, and said: it cannot run here.
+    fn of_this_machine() -> Option<Hosts> {
+        let script = shared().filter(|_| mpirun_is_there())?.join("tools/netns-mpirun");
+        if !is_root() || !script.exists() {
+            eprintln!("skipped: needs root and {}", script.display());
+            return None;
+        }
+        Some(Hosts(script))
+    }
+
+    /// `job` with so many ranks on both hosts in equal numbers, with these options of mpirun.
+    fn job(&self, lab: &Lab, ranks: usize, options: &[&str], job: Job) -> Job {
+        let (slots, ranks) = ((ranks / 2).to_string(), ranks.to_string());
+        let script = self.0.to_str().unwrap();
+        let first = [script, "-H", "2", "-s", &slots, "--", "-n", &ranks];
+        let mut words: Vec<String> = first.iter().chain(options).map(|w| w.to_string()).collect();
+        words.extend(job.plain().words());
+        lab.raw(words)
+    }
+
+    /// True, and said: the first job found that this machine makes no namespaces.
+    fn are_missing(ended: &Ended) -> bool {
+        let missing =
+            ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted");
+        if missing {
+            eprintln!("skipped: no namespaces here\n{ended}");
+        }
+        missing
+    }
+}
 
 #[test]
 fn two_hosts_are_told_apart_and_their_results_merged() {
-    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
-    let script = shared.join("tools/netns-mpirun");
-    if !is_root() || !script.exists() {
-        return eprintln!("skipped: needs root and {}", script.display());
-    }
+    let Some(hosts) = Hosts::of_this_machine() else { return };
     let lab = Lab::new();
     let launch = |command: &str, id: &str| {
-        let mut words = vec![script.to_str().unwrap().to_string()];
-        words.extend(["-H", "2", "-s", "2", "--", "-n", "4"].map(String::from));
-        let job = lab.job(1, command, id, &["--verify", "full"]).plain().words();
-        words.extend(job);
-        lab.raw(words).end()
+        hosts.job(&lab, 4, &[], lab.job(1, command, id, &["--verify", "full"])).end()
     };
     let ended = launch("datagen", "g");
-    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
-        return eprintln!("skipped: no namespaces here\n{ended}");
+    if Hosts::are_missing(&ended) {
+        return;
     }
     assert!(ended.status.success(), "{ended}");
     let ended = launch("run", "t");
@@ -52,20 +80,13 @@ fn two_hosts_are_told_apart_and_their_results_merged() {
 
 #[test]
 fn a_failure_names_the_host_of_its_rank() {
-    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
-    let script = shared.join("tools/netns-mpirun");
-    if !is_root() || !script.exists() {
-        return eprintln!("skipped: needs root and {}", script.display());
-    }
+    let Some(hosts) = Hosts::of_this_machine() else { return };
     let lab = Lab::new();
     lab.job(2, "datagen", "g", &[]).succeed();
-    let mut words = vec![script.to_str().unwrap().to_string()];
-    words.extend(["-H", "2", "-s", "2", "--", "-n", "4"].map(String::from));
     let fault = "io.fault=[{op: read, kind: eio, at: 2, rank: 3}]";
-    words.extend(lab.job(1, "run", "t", &["--set", fault]).plain().words());
-    let ended = lab.raw(words).end();
-    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
-        return eprintln!("skipped: no namespaces here\n{ended}");
+    let ended = hosts.job(&lab, 4, &[], lab.job(1, "run", "t", &["--set", fault])).end();
+    if Hosts::are_missing(&ended) {
+        return;
     }
     assert!(!ended.status.success(), "{ended}");
     ended.one_error(&["rank 3 (node2): read ", "img_", "at offset "]);
@@ -73,18 +94,11 @@ fn a_failure_names_the_host_of_its_rank() {
 
 #[test]
 fn an_interruption_reaches_both_hosts() {
-    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
-    let script = shared.join("tools/netns-mpirun");
-    if !is_root() || !script.exists() {
-        return eprintln!("skipped: needs root and {}", script.display());
-    }
+    let Some(hosts) = Hosts::of_this_machine() else { return };
     let lab = Lab::new();
     lab.job(2, "datagen", "g", &[]).succeed();
-    let mut words = vec![script.to_str().unwrap().to_string()];
-    words.extend(["-H", "2", "-s", "1", "--", "-n", "2"].map(String::from));
     let long = ["--set", "train.epochs=1000", "--set", "train.computation_time=0.05"];
-    words.extend(lab.job(1, "run", "t", &long).plain().words());
-    let mut running = lab.raw(words).start();
+    let mut running = hosts.job(&lab, 2, &[], lab.job(1, "run", "t", &long)).start();
     let log = lab.path("results/t/mlperf/1_output.json");
     running.wait_until("the training started", || log.exists());
     std::thread::sleep(std::time::Duration::from_millis(700));
@@ -117,11 +131,7 @@ checkpoint:
 
 #[test]
 fn in_a_ring_no_rank_reads_what_its_own_host_wrote() {
-    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
-    let script = shared.join("tools/netns-mpirun");
-    if !is_root() || !script.exists() {
-        return eprintln!("skipped: needs root and {}", script.display());
-    }
+    let Some(hosts) = Hosts::of_this_machine() else { return };
     let lab = Lab::new();
     std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
     // A trap is a read of one rank from the files of one writer that ends the job.
@@ -135,19 +145,16 @@ fn in_a_ring_no_rank_reads_what_its_own_host_wrote() {
             })
             .collect();
         let fault = format!("io.fault=[{}]", traps.join(", "));
-        let mut words = vec![script.to_str().unwrap().to_string()];
-        words.extend(["-H", "2", "-s", "2", "--", "-n", "4"].map(String::from));
         let (model, folder, results) = (lab.arg("model.yaml"), lab.arg(id), lab.arg("results"));
         let job = ["run", &model, "--checkpoint-dir", &folder, "--results-dir", &results];
         let more = ["--run-id", id, "--verify", "full", "--set", &fault];
-        words.extend(lab.command(1, &[&job[..], &more].concat()).plain().words());
-        lab.raw(words).end()
+        hosts.job(&lab, 4, &[], lab.command(1, &[&job[..], &more].concat())).end()
     };
     // Ranks 0 and 1 are on one host, 2 and 3 on the other.
     let own_host = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (2, 3), (3, 2), (3, 3)];
     let ended = launch("own", &own_host);
-    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
-        return eprintln!("skipped: no namespaces here\n{ended}");
+    if Hosts::are_missing(&ended) {
+        return;
     }
     assert!(ended.status.success(), "{ended}");
     let phase = lab.phase("own", "checkpoint_restore");
@@ -165,26 +172,19 @@ fn in_a_ring_no_rank_reads_what_its_own_host_wrote() {
 /// with neighbours on one host.
 #[test]
 fn a_ring_in_another_placement_than_that_of_the_writers_is_refused() {
-    let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
-    let script = shared.join("tools/netns-mpirun");
-    if !is_root() || !script.exists() {
-        return eprintln!("skipped: needs root and {}", script.display());
-    }
+    let Some(hosts) = Hosts::of_this_machine() else { return };
     let lab = Lab::new();
     std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
     let launch = |id: &str, map: &str, none: &str| {
-        let mut words = vec![script.to_str().unwrap().to_string()];
-        let hosts = ["-H", "2", "-s", "2", "--", "-n", "4", "--map-by", map];
-        words.extend(hosts.map(String::from));
         let (model, folder, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
         let job = ["run", &model, "--checkpoint-dir", &folder, "--results-dir", &results];
         let more = ["--run-id", id, "--set", none];
-        words.extend(lab.command(1, &[&job[..], &more].concat()).plain().words());
-        lab.raw(words).end()
+        let job = lab.command(1, &[&job[..], &more].concat());
+        hosts.job(&lab, 4, &["--map-by", map], job).end()
     };
     let ended = launch("write", "slot", "checkpoint.num_checkpoints_read=0");
-    if ended.err.contains("netns-mpirun: ") || ended.err.contains("Operation not permitted") {
-        return eprintln!("skipped: no namespaces here\n{ended}");
+    if Hosts::are_missing(&ended) {
+        return;
     }
     assert!(ended.status.success(), "{ended}");
     let read = "checkpoint.num_checkpoints_write=0";

@@ -6,31 +6,13 @@
 mod launch;
 mod s3;
 
-use launch::{Job, Lab, all_gone, mpirun_is_there};
+use launch::{Job, Lab, all_gone, mpirun_is_there, sharded_model};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use s3::{Memory, Server};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// A sharded model of a few MiB; its optimizer files go up in parts.
-const MODEL: &str = "
-model:
-  name: small
-  type: transformer
-  num_layers: 2
-  model_datatype: fp16
-  optimizer_datatype: fp32
-  parallelism: {tensor: 1, pipeline: 1, zero_stage: 3}
-  transformer: {vocab_size: 499, hidden_size: 128, ffn_hidden_size: 500, num_attention_heads: 4,
-                num_kv_heads: 2}
-framework: pytorch
-workflow: {generate_data: False, train: False, checkpoint: True}
-checkpoint: {num_checkpoints_write: 2, num_checkpoints_read: 2, time_between_checkpoints: 0}
-io: {block_size: 64KiB, queue_depth: 4}
-storage: {storage_options: {part_size: 256KiB}}
-";
 
 const ROOT: &str = "s3://bench/ck/run";
 const PREFIX: &str = "ck/run/";
@@ -42,7 +24,7 @@ const WRITE_ONLY: &str = "checkpoint.num_checkpoints_read=0";
 
 fn lab() -> Lab {
     let lab = Lab::new();
-    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    std::fs::write(lab.path("model.yaml"), sharded_model([499, 128, 500], "256KiB")).unwrap();
     lab
 }
 

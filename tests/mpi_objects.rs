@@ -6,29 +6,15 @@
 mod launch;
 mod s3;
 
-use launch::{Ended, Job, Lab, mpirun_is_there};
+use launch::{Ended, Job, Lab, mpirun_is_there, object_mix};
 use s3::{Fault, Kind, Server};
 use serde_json::Value;
 
 const ROOT: &str = "s3://bench/runs/objects";
 
-const SMALL: &str = "
-workflow: {object: True, train: False}
-model: {name: object}
-object:
-  mix: {put: 20, get: 40, range: 15, head: 15, list: 3, delete: 7}
-  size: 20000
-  range_size: 3000
-  objects: 100
-  in_flight: 8
-  operations: 300
-  duration_s: 0
-verify: {mode: full}
-";
-
 fn lab() -> Lab {
     let lab = Lab::new();
-    std::fs::write(lab.path("object.yaml"), SMALL).unwrap();
+    std::fs::write(lab.path("object.yaml"), object_mix(100, 300)).unwrap();
     lab
 }
 

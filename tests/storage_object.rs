@@ -19,7 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const BLOCK: usize = 256 << 10;
 
-of_every_client! {
+macro_rules! of_every_store {
+    ($($name:ident,)*) => {
+        of_every_client! { $($name,)* }
+        #[cfg(feature = "gcs")]
+        of_client!(google, Google: $($name,)*);
+    };
+}
+
+of_every_store! {
     what_passes_is_tried_again_and_counted,
     a_body_that_comes_slowly_comes_whole,
     an_object_that_was_cut_after_it_was_opened_gives_a_short_read,
@@ -34,28 +42,16 @@ of_every_client! {
     wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret,
     a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer,
     the_first_byte_is_timed_apart_from_the_last,
-    many_are_removed_by_one_request_and_one_that_stays_is_named,
     operations_on_names_are_in_flight_together,
 }
 
-#[cfg(feature = "gcs")]
-of_client! {
-    google, Google:
-    what_passes_is_tried_again_and_counted,
-    a_body_that_comes_slowly_comes_whole,
-    an_object_that_was_cut_after_it_was_opened_gives_a_short_read,
-    what_lasts_is_told_in_one_line_with_the_place_and_the_attempts,
-    an_upload_in_parts_is_whole_or_not_at_all,
-    a_completion_that_fails_after_its_200_is_an_error_and_one_that_passes_a_retry,
-    parts_that_are_too_small_for_the_server_are_its_error,
-    a_listing_of_many_pages_is_whole,
-    connections_are_kept_and_one_that_the_server_closed_is_replaced,
-    requests_are_dealt_to_all_doors_and_one_that_closes_is_left_out,
-    redirects_are_followed_and_a_circle_ends,
-    wrong_keys_buckets_and_servers_have_a_sentence_and_show_no_secret,
-    a_trusted_size_costs_no_request_and_is_checked_against_the_first_answer,
-    the_first_byte_is_timed_apart_from_the_last,
-    operations_on_names_are_in_flight_together,
+/// Google's interface removes names one by one.
+mod of_s3 {
+    use super::many_are_removed_by_one_request_and_one_that_stays_is_named;
+
+    of_every_client! {
+        many_are_removed_by_one_request_and_one_that_stays_is_named,
+    }
 }
 
 /// A server of one test. Keys are the same in all of them, so the environment is set once.

@@ -442,3 +442,45 @@ pub fn fingerprint(root: &Path) -> std::collections::BTreeMap<String, String> {
     }
     files
 }
+
+/// A workload of two checkpoints of a sharded model, whose optimizer files go up in parts of
+/// `part_size`; sizes are of the vocabulary, hidden and feed-forward.
+pub fn sharded_model([vocabulary, hidden, feed_forward]: [u64; 3], part_size: &str) -> String {
+    format!(
+        "
+model:
+  name: small
+  type: transformer
+  num_layers: 2
+  model_datatype: fp16
+  optimizer_datatype: fp32
+  parallelism: {{tensor: 1, pipeline: 1, zero_stage: 3}}
+  transformer: {{vocab_size: {vocabulary}, hidden_size: {hidden},
+                ffn_hidden_size: {feed_forward}, num_attention_heads: 4, num_kv_heads: 2}}
+framework: pytorch
+workflow: {{generate_data: False, train: False, checkpoint: True}}
+checkpoint: {{num_checkpoints_write: 2, num_checkpoints_read: 2, time_between_checkpoints: 0}}
+io: {{block_size: 64KiB, queue_depth: 4}}
+storage: {{storage_options: {{part_size: {part_size}}}}}
+"
+    )
+}
+
+/// The object micro-benchmark with every operation in its mix.
+pub fn object_mix(objects: u64, operations: u64) -> String {
+    format!(
+        "
+workflow: {{object: True, train: False}}
+model: {{name: object}}
+object:
+  mix: {{put: 20, get: 40, range: 15, head: 15, list: 3, delete: 7}}
+  size: 20000
+  range_size: 3000
+  objects: {objects}
+  in_flight: 8
+  operations: {operations}
+  duration_s: 0
+verify: {{mode: full}}
+"
+    )
+}
