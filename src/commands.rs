@@ -293,7 +293,13 @@ fn without_secret(argument: String) -> String {
     let named = ["access_key", "secret"].iter().find_map(|word| argument.find(word));
     match named.and_then(|at| Some(at + argument[at..].find('=')?)) {
         Some(equals) => format!("{}=(left out)", &argument[..equals]),
-        None => argument,
+        // A URI that may hold one, whether its key is used or not.
+        None => match argument.split_once("://") {
+            Some((scheme, rest)) if rest.contains(['@', '?', '#']) => {
+                format!("{scheme}://(left out)")
+            }
+            _ => argument,
+        },
     }
 }
 
@@ -559,6 +565,10 @@ mod tests {
         assert_eq!(shown(secret), "storage.storage_options.secret_access_key=(left out)");
         assert!(!shown("--set=storage.storage_options.access_key_id=abc").contains("id=abc"));
         assert_eq!(shown("dataset.seed=7"), "dataset.seed=7");
+        // Bug: a URI that the run did not use stood there whole.
+        let uri = "storage.storage_root=s3://key:hunter2@bench";
+        assert_eq!(shown(uri), "storage.storage_root=s3://(left out)");
+        assert_eq!(shown("s3://bench/x"), "s3://bench/x");
         assert_eq!(shown("run"), "run");
     }
 }

@@ -292,6 +292,24 @@ fn a_client_out_of_cpu_is_client_bound() {
     assert_one(&with(0.93), Status::ClientBound, &["93 %", "CPU time"]);
 }
 
+/// Bug: the second run on a dataset was CLIENT_BOUND by a datagen that wrote nothing.
+#[test]
+fn a_datagen_that_has_nothing_to_do_is_not_judged_by_its_cpu() {
+    let with = |bytes| {
+        let mut phase = sample::phase("datagen");
+        (phase.client.cpu_share_max, phase.bytes.requested) = (6.6, bytes);
+        judge(&Evidence {
+            phases: &[phase],
+            calibration: None,
+            ranks: 24,
+            partial: false,
+            foreign: None,
+        })
+    };
+    assert_eq!(with(0).status, Status::Valid);
+    assert_one(&with(1), Status::ClientBound, &["660 %", "CPU time"]);
+}
+
 #[test]
 fn a_datagen_that_waits_for_its_generator_is_client_bound() {
     let with = |share: f64| {

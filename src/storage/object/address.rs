@@ -77,11 +77,13 @@ impl Endpoint {
     /// # Errors
     /// One line; a URL that may hold a password is not repeated.
     pub fn parse(url: &str, path_style: bool) -> Result<Endpoint, String> {
-        // A query may hold a signature.
-        if url.contains(['@', '?']) {
-            return Err("the endpoint URL must not hold credentials (`@` or `?`): export them, \
+        // What stands behind the path may hold a signature.
+        if url.contains(['@', '?', '#']) {
+            return Err(
+                "the endpoint URL must not hold credentials (`@`, `?`, `#`): export them, \
                         see \"Object storage\" in docs/guide.md"
-                .into());
+                    .into(),
+            );
         }
         let bad = || format!("`{url}` is no endpoint: give http://HOST:PORT or https://HOST");
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
@@ -414,8 +416,10 @@ mod tests {
                 assert!(said.contains(service.form()), "{said}");
             }
         }
-        // Bug: the signature in a query was repeated.
-        for url in ["http://key:hunter2@host", "http://host/a?sv=1&sig=hunter2"] {
+        // Bug: what stood behind the path was repeated.
+        for url in
+            ["http://key:hunter2@host", "http://host/a?sv=1&sig=hunter2", "http://host/#hunter2"]
+        {
             let said = Endpoint::parse(url, true).unwrap_err();
             assert!(said.contains("credentials") && !said.contains("hunter2"), "{said}");
         }
