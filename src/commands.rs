@@ -1,15 +1,20 @@
-//! The commands: from what the user typed to an exit code. The only file besides `main.rs` that
-//! joins all rooms.
+//! The commands: from what the user typed to an exit code. Only this, what is below it and
+//! `main.rs` join all rooms.
+
+mod checks;
+mod settings;
 
 use crate::cli::{
-    CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, EngineArg, IoArgs, PlanArgs, RunArgs,
-    ShellArg, VerifyArg, WorkloadArgs,
+    CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, IoArgs, PlanArgs, RunArgs, ShellArg,
+    WorkloadArgs,
 };
-use crate::config::{self, CacheMode, Config, Engine, Loaded, ObjectClient, VerifyMode};
+use crate::config::{self, Config, Loaded, ObjectClient};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Comparison, Finished, Request, Search};
 use crate::world::{World, launcher_rank, say};
+use checks::{check_request, check_task, check_world};
+use settings::{lay_over, load, only_generate, parse_memory};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -80,18 +85,6 @@ pub fn plan(args: &PlanArgs) -> ExitCode {
         Ok(_) if launcher_rank() != 0 => ExitCode::SUCCESS,
         Ok(plan) if args.json => print(&format!("{:#}", plan.to_json())),
         Ok(plan) => print(plan.to_text().trim_end()),
-    }
-}
-
-/// Memory of a host as the user gave it, bytes.
-fn parse_memory(text: &str) -> Result<u64, String> {
-    match config::units::parse_bytes(text) {
-        Ok(0) => Err(format!(
-            "--memory-per-host {text}: no host has no memory; give a size such as 256GiB, or leave \
-             it out for this host's"
-        )),
-        Ok(bytes) => Ok(bytes),
-        Err(what) => Err(format!("--memory-per-host {text}: {what}")),
     }
 }
 
@@ -253,41 +246,6 @@ fn take_row_groups(
     Ok(loaded)
 }
 
-/// What cannot be done, whatever the world.
-fn check_request(config: &Config, io: &IoArgs) -> Result<(), String> {
-    if let Some(name) = &io.run_id
-        && (name.is_empty() || name.contains('/') || name.starts_with('.'))
-    {
-        return Err(format!("--run-id `{name}`: give a name of one folder, not hidden"));
-    }
-    if let Some((key, text)) = config::contradiction(config) {
-        return Err(format!("{key}: {text}"));
-    }
-    let root = &config.dataset.data_folder;
-    let uses_root = config.workflow.uses_dataset() || config.workflow.object;
-    match config::is_object_root(root) && uses_root {
-        true if config.io.engine == Engine::Null => {}
-        true => crate::storage::check_object_root(root, &config.storage.storage_options)?,
-        false => check_root("--data-dir", root)?,
-    }
-    if config.workflow.checkpoint {
-        check_checkpoints(config)?;
-    }
-    let workflow = &config.workflow;
-    let asks = [workflow.train, workflow.generate_data, workflow.checkpoint, workflow.object];
-    if !asks.contains(&true) {
-        return Err("workflow: neither train, generate_data, checkpoint nor object is True, so \
-                    there is nothing to do; set one of them"
-            .into());
-    }
-    if config.verify.mode != VerifyMode::None && config.io.engine == Engine::Null {
-        return Err("verify: the null store has no content to check; use --verify none or a real \
-                    --data-dir"
-            .into());
-    }
-    Ok(())
-}
-
 /// An argument as it may stand in a result: what is given for a credential is left out.
 fn without_secret(argument: String) -> String {
     let named = ["access_key", "secret"].iter().find_map(|word| argument.find(word));
@@ -301,91 +259,6 @@ fn without_secret(argument: String) -> String {
             _ => argument,
         },
     }
-}
-
-/// What cannot be done about checkpoints.
-fn check_checkpoints(config: &Config) -> Result<(), String> {
-    let checkpoint = &config.checkpoint;
-    let root = &checkpoint.checkpoint_folder;
-    match config::is_object_root(root) {
-        true if config.io.engine == Engine::Null => {}
-        true => crate::storage::check_object_root(root, &config.storage.storage_options)
-            .map_err(|message| message.replace("--data-dir", "--checkpoint-dir"))?,
-        false => check_root("--checkpoint-dir", root)?,
-    }
-    if config.io.cache == CacheMode::Drop && checkpoint.num_checkpoints_read > 0 {
-        return Err("io.cache: drop empties the cache before epochs, not before checkpoints are \
-                    read; give direct, evict or keep"
-            .into());
-    }
-    if root.starts_with("null://") && config.verify.mode != VerifyMode::None {
-        return Err("verify: the null store has no content to check; use --verify none or a real \
-                    --checkpoint-dir"
-            .into());
-    }
-    Ok(())
-}
-
-fn check_root(option: &str, root: &str) -> Result<(), String> {
-    if root.is_empty() {
-        return Err(format!(
-            "{option} is empty; give a path, file://PATH, direct://PATH, s3://BUCKET/PREFIX, \
-             az://CONTAINER/PREFIX, gs://BUCKET/PREFIX or null://"
-        ));
-    }
-    if let Some((scheme, _)) = root.split_once("://")
-        && !matches!(scheme, "file" | "direct" | "null")
-    {
-        // The rest of it may hold a secret.
-        return match scheme {
-            // It is looked at where it is used.
-            "s3" | "az" | "gs" => Ok(()),
-            _ => Err(format!(
-                "{option}: stores of kind {scheme}:// are not available in this version; give a \
-                 path, file://PATH, direct://PATH, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, \
-                 gs://BUCKET/PREFIX or null://"
-            )),
-        };
-    }
-    Ok(())
-}
-
-/// What cannot be done with this many ranks on these hosts.
-fn check_world(config: &Config, plan: &Plan, ranks_on_host: u64, task: Task) -> Result<(), String> {
-    let ranks = plan.world.ranks;
-    let delayed = config.io.delay.iter().filter_map(|delay| delay.rank);
-    let faulty = config.io.fault.iter().filter_map(|fault| fault.rank);
-    if let Some(rank) = delayed.chain(faulty).find(|rank| u64::from(*rank) >= ranks) {
-        return Err(format!(
-            "io.delay or io.fault names rank {rank}, but there are {ranks} ranks (0 to {})",
-            ranks - 1
-        ));
-    }
-    if let Task::Capacity(Search { max_accelerators: Some(most), .. }) = task
-        && most < ranks
-    {
-        return Err(format!(
-            "--max-accelerators {most}: each of the {ranks} ranks is one; give at least {ranks}"
-        ));
-    }
-    workload::memory_shortage(plan, ranks_on_host).map_or(Ok(()), Err)
-}
-
-/// What a series of runs cannot do.
-fn check_task(config: &Config, task: Task) -> Result<(), String> {
-    let option = match task {
-        Task::Datagen | Task::Once => return Ok(()),
-        Task::Compare(comparison) => return workload::check_comparison(config, &comparison),
-        Task::Repeat(_) => "--repeat",
-        Task::Capacity(_) => "--find-max-accelerators",
-    };
-    if !config.workflow.train {
-        return Err(format!("{option} needs a training: set workflow.train to True"));
-    }
-    if matches!(task, Task::Capacity(_)) && config.train.accelerators_per_rank > 1 {
-        return Err(format!("{option} chooses train.accelerators_per_rank itself; leave it out"));
-    }
-    Ok(())
 }
 
 /// Ranks of the host that has most of them.
@@ -410,109 +283,6 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
         _ if strict => ExitCode::from(NOT_VALID),
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// The workload files with the command line laid over them, `options` last.
-fn load(
-    files: &WorkloadArgs,
-    options: impl FnOnce(&mut Config) -> Result<(), String>,
-) -> Result<Loaded, String> {
-    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
-        .map_err(|error| error.to_string())?;
-    let config = &mut loaded.config;
-    if let Some(root) = &files.data_dir {
-        config.dataset.data_folder = root.clone();
-    }
-    if config.dataset.data_folder.starts_with("null://") {
-        config.io.engine = Engine::Null;
-    }
-    if let Some(root) = &files.checkpoint_dir {
-        config.checkpoint.checkpoint_folder = root.clone();
-        if config.io.engine == Engine::Null && !root.starts_with("null://") {
-            return Err(format!(
-                "--checkpoint-dir {root}: with the null engine nothing is written anywhere; give \
-                 null:// here too, or a real --data-dir"
-            ));
-        }
-    }
-    let object = &config.storage.storage_options;
-    for root in [&config.dataset.data_folder, &config.checkpoint.checkpoint_folder] {
-        crate::storage::check_object_uri(root, object)?;
-    }
-    options(config)?;
-    take_scheme(config)?;
-    loaded.notes.extend(config.object_notes());
-    loaded.effective_yaml =
-        config::effective_yaml(&loaded.config).map_err(|error| error.to_string())?;
-    Ok(loaded)
-}
-
-/// `rankio datagen` of a training file: what training needs of the dataset does not matter.
-fn only_generate(config: &mut Config) {
-    config.workflow.generate_data = true;
-    config.workflow.train = false;
-    config.workflow.evaluation = false;
-}
-
-fn lay_over(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
-    match args.engine {
-        Some(EngineArg::Uring) => config.io.engine = Engine::Uring,
-        Some(EngineArg::Sync) => config.io.engine = Engine::Sync,
-        Some(EngineArg::Mmap) => config.io.engine = Engine::Mmap,
-        Some(EngineArg::Null) => config.io.engine = Engine::Null,
-        None => {}
-    }
-    lay_over_cache(config, args, overrides)?;
-    match args.verify {
-        Some(VerifyArg::None) => config.verify.mode = VerifyMode::None,
-        Some(VerifyArg::Size) => config.verify.mode = VerifyMode::Size,
-        Some(VerifyArg::Sample) => config.verify.mode = VerifyMode::Sample,
-        Some(VerifyArg::Full) => config.verify.mode = VerifyMode::Full,
-        None => {}
-    }
-    Ok(())
-}
-
-/// `--direct`, `--buffered` and what an engine by name implies; they go before the file, but not
-/// against an `io.cache` of the same command line.
-fn lay_over_cache(config: &mut Config, args: &IoArgs, overrides: &[String]) -> Result<(), String> {
-    let io = &mut config.io;
-    let named = |text: &&String| text.split('=').next().is_some_and(|k| k.ends_with("io.cache"));
-    let options = [("--direct", args.direct, true), ("--buffered", args.buffered, false)];
-    for (option, _, direct) in options.into_iter().filter(|(_, given, _)| *given) {
-        if let Some(text) = overrides.iter().find(named)
-            && io.direct != direct
-        {
-            return Err(format!("{option} contradicts --set {text}; give one of them"));
-        }
-        if io.direct != direct {
-            io.set_cache(if direct { CacheMode::Direct } else { CacheMode::Keep });
-        }
-    }
-    if io.engine == Engine::Mmap && io.direct {
-        if args.direct {
-            return Err("--direct cannot be had with io.engine mmap; give one of them".into());
-        }
-        io.set_cache(CacheMode::Keep);
-    }
-    Ok(())
-}
-
-/// `direct://` asks for O_DIRECT whatever the file says, but not against a page cache that is to be
-/// emptied.
-fn take_scheme(config: &mut Config) -> Result<(), String> {
-    let (io, root) = (&mut config.io, &config.dataset.data_folder);
-    if !root.starts_with("direct://") || io.direct || io.engine == Engine::Mmap {
-        return Ok(());
-    }
-    if io.cache.empties() {
-        return Err(format!(
-            "{root}: direct:// contradicts io.cache {}; give a plain path or io.cache direct",
-            io.cache.name()
-        ));
-    }
-    io.set_cache(CacheMode::Direct);
-    Ok(())
 }
 
 /// `rankio doctor`.
