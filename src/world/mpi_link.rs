@@ -119,13 +119,13 @@ impl MpiLink {
         }
     }
 
-    pub fn max_polled(&self, value: u64) -> u64 {
-        let mut result = 0u64;
+    pub fn max_polled(&self, values: [u64; 2]) -> [u64; 2] {
+        let mut results = [0u64; 2];
         mpi::request::scope(|scope| {
             let mut request = self.world.immediate_all_reduce_into(
                 scope,
-                &value,
-                &mut result,
+                &values[..],
+                &mut results[..],
                 SystemOperation::max(),
             );
             let mut polls = 0;
@@ -135,7 +135,7 @@ impl MpiLink {
                 polls = polls.saturating_add(1);
             }
         });
-        result
+        results
     }
 
     pub fn all_reduce<T: Equivalence + Clone>(&self, values: &mut [T], operation: SystemOperation) {
