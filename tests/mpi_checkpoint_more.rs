@@ -246,3 +246,30 @@ fn a_restore_that_cannot_work_is_refused_before_the_first_write() {
     hosts("2").succeed();
     lab.command(1, &plan).plain().succeed();
 }
+
+#[test]
+fn runs_of_checkpoints_alone_are_repeated() {
+    let Some(lab) = lab() else { return };
+    let (file, folder, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
+    let words = ["run", &file, "--checkpoint-dir", &folder, "--results-dir", &results];
+    let repeated = ["--run-id", "s", "--repeat", "2", "--warmup-runs", "1", "--set", FULL];
+    let ended = lab.command(2, &[&words[..], &repeated].concat()).succeed();
+    let text = std::fs::read_to_string(lab.path("results/s/repeat.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3, "{report:#}");
+    for (index, run) in runs.iter().enumerate() {
+        assert_eq!((&run["warmup"], &run["partial"]), (&(index == 0).into(), &false.into()));
+        let folder = run["folder"].as_str().unwrap();
+        assert!(folder.starts_with("checkpointing/middle/run/"), "{folder}");
+        assert!(lab.path(&format!("results/s/{folder}/result.json")).exists());
+    }
+    let rate = |run: usize| runs[run]["rates"][0]["value"].as_f64().unwrap();
+    let mean = report["rates"][0]["over_runs"]["mean"].as_f64().unwrap();
+    let expected = (rate(1) + rate(2)) / 2.0;
+    assert!((mean - expected).abs() < 1e-6 * expected, "{report:#}");
+    let names: Vec<_> = report["rates"].as_array().unwrap().iter().map(|r| &r["name"]).collect();
+    let (strict, official) = ("strict_gib_per_s", "official_gib_per_s_mean");
+    assert_eq!(names, [strict, "committed_gib_per_s", official, strict, official]);
+    assert!(ended.out.contains("coefficient"), "{ended}");
+}

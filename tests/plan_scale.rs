@@ -1,7 +1,7 @@
 //! A plan for 10^9 samples and 100,000 ranks does no more work than a small one. Work is counted,
 //! not timed.
 
-use rankio::config::{Config, IoMode, Shuffle};
+use rankio::config::{Config, FormatKind, IoMode, Shuffle};
 use rankio::format::{Bytes, FileShape, Format, Layout, Segment};
 use rankio::plan::{Plan, WorldShape};
 use std::ops::Range;
@@ -51,6 +51,7 @@ impl Format for Counting {
 fn billion_samples(mode: IoMode) -> Config {
     let mut config = Config::default();
     config.io.mode = mode;
+    config.dataset.format = FormatKind::Npz;
     config.dataset.num_files_train = 1_000_000_000;
     config.dataset.num_files_eval = 10_000_000;
     config.dataset.num_subfolders_train = 1000;

@@ -123,7 +123,13 @@ pub fn check_task(config: &Config, task: Task) -> Result<(), String> {
         Task::Repeat(_) => "--repeat",
         Task::Capacity(_) => "--find-max-accelerators",
     };
-    if !config.workflow.train {
+    let workflow = &config.workflow;
+    if matches!(task, Task::Repeat(_)) && !workflow.train && !workflow.checkpoint {
+        let text = "needs a training or checkpoints: set workflow.train or workflow.checkpoint to \
+                    True";
+        return Err(format!("{option} {text}"));
+    }
+    if matches!(task, Task::Capacity(_)) && !workflow.train {
         return Err(format!("{option} needs a training: set workflow.train to True"));
     }
     if matches!(task, Task::Capacity(_)) && config.train.accelerators_per_rank > 1 {

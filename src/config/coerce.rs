@@ -58,6 +58,10 @@ pub(super) fn coerce(kind: &Kind, value: &Value) -> Result<Value, Problem> {
         Kind::Optional(_) if is_none(value) => Ok(Value::Null),
         Kind::Optional(inner) => coerce(inner, value),
         Kind::Counts => items(kind, value, |item| coerce(&super::kind::POSITIVE, item)),
+        // One text is a list of one, as in the reference.
+        Kind::Texts if value.is_string() => {
+            items(kind, &vec![value.clone()].into(), |item| coerce(&super::kind::TEXT, item))
+        }
         Kind::Texts => items(kind, value, |item| coerce(&super::kind::TEXT, item)),
         Kind::Records(fields) => items(kind, value, |item| record(fields, item)),
         Kind::Distribution => distribution(kind, value),

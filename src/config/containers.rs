@@ -2,7 +2,7 @@
 //! the rest of the run.
 
 use super::source::Sources;
-use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, ReadType};
+use super::{Compression, Config, ConfigError, Dataset, Engine, FormatKind, IoMode, ReadType};
 
 /// Keys that shape HDF5 files and say something else than their default.
 fn hdf5_keys(dataset: &Dataset) -> impl Iterator<Item = &'static str> {
@@ -40,12 +40,17 @@ pub(super) fn fold(sources: &Sources, config: &mut Config, notes: &mut Vec<Strin
     }
     let mapped = config.dataset.format == FormatKind::MmapIndexedBinary;
     if mapped && sources.get("io.engine").is_none() {
-        config.io.engine = Engine::Mmap;
-        notes.push(
-            "dataset.format: mmap_indexed_binary sets io.engine to mmap, through the page cache; \
-             give io.engine for another"
+        notes.push(match config.io.mode {
+            IoMode::Reference => {
+                config.io.engine = Engine::Mmap;
+                "dataset.format: mmap_indexed_binary sets io.engine to mmap with io.mode: \
+                 reference, through the page cache; give io.engine for another"
+                    .into()
+            }
+            IoMode::Native => "dataset.format: mmap_indexed_binary is read as indexed_binary; the \
+                               reference maps the files into memory, as io.engine: mmap does"
                 .into(),
-        );
+        });
     }
 }
 

@@ -31,6 +31,7 @@ mod source;
 pub mod types;
 pub mod units;
 mod written;
+mod zeros;
 
 pub use accelerators::{Accelerator, accelerators};
 pub use cache::CacheMode;
@@ -116,5 +117,7 @@ pub fn effective_yaml(config: &Config) -> Result<String, ConfigError> {
         .map_err(|error| ConfigError(format!("the configuration cannot be written: {error}")))
 }
 
+#[cfg(test)]
+mod older_tests;
 #[cfg(test)]
 mod tests;

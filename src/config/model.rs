@@ -23,10 +23,10 @@ pub struct Model {
     pub optimizer_datatype: Datatype,
     /// Transformer blocks; 0: none.
     pub num_layers: u64,
-    /// Elements of each optimizer group of a rank; empty: they follow from the parameters.
+    /// Bytes of each optimizer group of a rank; empty: they follow from the parameters.
     pub optimization_groups: Vec<u64>,
-    /// Elements of each tensor of a layer before it is divided by the tensor parallelism; empty:
-    /// they follow from `transformer`.
+    /// Bytes of each tensor of a block before it is divided by the tensor parallelism; empty: they
+    /// follow from `transformer`.
     pub layer_parameters: Vec<u64>,
     /// How the model is spread over the ranks.
     pub parallelism: Parallelism,
@@ -104,7 +104,7 @@ impl Default for Transformer {
             hidden_size: 2048,
             ffn_hidden_size: 8192,
             num_attention_heads: 32,
-            num_kv_heads: 32,
+            num_kv_heads: 8,
         }
     }
 }

@@ -124,7 +124,8 @@ impl ObjectClient {
 pub enum Balance {
     /// A rank has one endpoint, its number modulo theirs.
     ByRank,
-    /// Every request the next one.
+    /// Every request the next one; also for `random`.
+    #[serde(alias = "random")]
     RoundRobin,
     /// The one with the fewest requests of this I/O thread.
     #[serde(alias = "least_connections")]
@@ -153,6 +154,12 @@ pub(super) fn fold(
         notes.push(format!(
             "{LIBRARY}: `{name}` is a Python library; a client of rankio is used in its place, \
              with the storage_options that both know"
+        ));
+    }
+    const BALANCE: &str = "storage.storage_options.load_balance_strategy";
+    if sources.get(BALANCE).is_some_and(|entry| entry.value.as_str() == Some("random")) {
+        notes.push(format!(
+            "{BALANCE}: `random` is round_robin here: each request goes to the next endpoint"
         ));
     }
     const WINDOW: &str = "storage.storage_options.prefetch_window";

@@ -15,7 +15,9 @@ pub(super) fn fold(
     if let Some(entry) = sources.get("reader.transfer_size")
         && let Some(bytes) = converted(sources, entry)?.as_u64()
     {
-        if sources.get("io.block_size").is_some() {
+        if bytes == 0 {
+            notes.push("reader.transfer_size: no effect: 0 names no size of a request".into());
+        } else if sources.get("io.block_size").is_some() {
             notes.push("reader.transfer_size: no effect: io.block_size is given".into());
         } else {
             let block = bytes.div_ceil(PAGE_BYTES).saturating_mul(PAGE_BYTES);

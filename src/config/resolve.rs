@@ -25,6 +25,16 @@ pub(super) fn resolve(sources: &Sources) -> Result<(Config, Vec<String>), Config
         let value = converted(sources, entry)?;
         match entry.key.treatment {
             Treatment::Typed => insert(&mut typed, entry.key.path, value),
+            Treatment::Renamed(now) if sources.get(now).is_some() => {
+                notes.push(format!("{}: no effect: {now} is given", entry.key.path));
+            }
+            Treatment::Renamed(now) => {
+                insert(&mut typed, now, value);
+                notes.push(format!(
+                    "{}: used as {now}, which newer versions of the reference read instead",
+                    entry.key.path
+                ));
+            }
             Treatment::Ignored(reason) => notes.push(ignored(entry.key, reason)),
             Treatment::Folded(_) | Treatment::Refused(_) => {}
         }
@@ -101,7 +111,8 @@ fn fold(
             return Err(sources.error_about(stdev, &format!("needs {time}; give that as well")));
         }
     }
-    fold_sizes(sources, config, notes)?;
+    fold_sizes(sources, &config.dataset, notes);
+    super::zeros::fold(config, notes);
     super::requests::fold(sources, config, notes)?;
     // Before O_DIRECT is decided: a container may be read through a mapping.
     super::containers::fold(sources, config, notes);
@@ -122,26 +133,7 @@ fn fold(
     Ok(())
 }
 
-fn fold_sizes(
-    sources: &Sources,
-    config: &mut Config,
-    notes: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    let dataset = &mut config.dataset;
-    if let Some(entry) = sources.get("dataset.record_length") {
-        if sources.get("dataset.record_length_bytes").is_some() {
-            notes.push(
-                "dataset.record_length: no effect: dataset.record_length_bytes is given".into(),
-            );
-        } else if let Some(bytes) = converted(sources, entry)?.as_f64() {
-            dataset.record_length_bytes = bytes;
-            notes.push(
-                "dataset.record_length: used as dataset.record_length_bytes; the reference does \
-                 not read it"
-                    .into(),
-            );
-        }
-    }
+fn fold_sizes(sources: &Sources, dataset: &super::Dataset, notes: &mut Vec<String>) {
     if !dataset.record_dims.is_empty() && sources.get("dataset.record_length_bytes").is_some() {
         notes.push(
             "dataset.record_length_bytes: no effect: dataset.record_dims gives the size".into(),
@@ -158,7 +150,6 @@ fn fold_sizes(
              {row_bytes} bytes"
         ));
     }
-    Ok(())
 }
 
 /// `fsync` and `recovery_rank_shift` say the same as keys of ours, which go before them.
@@ -184,7 +175,37 @@ fn fold_checkpoint(
         checkpoint.restore = super::Restore::Ring;
     }
     checkpoint.checkpoint_folder = without_slash(&checkpoint.checkpoint_folder);
+    note_older_checkpoints(sources, config, notes);
     Ok(())
+}
+
+/// Settings of checkpoints that mean something else in some version of the reference.
+fn note_older_checkpoints(sources: &Sources, config: &Config, notes: &mut Vec<String>) {
+    let (workflow, model) = (&config.workflow, &config.model);
+    if !workflow.checkpoint {
+        return;
+    }
+    const STEPS: &str = "checkpoint.steps_between_checkpoints";
+    let by_epochs = config.checkpoint.steps_between_checkpoints == 0;
+    let zero = sources.get(STEPS).is_some_and(|entry| {
+        let value = &entry.value;
+        value.as_u64() == Some(0) || value.as_f64() == Some(0.0)
+    });
+    if workflow.train && by_epochs && zero {
+        notes.push(format!(
+            "{STEPS}: 0 means by epochs here; the reference writes no checkpoint then, and goes by \
+             epochs at -1"
+        ));
+    }
+    let all = config.checkpoint.kind == super::CheckpointType::AllRanks;
+    if all && model.parallelism.zero_stage == 0 && !model.is_transformer() {
+        notes.push(
+            "checkpoint.type: `all_ranks`: every rank writes its model.model_size_bytes, as in \
+             DLIO 2.0.0; later versions go by the ZeRO stage alone, and without ZeRO the ranks of \
+             the first copy write"
+                .into(),
+        );
+    }
 }
 
 fn fold_storage(
@@ -196,7 +217,7 @@ fn fold_storage(
     let kind = word("storage.storage_type")?;
     let kind = kind.as_ref().and_then(Value::as_str);
     match kind {
-        None | Some("local_fs" | "direct_fs" | "s3") => {}
+        None | Some("local_fs" | "direct_fs" | "s3" | "s3dlio") => {}
         Some("parallel_fs") => {
             return Err(sources.error_about(
                 "storage.storage_type",
@@ -206,7 +227,7 @@ fn fold_storage(
         }
         Some(other) => {
             let text = format!(
-                "`{other}` is not available in this version; give local_fs, direct_fs or s3"
+                "`{other}` is not available in this version; give local_fs, direct_fs, s3 or s3dlio"
             );
             return Err(sources.error_about("storage.storage_type", &text));
         }
@@ -215,12 +236,20 @@ fn fold_storage(
     super::cache::fold(sources, &Wishes { odirect, storage: kind }, config, notes)?;
     let root = word("storage.storage_root")?;
     if let Some(root) = root.as_ref().and_then(Value::as_str) {
-        // On S3 the reference's root is the bucket, and the folder a prefix in it.
+        // On S3 the reference's root is the bucket, and the folder a prefix in it. With s3dlio the
+        // scheme of the root names the store.
         let root = match (kind, root.contains("://")) {
             (Some("s3"), false) => format!("s3://{root}"),
             _ => root.to_string(),
         };
-        config.dataset.data_folder = below(&root, &config.dataset.data_folder);
+        let folder = &config.dataset.data_folder;
+        if super::is_object_root(&root) && folder.starts_with('/') {
+            notes.push(format!(
+                "storage.storage_root: no effect: dataset.data_folder `{folder}` is absolute, so \
+                 data lie in files there"
+            ));
+        }
+        config.dataset.data_folder = below(&root, folder);
     } else if kind == Some("s3") {
         let text = "storage.storage_type: `s3` without storage.storage_root (the bucket) names no \
                     bucket: data lie where dataset.data_folder or --data-dir says";

@@ -4,7 +4,9 @@
 //! line and key. A later file or override replaces an earlier one key by key.
 
 use super::ConfigError;
-use super::catalogue::{self, Key, OPTIONAL_SECTIONS, SECTION_ALIASES, Treatment};
+use super::catalogue::{
+    self, Key, OPTIONAL_SECTIONS, ROOT_SECTION, SECTION_ALIASES, Treatment, VALUES_OF_SECTIONS,
+};
 use super::coerce::quoted;
 use super::locate::{Unreadable, line_of, read};
 use serde_yaml::Value;
@@ -98,7 +100,10 @@ impl Sources {
 
     /// An error about the key at `path`, which names the file only where the key was not given.
     pub fn error_about(&self, path: &str, text: &str) -> ConfigError {
-        match (self.get(path), self.files.last()) {
+        let older =
+            |entry: &&Entry| matches!(entry.key.treatment, Treatment::Renamed(now) if now == path);
+        let entry = self.get(path).or_else(|| self.entries.iter().find(older));
+        match (entry, self.files.last()) {
             (Some(entry), _) => self.error(entry, &[], text),
             (None, Some(file)) => ConfigError(format!("{}: {path}: {text}", file.name)),
             (None, None) => ConfigError(format!("{path}: {text}")),
@@ -183,6 +188,11 @@ impl Sources {
             let text = format!("unknown key; {}", catalogue::advice(&path));
             return Err(self.error_at(origin, &spelled, &text));
         }
+        let of_section = VALUES_OF_SECTIONS.iter().find(|(section, _)| *section == path);
+        if let (Some((_, inside)), Value::String(_)) = (of_section, &value) {
+            let key = catalogue::find(inside).expect("a test looks for it");
+            return self.put(Entry { key, value, origin, spelled });
+        }
         match value {
             Value::Mapping(mapping) => {
                 for (key, value) in mapping {
@@ -228,7 +238,11 @@ fn is_below(path: &str, section: &str) -> bool {
 
 /// The path in the table's spelling.
 fn canonical(spelled: &[String]) -> String {
-    let path = spelled.join(".");
+    let inside = match spelled {
+        [root, inside @ ..] if root == ROOT_SECTION => inside,
+        all => all,
+    };
+    let path = inside.join(".");
     let (section, rest) = path.split_at(path.find('.').unwrap_or(path.len()));
     match SECTION_ALIASES.iter().find(|(alias, _)| *alias == section) {
         Some((_, name)) => format!("{name}{rest}"),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::fs;
 
 /// Loads `yaml` as `w.yaml` with overrides; messages name the file without its folder.
-fn load_text(yaml: &str, overrides: &[&str]) -> Result<Loaded, String> {
+pub(super) fn load_text(yaml: &str, overrides: &[&str]) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("w.yaml");
     fs::write(&path, yaml).expect("the file is written");
@@ -240,8 +240,9 @@ fn the_page_cache_is_decided_by_one_rule() {
         ("io: {mode: reference, cache: drop}", Drop),
         ("io: {cache: drop, direct: False}", Drop),
         ("io: {mode: reference}\nstorage: {storage_type: direct_fs}", Direct),
-        ("dataset: {format: mmap_indexed_binary}", Keep),
-        ("dataset: {format: mmap_indexed_binary}\nio: {cache: drop}", Drop),
+        ("dataset: {format: mmap_indexed_binary}", Direct),
+        ("dataset: {format: mmap_indexed_binary}\nio: {mode: reference}", Keep),
+        ("dataset: {format: mmap_indexed_binary}\nio: {mode: reference, cache: drop}", Drop),
         ("io: {engine: mmap}", Keep),
     ];
     for (yaml, cache) in cases {

@@ -5,8 +5,10 @@
 //! serve any number of ranks, and so do settings that the format in question does not look at.
 
 use super::Plan;
-use super::sizes::nominal_sample_bytes;
-use crate::config::{Config, Dataset, FormatKind, ParquetColumn, ParquetEncoding, ReadType};
+use super::sizes::{follows_mode, nominal_sample_bytes};
+use crate::config::{
+    Config, Dataset, FormatKind, IoMode, ParquetColumn, ParquetEncoding, ReadType,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -36,7 +38,7 @@ pub fn dataset(config: &Config) -> Value {
         "compress_ratio": dataset.compress_ratio,
         "dedup_ratio": dataset.dedup_ratio,
         "pattern": dataset.pattern,
-        "mode": config.io.mode,
+        "mode": sizes_by(config),
     });
     if dataset.format == FormatKind::Parquet {
         add_parquet(dataset, &mut identity);
@@ -49,6 +51,12 @@ pub fn dataset(config: &Config) -> Value {
         settings.insert("hdf5".into(), shape);
     }
     identity
+}
+
+/// The mode that decides sizes; `native` where both yield the same files, so that either runs on
+/// them.
+fn sizes_by(config: &Config) -> IoMode {
+    if follows_mode(&config.dataset) { config.io.mode } else { IoMode::Native }
 }
 
 /// Columns and row groups. Not which columns are read and how: that leaves the files as they are.
@@ -120,6 +128,9 @@ pub fn execution(plan: &Plan) -> Value {
     });
     if train.accelerators_per_rank != 1 {
         identity["accelerators_per_rank"] = json!(train.accelerators_per_rank);
+    }
+    if config.io.mode != sizes_by(config) {
+        identity["mode"] = json!(config.io.mode);
     }
     if plan.train.files() != plan.generated.files() {
         identity["num_files_used"] = json!(plan.train.files());

@@ -43,7 +43,7 @@ pub use permutation::Permutation;
 pub use rules::MinimumDataset;
 pub use sizes::{Level, SizeTable, element_bytes, nominal_sample_bytes};
 
-use crate::config::{Config, Dataset, IoMode, ReadType, Shuffle};
+use crate::config::{Config, Dataset, FormatKind, Framework, IoMode, ReadType, Shuffle};
 use crate::format::{self, Format};
 use order::{Arrangement, Dealing};
 use permutation::key_of;
@@ -199,9 +199,10 @@ impl Plan {
 
     /// Order of training in `epoch` (from 1). `run_seed` is used where a shuffle is `random`. In
     /// native mode a shuffle of samples contains one of files; in reference mode only files are
-    /// shuffled, as the Python tool does.
+    /// shuffled, as the Python tool does, and TFRecord files in the first epoch alone.
     pub fn train_order(&self, epoch: u64, run_seed: u64) -> EpochOrder {
         let (reader, train) = (&self.config.reader, &self.config.train);
+        let epoch = if deals_twice(&self.config) { 1 } else { epoch };
         let key = |shuffle| match shuffle {
             Shuffle::Off => None,
             Shuffle::Seed => {
@@ -222,8 +223,7 @@ impl Plan {
         self.train_dealing.epoch(arrangement)
     }
 
-    /// Order of an evaluation, None where there are no evaluation files: never shuffled, always
-    /// dealt by sample.
+    /// Order of an evaluation, None where there are no evaluation files: never shuffled.
     pub fn eval_order(&self) -> Option<EpochOrder> {
         self.valid_dealing.map(|dealing| dealing.epoch(Arrangement::Identity))
     }
@@ -393,19 +393,13 @@ fn deal_training(
     files: &FileSet,
     crowd: Crowd,
 ) -> Result<(Dealing, Option<PlanError>), PlanError> {
-    let (count, samples, batch) =
-        (files.files(), files.samples_per_file(), config.reader.batch_size);
-    let ranks = crowd.accelerators;
-    let dealing = match config.io.mode {
-        IoMode::Native => Dealing::native(count, samples, ranks, batch, config.io.drop_last),
-        IoMode::Reference => Dealing::reference(count, samples, ranks, batch),
-    };
+    let batch = config.reader.batch_size;
+    let dealing = deal(config, files, batch, crowd);
     if !config.workflow.train {
         return Ok((dealing, None));
     }
     if dealing.steps() == 0 {
-        let whole_files = config.io.mode == IoMode::Reference;
-        let shortage = too_few_samples(files, "batch_size", batch, crowd, whole_files);
+        let shortage = too_few_samples(config, files, ("batch_size", batch), crowd);
         return Ok((dealing, Some(shortage)));
     }
     // Like the reference, a cap of zero is none.
@@ -422,25 +416,51 @@ fn deal_training(
 
 fn deal_evaluation(config: &Config, files: &FileSet, crowd: Crowd) -> (Dealing, Option<PlanError>) {
     let batch = config.reader.batch_size_eval;
-    let (files_count, samples) = (files.files(), files.samples_per_file());
-    let drop_last = config.io.drop_last;
-    let dealing = Dealing::native(files_count, samples, crowd.accelerators, batch, drop_last);
+    let dealing = deal(config, files, batch, crowd);
     let is_short = config.workflow.evaluation && dealing.steps() == 0;
-    let shortage = is_short.then(|| too_few_samples(files, "batch_size_eval", batch, crowd, false));
+    let shortage =
+        is_short.then(|| too_few_samples(config, files, ("batch_size_eval", batch), crowd));
     (dealing, shortage)
 }
 
+/// Whether files are dealt to ranks twice: what the reference does with TFRecord files under
+/// TensorFlow, once itself and once in its reader.
+fn deals_twice(config: &Config) -> bool {
+    config.io.mode == IoMode::Reference
+        && config.dataset.format == FormatKind::Tfrecord
+        && config.framework == Framework::Tensorflow
+}
+
+fn deal(config: &Config, files: &FileSet, batch: u64, crowd: Crowd) -> Dealing {
+    let (count, samples, ranks) = (files.files(), files.samples_per_file(), crowd.accelerators);
+    let shuffled = config.reader.file_shuffle != Shuffle::Off;
+    match config.io.mode {
+        IoMode::Native => Dealing::native(count, samples, ranks, batch, config.io.drop_last),
+        IoMode::Reference if deals_twice(config) => {
+            let epochs = (shuffled, config.train.epochs);
+            Dealing::tfrecord((count, samples), ranks, batch, epochs)
+        }
+        IoMode::Reference => Dealing::reference(count, samples, ranks, batch),
+    }
+}
+
 fn too_few_samples(
+    config: &Config,
     files: &FileSet,
-    key: &str,
-    batch: u64,
+    (key, batch): (&str, u64),
     crowd: Crowd,
-    whole_files: bool,
 ) -> PlanError {
     let Crowd { accelerators: ranks, noun } = crowd;
     let (count, samples) = (files.files(), files.samples_per_file());
     let remedy = format!("generate more files or use fewer {noun}s");
-    PlanError(if whole_files {
+    PlanError(if deals_twice(config) {
+        format!(
+            "dataset has too few samples for one step: {count} files / {ranks} {noun}s = {} whole \
+             files x {samples} samples, which io.mode: reference deals to {ranks} {noun}s once \
+             more, and {key} = {batch}; {remedy}",
+            count / ranks,
+        )
+    } else if config.io.mode == IoMode::Reference {
         format!(
             "dataset has too few samples for one step: {count} files / {ranks} {noun}s = {} whole \
              files x {samples} samples = {} < {key} = {batch}; {remedy}",

@@ -3,8 +3,8 @@
 //! Native mode deals *samples*: every rank owns one contiguous share of the epoch's order, so that
 //! files of many samples are read in long runs, and all ranks have the same number of steps by
 //! construction. Reference mode deals *files*, position p of the order to rank p modulo ranks, and
-//! drops what is left over, as DLIO does. A cap on steps shortens every rank's share from its end
-//! and moves nothing else.
+//! drops what is left over, as DLIO does; TFRecord files it deals twice ([`Twice`]). A cap on steps
+//! shortens every rank's share from its end and moves nothing else.
 
 use super::SampleId;
 use super::permutation::Permutation;
@@ -27,6 +27,41 @@ enum Shares {
     Contiguous { base: u64, longer: u64 },
     /// Rank r owns the files at positions r, r + ranks, ..., `files` of them.
     Strided { files: u64 },
+    /// The files of `Strided`, dealt to the ranks once more. `samples` of each rank.
+    Twice { files: Twice, samples: u64 },
+}
+
+/// How DLIO's TensorFlow reader takes TFRecord files: from the files that a rank was dealt it takes
+/// every `ranks`th, from rank r on; where they are fewer than ranks, every `ranks`th sample. It
+/// goes through these again and again, in whole batches.
+#[derive(Debug, Clone, Copy)]
+struct Twice {
+    /// Files that a rank was dealt.
+    dealt: u64,
+}
+
+impl Twice {
+    /// Samples of `rank` until it begins anew.
+    fn pass(self, rank: u64, dealing: &Dealing) -> u64 {
+        let Dealing { samples_per_file, ranks, batch, .. } = *dealing;
+        let every = |all: u64| all.saturating_sub(rank).div_ceil(ranks);
+        let samples = match self.dealt >= ranks {
+            true => every(self.dealt) * samples_per_file,
+            false => every(self.dealt * samples_per_file),
+        };
+        samples / batch * batch
+    }
+
+    /// File among those that `rank` was dealt, and sample in it, at `position` of a pass.
+    fn at(self, rank: u64, position: u64, dealing: &Dealing) -> (u64, u64) {
+        let Dealing { samples_per_file, ranks, .. } = *dealing;
+        if self.dealt >= ranks {
+            let (nth, sample) = (position / samples_per_file, position % samples_per_file);
+            return (rank + nth * ranks, sample);
+        }
+        let sample = rank + position * ranks;
+        (sample / samples_per_file, sample % samples_per_file)
+    }
 }
 
 /// The dealing of one dataset to one world; the same for every epoch.
@@ -68,6 +103,29 @@ impl Dealing {
         Dealing { samples_per_file, ranks, batch, steps, shares: Shares::Strided { files } }
     }
 
+    /// DLIO's for TFRecord files under TensorFlow, see [`Twice`]. The steps are those of the
+    /// samples that a rank was dealt at first, rounded up where files are not `shuffled`, and at
+    /// most `epochs` times those that its reader counts.
+    pub fn tfrecord(
+        (files, samples_per_file): (u64, u64),
+        ranks: u64,
+        batch: u64,
+        (shuffled, epochs): (bool, u64),
+    ) -> Dealing {
+        let twice = Twice { dealt: files / ranks };
+        let samples = twice.dealt * samples_per_file;
+        let steps = if shuffled { samples / batch } else { samples.div_ceil(batch) };
+        let counted = samples / ranks.saturating_mul(batch);
+        let steps = steps.min(counted.saturating_mul(epochs));
+        let shares = Shares::Twice { files: twice, samples: steps.saturating_mul(batch) };
+        let dealing = Dealing { samples_per_file, ranks, batch, steps, shares };
+        // The last rank has least.
+        match twice.pass(ranks - 1, &dealing) {
+            0 => dealing.cap(0),
+            _ => dealing,
+        }
+    }
+
     /// At most `steps` steps.
     pub fn cap(self, steps: u64) -> Dealing {
         Dealing { steps: self.steps.min(steps), ..self }
@@ -86,6 +144,7 @@ impl Dealing {
                 (self.ranks - longer) * base.min(most) + longer * (base + 1).min(most)
             }
             Shares::Strided { files } => self.ranks * (files * self.samples_per_file).min(most),
+            Shares::Twice { samples, .. } => self.ranks.saturating_mul(samples.min(most)),
         }
     }
 
@@ -99,12 +158,13 @@ impl Dealing {
         match self.shares {
             Shares::Contiguous { base, longer } => base + u64::from(rank < longer),
             Shares::Strided { files } => files * self.samples_per_file,
+            Shares::Twice { samples, .. } => samples,
         }
     }
 }
 
-/// Who reads what in one epoch: an injection from (rank, step, slot) into the samples. Copies are
-/// cheap (200 bytes).
+/// Who reads what in one epoch: a function from (rank, step, slot) to samples. None is read twice,
+/// but for TFRecord files in reference mode. Copies are cheap (200 bytes).
 #[derive(Debug, Clone, Copy)]
 pub struct EpochOrder {
     dealing: Dealing,
@@ -166,6 +226,11 @@ impl EpochOrder {
             Shares::Strided { .. } => {
                 (rank + local / samples_per_file * ranks, local % samples_per_file)
             }
+            Shares::Twice { files, .. } => {
+                let position = local % files.pass(rank, &self.dealing);
+                let (file, sample) = files.at(rank, position, &self.dealing);
+                (rank + file * ranks, sample)
+            }
         };
         let file = match &self.arrangement {
             Arrangement::Files(permutation) => permutation.apply(place),
@@ -193,6 +258,13 @@ impl EpochOrder {
         let in_file = match self.dealing.shares {
             Shares::Contiguous { base, longer } => (rank * base + rank.min(longer) + local) % spf,
             Shares::Strided { .. } => local % spf,
+            Shares::Twice { files, .. } if files.dealt < self.dealing.ranks => return 1,
+            Shares::Twice { files, .. } => {
+                let pass = files.pass(rank, &self.dealing);
+                let position = local % pass;
+                let left = (pass - position).min(self.positions(rank) - local);
+                return (spf - position % spf).min(left);
+            }
         };
         (spf - in_file).min(self.positions(rank) - local)
     }

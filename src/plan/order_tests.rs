@@ -95,6 +95,57 @@ proptest! {
         }
     }
 
+    /// Against the reference's own steps, taken one by one: a share of the files, the share of the
+    /// reader, whole batches again and again, as many as the reader counts, cut by the training.
+    #[test]
+    fn tfrecord_files_are_dealt_twice_in_reference_mode(
+        files in 1u64..60, spf in 1u64..8, ranks in 1u64..6, batch in 1u64..7,
+        shuffled: bool, epochs in 1u64..4,
+    ) {
+        let expected: Vec<Vec<Vec<SampleId>>> = (0..ranks).map(|rank| {
+            let dealt: Vec<u64> =
+                (0..files).filter(|f| f % ranks == rank).take((files / ranks) as usize).collect();
+            let share = |all: usize| (rank as usize..all).step_by(ranks as usize);
+            let few = (dealt.len() as u64) < ranks;
+            let taken: Vec<u64> = match few {
+                true => dealt.clone(),
+                false => share(dealt.len()).map(|index| dealt[index]).collect(),
+            };
+            let of = |file: u64| (0..spf).map(move |sample| SampleId { file, sample });
+            let samples: Vec<SampleId> = taken.into_iter().flat_map(of).collect();
+            let samples: Vec<SampleId> = match few {
+                true => share(samples.len()).map(|index| samples[index]).collect(),
+                false => samples,
+            };
+            let local = dealt.len() as u64 * spf;
+            let counted = local / (ranks * batch) * epochs;
+            let most = if shuffled { local / batch } else { local.div_ceil(batch) };
+            let batches = samples.chunks_exact(batch as usize).map(|batch| batch.to_vec());
+            let batches: Vec<Vec<SampleId>> = batches.collect();
+            batches.into_iter().cycle().take(counted.min(most) as usize).collect()
+        }).collect();
+        let dealing = Dealing::tfrecord((files, spf), ranks, batch, (shuffled, epochs));
+        let order = dealing.epoch(Arrangement::Identity);
+        let steps = expected.iter().map(|batches| batches.len() as u64).min().unwrap();
+        prop_assert_eq!(order.steps(), steps);
+        prop_assert_eq!(order.samples(), steps * batch * ranks);
+        for (rank, batches) in expected.iter().enumerate() {
+            for step in 0..steps {
+                let mut slot = 0;
+                while slot < order.batch_len(rank as u64, step) {
+                    let run = order.run_length(rank as u64, step, slot);
+                    let first = order.sample(rank as u64, step, slot);
+                    for ahead in 0..run {
+                        let wanted = SampleId { sample: first.sample + ahead, ..first };
+                        prop_assert_eq!(batches[step as usize][(slot + ahead) as usize], wanted);
+                    }
+                    slot += run;
+                }
+                prop_assert_eq!(slot, batch);
+            }
+        }
+    }
+
     #[test]
     fn a_cap_only_shortens(
         files in 1u64..50, spf in 1u64..8, ranks in 1u64..6, batch in 1u64..7,

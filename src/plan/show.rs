@@ -109,7 +109,7 @@ fn training(plan: &Plan) -> Value {
         "sample_shuffle": config.reader.sample_shuffle,
         "steps_per_epoch": plan.steps_per_epoch(),
         "samples_per_epoch": plan.samples_per_epoch(),
-        "samples_dropped_per_epoch": plan.train.samples() - plan.samples_per_epoch(),
+        "samples_dropped_per_epoch": plan.train.samples().saturating_sub(plan.samples_per_epoch()),
         "demand_gib_per_s_per_rank": demand.map(|d| d.nominal_gib_per_s_per_rank),
         "demand_real_gib_per_s_per_rank": demand.map(|d| d.real_gib_per_s_per_rank),
         "demand_gib_per_s_total": demand.map(|d| d.total_gib_per_s),
@@ -199,7 +199,31 @@ fn notes(plan: &Plan) -> Vec<String> {
                 .into(),
         );
     }
+    notes.extend(dealt_twice(plan));
     notes
+}
+
+/// What is read of TFRecord files that are dealt twice.
+fn dealt_twice(plan: &Plan) -> Option<String> {
+    let (ranks, files) = (plan.accelerators(), plan.train.files());
+    let dealt = files / ranks;
+    if !super::deals_twice(&plan.config) || ranks == 1 {
+        return None;
+    }
+    Some(match dealt >= ranks {
+        true => format!(
+            "io.mode: reference deals TFRecord files twice, as in the reference: {} of {} files \
+             are read, again and again",
+            grouped(dealt),
+            grouped(files)
+        ),
+        false => format!(
+            "io.mode: reference deals TFRecord files twice, as in the reference: each rank uses \
+             every {}th sample of its {}, again and again",
+            grouped(ranks),
+            grouped(dealt)
+        ),
+    })
 }
 
 /// The plan as an aligned table.
@@ -313,7 +337,7 @@ fn training_rows(plan: &Plan, table: &mut Table) {
     let steps = format!("{} of {batch} samples", grouped(plan.steps_per_epoch()));
     table.row("", "steps", format!("{steps} for each epoch and {who}"));
     let read = plan.samples_per_epoch();
-    let left = plan.train.samples() - read;
+    let left = plan.train.samples().saturating_sub(read);
     table.row(
         "",
         "samples",

@@ -234,6 +234,16 @@ fn check_lengths(dataset: &Dataset) -> Result<(), PlanError> {
 /// Longest sample, 4 PiB: below it every whole number of bytes is exact as a float.
 const MOST_BYTES: f64 = (1u64 << 52) as f64;
 
+/// Whether the sizes of files depend on `io.mode`: not where a shape is given, nor where all
+/// samples are of a length that both modes make the same square of.
+pub(super) fn follows_mode(dataset: &Dataset) -> bool {
+    if columns_bytes(dataset).is_some() || !dataset.record_dims.is_empty() {
+        return false;
+    }
+    let drawn = dataset.record_length_bytes_stdev > 0.0;
+    drawn || native_sides(dataset, 1) != reference_sides(dataset)
+}
+
 /// All but the last side multiplied, and the last.
 fn explicit_sides(dims: &[u64]) -> (u64, u64) {
     match dims {

@@ -1,7 +1,7 @@
 //! A format and settings for the tests of this room, so that they depend on no other room's
 //! behaviour.
 
-use crate::config::Config;
+use crate::config::{Config, FormatKind};
 use crate::format::{Bytes, FileShape, Format, Layout, Segment};
 use std::ops::Range;
 
@@ -57,9 +57,10 @@ impl Format for Plain {
     }
 }
 
-/// Defaults with samples of 3000 bytes.
+/// Defaults with npz files of samples of 3000 bytes.
 pub fn config() -> Config {
     let mut config = Config::default();
+    config.dataset.format = FormatKind::Npz;
     config.dataset.record_length_bytes = 3000.0;
     config
 }

@@ -95,10 +95,9 @@ pub fn cached_epochs(phase: &Phase) -> Option<String> {
         _ => "no epoch was without".into(),
     };
     Some(format!(
-        "{}: epoch {epochs} of {} began with up to {:.1} % of the sampled pages in the page \
+        "{}: epoch {epochs} began with up to {:.1} % of the sampled pages in the page \
          cache{failed}; the means are over all epochs, {without}",
         phase.name,
-        metrics.epochs,
         100.0 * most
     ))
 }

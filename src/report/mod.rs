@@ -16,6 +16,7 @@ pub mod object;
 pub mod official;
 pub mod progress;
 pub mod repeat;
+pub mod repeat_checkpoints;
 pub mod result;
 pub mod run_log;
 #[cfg(test)]

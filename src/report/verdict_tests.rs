@@ -150,7 +150,7 @@ fn cached_epochs_are_named_with_the_means_of_the_others() {
         (block["cache_before"], block["resident_before"]) = (json!("cached"), json!(0.5));
         phase.metrics["uncached_epochs"] = json!(1);
     });
-    let words = ["epoch 1 of 2 began with up to 50.0 %", "without such epochs (1 of 2) AU"];
+    let words = ["epoch 1 began with up to 50.0 %", "without such epochs (1 of 2) AU"];
     assert_one(&verdict, Status::Cached, &words);
 }
 

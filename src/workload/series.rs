@@ -6,6 +6,7 @@ use super::run_folder::{RunFolder, stamp};
 use crate::config::{Config, Loaded, effective_yaml};
 use crate::plan::Plan;
 use crate::report::repeat::{self, OverRuns, RepeatReport, RuleCheck, RunRecord};
+use crate::report::repeat_checkpoints::{CheckpointRun, CheckpointSeries};
 use crate::report::screen;
 use crate::world::{World, interrupted};
 use std::path::{Path, PathBuf};
@@ -144,6 +145,9 @@ pub fn repeat(
     if let Some(finished) = interrupted {
         return Ok(finished);
     }
+    if !loaded.config.workflow.train {
+        return repeat_checkpoints(&series, [warmups, runs]);
+    }
     let mut records: Vec<RunRecord> = Vec::new();
     let mut partial = false;
     for index in 0..warmups + runs {
@@ -184,6 +188,39 @@ pub fn repeat(
     // Only rank 0 has the records; the others learn what it found.
     let status = super::results::told_by_root(world, report.status());
     Ok(Finished { status, partial, written: None })
+}
+
+/// The same of runs that only write and read checkpoints. Collective.
+fn repeat_checkpoints(series: &Series<'_>, [warmups, runs]: [u64; 2]) -> Result<Finished, String> {
+    let (world, claimed) = (series.world, &series.claimed);
+    let shape = [world.size(), world.hosts()];
+    let command = &series.request.command;
+    let mut report = CheckpointSeries::new(&claimed.name, command, shape, [warmups, runs]);
+    for index in 0..warmups + runs {
+        report.partial = series.is_over();
+        if report.partial {
+            break;
+        }
+        let finished = series.run_in("run", index, |_| ())?;
+        if let Some(written) = &finished.written {
+            let folder = series.below(&written.folder);
+            let run = CheckpointRun::of(&written.result, &folder, index < warmups);
+            screen::print(&run.line())?;
+            report.runs.push(run);
+        }
+        report.partial = finished.partial;
+        if report.partial {
+            break;
+        }
+    }
+    if world.is_root() {
+        report.evaluate();
+        conclude(&claimed.path, &report.text(), || report.write(&claimed.path))?;
+    }
+    series.end(report.partial)?;
+    // Only rank 0 has the runs; the others learn what it found.
+    let status = super::results::told_by_root(world, report.status());
+    Ok(Finished { status, partial: report.partial, written: None })
 }
 
 /// Prints what came out on rank 0 and writes it. What was measured must not be lost to a full

@@ -29,9 +29,8 @@ const ELEMENTS: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool",
 ];
-const SOME_BYTES: Kind = Kind::Bytes { min: 1, max: u64::MAX, multiple: 1 };
 const SHUFFLES: &[&str] = &["off", "seed", "random"];
-const STORAGES: &[&str] = &["local_fs", "direct_fs", "parallel_fs", "s3", "aistore"];
+const STORAGES: &[&str] = &["local_fs", "direct_fs", "parallel_fs", "s3", "s3dlio", "aistore"];
 const COLUMN_TYPES: &[&str] = &[
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "bool", "list", "string", "binary",
@@ -50,6 +49,8 @@ const PLUGIN: &str = "rankio reads with its own engine and loads no Python class
 const NO_TENSOR: &str = "rankio hands no tensor to the training loop";
 const IN_OPTIONS: &str =
     "the reference does not read it either; see storage.storage_options.endpoint_uris";
+const BY_RANK: &str = "see storage.storage_options.load_balance_strategy, which is by_rank if \
+                       nothing else is given";
 const OBJECT: &str = "it belongs to client libraries that rankio does not use";
 const NO_CREDENTIALS: &str = "credentials are never taken from a workload file";
 const NO_READER: &str = "the reference does not read it either";
@@ -116,7 +117,6 @@ pub(super) const DATASET: &[Key] = &[
     typed("dataset.compress_ratio", RATIO),
     typed("dataset.dedup_ratio", RATIO),
     typed("dataset.pattern", Kind::Choice(&["pool", "pcg"])),
-    folded("dataset.record_length", Kind::MeanBytes { min: 1.0 }, "dataset.record_length_bytes"),
     typed("dataset.num_files_generated", Kind::Optional(&POSITIVE)),
     ignored("dataset.record_length_bytes_resize", Kind::MeanBytes { min: 0.0 }, NO_TENSOR),
     ignored("dataset.record_element_bytes", POSITIVE, "it follows from record_element_type"),
@@ -141,7 +141,7 @@ pub(super) const DATASET: &[Key] = &[
 pub(super) const READER: &[Key] = &[
     typed("reader.batch_size", POSITIVE),
     typed("reader.batch_size_eval", POSITIVE),
-    typed("reader.read_threads", Kind::Count { min: 1, max: 4096 }),
+    typed("reader.read_threads", Kind::Count { min: 0, max: 4096 }),
     typed("reader.write_threads", Kind::Count { min: 0, max: 4096 }),
     typed("reader.prefetch_size", COUNT),
     typed("reader.file_shuffle", Kind::Choice(SHUFFLES)),
@@ -166,7 +166,7 @@ pub(super) const READER: &[Key] = &[
         "a rank opens the files of its samples, and two share one where their shares meet in it; \
          collective and mpio are refused",
     ),
-    folded("reader.transfer_size", Kind::Optional(&SOME_BYTES), "io.block_size"),
+    folded("reader.transfer_size", Kind::Optional(&BYTES), "io.block_size"),
     ignored("reader.dont_use_mmap", BOOL, "only io.engine: mmap maps files"),
     ignored("reader.pin_memory", BOOL, "rankio has no GPU copy"),
     ignored("reader.multiprocessing_context", WORD, "readers are threads, not processes"),
@@ -185,8 +185,8 @@ pub(super) const TIMES: &[Key] = &[
     typed("train.seed_change_epoch", BOOL),
     typed("evaluation.eval_time", Kind::Distribution),
     folded("evaluation.eval_time_stdev", SECONDS, "evaluation.eval_time"),
-    typed("evaluation.eval_after_epoch", POSITIVE),
-    typed("evaluation.epochs_between_evals", POSITIVE),
+    typed("evaluation.eval_after_epoch", COUNT),
+    typed("evaluation.epochs_between_evals", COUNT),
     typed("metric.au", Kind::Number { min: 0.0, max: 1.0, above_min: false }),
 ];
 
@@ -194,7 +194,7 @@ pub(super) const TIMES: &[Key] = &[
 pub(super) const CHECKPOINT: &[Key] = &[
     typed("checkpoint.checkpoint_folder", TEXT),
     typed("checkpoint.checkpoint_after_epoch", POSITIVE),
-    typed("checkpoint.epochs_between_checkpoints", POSITIVE),
+    typed("checkpoint.epochs_between_checkpoints", COUNT),
     typed("checkpoint.steps_between_checkpoints", Kind::Tally),
     typed("checkpoint.mode", Kind::Choice(&["default", "subset"])),
     typed("checkpoint.time_between_checkpoints", PAUSE),
@@ -214,7 +214,7 @@ const POSITIVE_SECONDS: Kind = Kind::Number { min: 0.0, max: 3600.0, above_min: 
 
 const CLIENT: Kind = Kind::Choice(&["raw", "sdk"]);
 const BALANCE: Kind =
-    Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections"]);
+    Kind::Choice(&["by_rank", "round_robin", "least_outstanding", "least_connections", "random"]);
 
 const LIBRARY: Kind = Kind::Optional(&Kind::Choice(&["s3dlio", "s3torchconnector", "minio"]));
 const WINDOW: Kind = Kind::Optional(&Kind::Count { min: 1, max: 4096 });
@@ -231,6 +231,10 @@ pub(super) const STORAGE: &[Key] = &[
     ignored("storage.endpoint_uris", Kind::Any, IN_OPTIONS),
     ignored("storage.load_balance_strategy", Kind::Any, IN_OPTIONS),
     ignored("storage.use_mpi_endpoint_distribution", Kind::Any, IN_OPTIONS),
+    ignored("storage.storage_options.use_mpi_endpoint_distribution", Kind::Any, BY_RANK),
+    ignored("storage.storage_options.account_name", Kind::Any, NO_CREDENTIALS),
+    ignored("storage.storage_options.account_key", Kind::Any, NO_CREDENTIALS),
+    ignored("storage.storage_options.connection_string", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.access_key_id", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.secret_access_key", Kind::Any, NO_CREDENTIALS),
     ignored("storage.storage_options.s3_profile", Kind::Any, NO_CREDENTIALS),
@@ -248,6 +252,7 @@ pub(super) const STORAGE: &[Key] = &[
     typed("storage.storage_options.part_size", PART),
     typed("storage.storage_options.connect_timeout", POSITIVE_SECONDS),
     typed("storage.storage_options.timeout", POSITIVE_SECONDS),
+    ignored("storage.storage_options.prefetch", Kind::Any, OBJECT),
     ignored("storage.storage_options.prefetch_workers", Kind::Any, OBJECT),
     folded("storage.storage_options.prefetch_window", WINDOW, "io.queue_depth"),
     ignored("storage.storage_options.stagger_workers", Kind::Any, OBJECT),

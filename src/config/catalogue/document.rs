@@ -3,7 +3,7 @@
 use super::super::Config;
 use super::super::kind::Kind;
 use super::sentences::sentence;
-use super::{Key, Treatment, keys};
+use super::{Key, Treatment, keys, older};
 use serde_yaml::Value;
 use std::fmt::Write;
 
@@ -17,6 +17,7 @@ pub fn markdown() -> String {
         // The sections of other tools' files have no keys of their own here.
         let own = if key.path.contains('.') || own == "framework" { own } else { "other tools" };
         let own = if own == "framework" { "workflow" } else { own };
+        let own = if older::holds(key) { "older and unused keys" } else { own };
         if own != section {
             section = own;
             // Writing to a string cannot fail, here and below.
@@ -40,6 +41,7 @@ fn treatment(treatment: Treatment) -> String {
     match treatment {
         Treatment::Typed => "works".into(),
         Treatment::Folded(into) => format!("works through `{into}`"),
+        Treatment::Renamed(now) => format!("works as `{now}`"),
         Treatment::Ignored(reason) => format!("no effect: {reason}"),
         Treatment::Refused(reason) => format!("refused: {reason}"),
     }

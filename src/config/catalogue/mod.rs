@@ -6,6 +6,7 @@
 
 mod dlio;
 mod document;
+mod older;
 mod own;
 mod sentences;
 mod suggest;
@@ -22,6 +23,8 @@ pub enum Treatment {
     Typed,
     /// It has an effect, but through the field of another key, which is named here.
     Folded(&'static str),
+    /// An older name of the key that is named here.
+    Renamed(&'static str),
     /// It is checked and then has no effect; the reason follows "no effect: " in the note.
     Ignored(&'static str),
     /// A file that holds it cannot be run; the sentence says why.
@@ -39,6 +42,12 @@ pub struct Key {
     pub treatment: Treatment,
 }
 
+/// The section that Hydra puts around a whole workload.
+pub const ROOT_SECTION: &str = "workload";
+
+/// Sections that older files give as one value, which is that of a key in them.
+pub const VALUES_OF_SECTIONS: [(&str, &str); 1] = [("model", "model.name")];
+
 /// Other names of a section: (as it may be written, as the table has it).
 pub const SECTION_ALIASES: [(&str, &str); 1] = [("data_reader", "reader")];
 
@@ -50,7 +59,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     [dlio::RUN, dlio::MODEL, dlio::DATASET, dlio::READER, dlio::TIMES, dlio::CHECKPOINT]
         .into_iter()
         .chain([own::CHECKPOINT, dlio::STORAGE, dlio::OUTPUT])
-        .chain([own::OBJECT, own::IO, own::VERIFY, own::OTHER_TOOLS])
+        .chain([own::OBJECT, own::IO, own::VERIFY, older::KEYS, own::OTHER_TOOLS])
         .flatten()
 }
 
@@ -70,6 +79,10 @@ const fn typed(path: &'static str, kind: Kind) -> Key {
 
 const fn folded(path: &'static str, kind: Kind, into: &'static str) -> Key {
     Key { path, kind, treatment: Treatment::Folded(into) }
+}
+
+const fn renamed(path: &'static str, kind: Kind, now: &'static str) -> Key {
+    Key { path, kind, treatment: Treatment::Renamed(now) }
 }
 
 const fn ignored(path: &'static str, kind: Kind, reason: &'static str) -> Key {
@@ -120,12 +133,15 @@ mod tests {
         for key in keys() {
             assert!(seen.insert(key.path), "{} stands twice", key.path);
             assert!(!is_section(key.path), "{} is a key and a section", key.path);
-            if let Treatment::Folded(into) = key.treatment {
+            if let Treatment::Folded(into) | Treatment::Renamed(into) = key.treatment {
                 assert!(find(into).is_some_and(|into| into.treatment == Treatment::Typed));
             }
         }
         for (_, section) in SECTION_ALIASES {
             assert!(is_section(section));
+        }
+        for (section, key) in VALUES_OF_SECTIONS {
+            assert!(is_section(section) && find(key).is_some());
         }
         for section in OPTIONAL_SECTIONS {
             assert!(is_section(section));

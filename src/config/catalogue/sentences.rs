@@ -5,7 +5,7 @@
 /// What the key at `path` does; None where nobody has said it yet, which a test finds.
 pub(super) fn sentence(path: &str) -> Option<&'static str> {
     let sections = [RUN, MODEL, DATASET, PARQUET, READER, TIMES, CHECKPOINT, STORAGE, OUTPUT, IO];
-    let known = sections.into_iter().chain([OBJECT, OTHER_TOOLS]).flatten();
+    let known = sections.into_iter().chain([OBJECT, OLDER, OTHER_TOOLS]).flatten();
     known.into_iter().find(|(known, _)| *known == path).map(|(_, sentence)| *sentence)
 }
 
@@ -37,12 +37,13 @@ const MODEL: Sentences = &[
     ("model.num_layers", "Blocks of the model"),
     (
         "model.optimization_groups",
-        "Elements of each group of a rank's optimizer, instead of those that follow from the \
-         parameters",
+        "Bytes of each group of a rank's optimizer, instead of those that follow from the \
+         parameters; each is written twice, and all together once",
     ),
     (
         "model.layer_parameters",
-        "Elements of each tensor of a layer, instead of those of a transformer",
+        "Bytes of each tensor of a block, instead of those of a transformer; there are no other \
+         layers then",
     ),
     ("model.parallelism.tensor", "Ranks that share each layer"),
     ("model.parallelism.pipeline", "Stages that share the layers"),
@@ -97,7 +98,6 @@ const DATASET: Sentences = &[
     ("dataset.compress_ratio", "How well the content compresses"),
     ("dataset.dedup_ratio", "How often each 4 KiB block occurs"),
     ("dataset.pattern", "Generator of the content"),
-    ("dataset.record_length", "Older name of `record_length_bytes`"),
     ("dataset.num_files_generated", "Files of the whole dataset where an epoch trains on a part"),
     ("dataset.record_element_bytes", "Bytes of an element"),
     ("dataset.compression", "Codec of parquet pages; csv files: gzip"),
@@ -121,7 +121,7 @@ const PARQUET: Sentences = &[
 const READER: Sentences = &[
     ("reader.batch_size", "Samples of a training step of one rank"),
     ("reader.batch_size_eval", "Samples of an evaluation step of one rank"),
-    ("reader.read_threads", "I/O threads of a rank"),
+    ("reader.read_threads", "I/O threads of a rank; 0: one"),
     ("reader.write_threads", "Files that a rank generates at a time; 0 and 1: by its CPUs"),
     ("reader.prefetch_size", "Batches read ahead"),
     ("reader.file_shuffle", "Order of the files in an epoch"),
@@ -137,7 +137,7 @@ const READER: Sentences = &[
     ("reader.shuffle_size", "Samples in TensorFlow's shuffle buffer"),
     ("reader.read_type", "`memory`: a file is read whole, once for all its samples"),
     ("reader.file_access", "How processes share files"),
-    ("reader.transfer_size", "Bytes of a request"),
+    ("reader.transfer_size", "Bytes of a request; 0: not given"),
     ("reader.dont_use_mmap", "Parsed by the reference and not used"),
     ("reader.pin_memory", "Copy through pinned memory to a GPU"),
     ("reader.multiprocessing_context", "How Python starts its worker processes"),
@@ -155,15 +155,18 @@ const TIMES: Sentences = &[
     ("train.seed_change_epoch", "Each epoch has an order of its own"),
     ("evaluation.eval_time", "Emulated accelerator time of an evaluation step"),
     ("evaluation.eval_time_stdev", "Its standard deviation"),
-    ("evaluation.eval_after_epoch", "First epoch that ends with an evaluation"),
-    ("evaluation.epochs_between_evals", "Epochs from one evaluation to the next"),
+    ("evaluation.eval_after_epoch", "First epoch that ends with an evaluation; 0: the first"),
+    ("evaluation.epochs_between_evals", "Epochs from one evaluation to the next; 0: 1"),
     ("metric.au", "Accelerator utilization that a run must reach to be VALID"),
 ];
 
 const CHECKPOINT: Sentences = &[
     ("checkpoint.checkpoint_folder", "Folder that holds one folder for each checkpoint"),
     ("checkpoint.checkpoint_after_epoch", "First epoch that ends with a checkpoint"),
-    ("checkpoint.epochs_between_checkpoints", "Epochs from one checkpoint to the next"),
+    (
+        "checkpoint.epochs_between_checkpoints",
+        "Epochs from one checkpoint to the next; 0: there is one only",
+    ),
     ("checkpoint.steps_between_checkpoints", "Steps from one checkpoint to the next; 0: by epochs"),
     ("checkpoint.type", "Which ranks write a model of given size; others go by ZeRO"),
     (
@@ -220,7 +223,11 @@ const CHECKPOINT: Sentences = &[
 ];
 
 const STORAGE: Sentences = &[
-    ("storage.storage_type", "Kind of store; `direct_fs` asks for O_DIRECT"),
+    (
+        "storage.storage_type",
+        "Kind of store; `direct_fs` asks for O_DIRECT, `s3dlio` leaves it to the scheme of \
+         `storage_root`",
+    ),
     ("storage.storage_root", "Folder below which a relative `data_folder` lies"),
     ("storage.client", "Who speaks with an object store: the own client or aws-sdk-s3"),
     ("storage.storage_library", "Client library of an object store"),
@@ -248,6 +255,11 @@ const STORAGE: Sentences = &[
     ("storage.storage_options.secure", "TLS to an object store"),
     ("storage.storage_options.s3_force_path_style", "Bucket in the path instead of the host name"),
     ("storage.storage_options.s3_max_attempts", "Attempts of a request"),
+    ("storage.storage_options.use_mpi_endpoint_distribution", "Endpoints are dealt to ranks"),
+    ("storage.storage_options.account_name", "Credential"),
+    ("storage.storage_options.account_key", "Credential"),
+    ("storage.storage_options.connection_string", "Credential"),
+    ("storage.storage_options.prefetch", "Requests in flight of an object reader"),
     ("storage.storage_options.prefetch_workers", "Threads of an object reader"),
     ("storage.storage_options.prefetch_window", "Requests in flight of an object reader"),
     ("storage.storage_options.stagger_workers", "Workers start one after the other"),
@@ -268,7 +280,10 @@ const OUTPUT: Sentences = &[
     ("output.metric.exclude_end_steps", "Steps left out at its end"),
     ("output.log_file", "File of messages in the results folder"),
     ("profiling.profiler", "What records while `workflow.profiling` is on"),
-    ("profiling.iostat_devices", "Block devices to record; empty: those below the data"),
+    (
+        "profiling.iostat_devices",
+        "Block devices to record, or one name; empty: those below the data",
+    ),
 ];
 
 const IO: Sentences = &[
@@ -322,6 +337,48 @@ const OBJECT: Sentences = &[
     ("object.autoterm.over_s", "Seconds that these ten samples cover"),
     ("object.seed", "Seed of operations and sizes"),
     ("object.keep", "Objects stay after the run"),
+];
+
+const OLDER: Sentences = &[
+    ("dataset.record_length", "Mean bytes of a sample"),
+    ("dataset.record_length_stdev", "Their standard deviation"),
+    ("dataset.record_length_resize", "Bytes of the tensor that the reference's reader returns"),
+    ("dataset.eval_num_samples_per_file", "Samples of an evaluation file"),
+    ("dataset.file_list_train", "Names of training files"),
+    ("dataset.storage_type", "Kind of store"),
+    ("dataset.storage_root", "Bucket of an object store"),
+    ("dataset.storage_library", "Client library of an object store"),
+    ("dataset.storage_options", "How an object store is reached"),
+    ("checkpoint.model_size", "Bytes of a model that is no transformer"),
+    ("checkpoint.num_layers", "Blocks of the model"),
+    ("checkpoint.layer_parameters", "Bytes of each tensor of a block"),
+    ("checkpoint.optimization_groups", "Bytes of each group of a rank's optimizer"),
+    ("checkpoint.tensor_parallelism", "Ranks that share each layer"),
+    ("checkpoint.pipeline_parallelism", "Stages that share the layers"),
+    ("workflow.debug", "Messages for developers of the reference"),
+    ("workflow.do_eval", "Evaluation"),
+    ("reader.computatation_threads", "Threads that parse samples; the reference spelt it so"),
+    ("reader.shuffle", "Shuffle of a Python loader"),
+    ("reader.seed", "Seed of shuffles"),
+    ("reader.checkpoint_folder", "Folder of checkpoints"),
+    ("reader.data_loader_root", "Folder or bucket of the dataset"),
+    ("reader.protocol", "Scheme of a store"),
+    ("reader.storage_type", "Kind of store"),
+    ("reader.storage_root", "Bucket of an object store"),
+    ("reader.storage_library", "Client library of an object store"),
+    ("reader.storage_options", "How an object store is reached"),
+    ("reader.endpoint_uris", "Endpoints of an object store"),
+    ("reader.load_balance_strategy", "How requests are spread over endpoints"),
+    ("reader.use_mpi_endpoint_distribution", "Endpoints are dealt to ranks"),
+    ("train.batch_size", "Samples of a step"),
+    ("train.total_eval_steps", "Cap on the steps of an evaluation"),
+    ("evaluation.steps_between_evals", "Steps from one evaluation to the next"),
+    ("endpoint_uris", "Endpoints of an object store"),
+    ("load_balance_strategy", "How requests are spread over endpoints"),
+    ("use_mpi_endpoint_distribution", "Endpoints are dealt to ranks"),
+    ("data_loader", "Older name of section `reader`"),
+    ("generator", "Threads and buffers of a generator"),
+    ("logging", "Messages of the reference"),
 ];
 
 const OTHER_TOOLS: Sentences = &[

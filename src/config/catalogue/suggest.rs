@@ -1,6 +1,6 @@
 //! Did-you-mean: what a misspelt key was probably meant to be.
 
-use super::{Key, SECTION_ALIASES, Treatment, keys};
+use super::{Key, SECTION_ALIASES, Treatment, keys, older};
 use std::collections::BTreeSet;
 
 /// Likeness (0 to 1, normalised Damerau-Levenshtein) from which a name is offered.
@@ -53,7 +53,8 @@ fn candidates() -> impl Iterator<Item = &'static str> {
 }
 
 fn allowed() -> impl Iterator<Item = &'static Key> {
-    keys().filter(|key| !matches!(key.treatment, Treatment::Refused(_)))
+    let current = |key: &&Key| !older::holds(key);
+    keys().filter(current).filter(|key| !matches!(key.treatment, Treatment::Refused(_)))
 }
 
 /// Names directly below `section` that lead to a key which is `wanted`.

@@ -2,7 +2,8 @@
 //!
 //! The formulas are those of the benchmark's reference (DLIO, `base_checkpointing.py`); every
 //! quotient is rounded down where the reference does, so that sizes agree to the byte. Layers are
-//! numbered 0 (embedding), 1 to L (blocks), L + 1 (head), L + 2 (final norm).
+//! numbered 0 (embedding), 1 to L (blocks), L + 1 (head), L + 2 (final norm). Where the tensors of
+//! a layer are given (`layer_parameters`), there are the blocks alone, and an element is a byte.
 
 use super::PlanError;
 use crate::config::{Datatype, Model, Transformer};
@@ -36,7 +37,7 @@ pub struct ModelFigures {
     pub layers: u64,
     /// Sizes of a transformer.
     pub transformer: Transformer,
-    /// Elements of each tensor of a layer where they are given; empty: of a transformer.
+    /// Elements of each tensor of a block where they are given; empty: of a transformer.
     pub layer_parameters: Arc<[u64]>,
     /// Elements of each optimizer group where they are given.
     pub optimization_groups: Arc<[u64]>,
@@ -46,6 +47,11 @@ pub struct ModelFigures {
     pub weights: Datatype,
     /// Type of an optimizer element.
     pub optimizer: Datatype,
+}
+
+/// The type of an element; of `given` ones a byte, as in the reference, whatever the file says.
+fn datatype(given: &[u64], configured: Datatype) -> Datatype {
+    if given.is_empty() { configured } else { Datatype::Int8 }
 }
 
 impl ModelFigures {
@@ -59,8 +65,8 @@ impl ModelFigures {
             layer_parameters: model.layer_parameters.clone().into(),
             optimization_groups: model.optimization_groups.clone().into(),
             state_bytes: if is_transformer { 0 } else { model.model_size_bytes },
-            weights: model.model_datatype,
-            optimizer: model.optimizer_datatype,
+            weights: datatype(&model.layer_parameters, model.model_datatype),
+            optimizer: datatype(&model.optimization_groups, model.optimizer_datatype),
         };
         figures.check()?;
         Ok(figures)
@@ -121,8 +127,14 @@ impl ModelFigures {
         }
         let kinds = [LayerKind::Embedding, LayerKind::Head, LayerKind::Norm];
         let whole = |kind| self.layer_elements(kind, 1, 1).map(u128::from).sum::<u128>();
-        let ends: u128 = kinds.into_iter().map(whole).sum();
+        let ends: u128 = if self.has_ends() { kinds.into_iter().map(whole).sum() } else { 0 };
         ends + u128::from(self.layers) * whole(LayerKind::Block)
+    }
+
+    /// Whether there are layers before and behind the blocks. The reference has none where the
+    /// tensors of a layer are given.
+    fn has_ends(&self) -> bool {
+        self.layer_parameters.is_empty()
     }
 
     /// What layer `index` is.
@@ -137,7 +149,7 @@ impl ModelFigures {
 
     /// Elements of each tensor of a layer on one rank, where `tensor` ranks share a layer and
     /// `shards` copies share the weights. Given tensors are divided by `tensor` alone, as the
-    /// reference does, and stand for every layer.
+    /// reference does.
     pub fn layer_elements(
         &self,
         kind: LayerKind,
@@ -186,8 +198,8 @@ impl ModelFigures {
     }
 
     /// Layers of pipeline stage `stage` of `stages`: blocks as evenly as they go, earlier stages
-    /// first; the first stage has the embedding, the last the head and the final norm. Empty
-    /// without layers.
+    /// first; the first stage has the embedding, the last the head and the final norm, where the
+    /// model has these. Empty without layers.
     pub fn stage_layers(&self, stage: u64, stages: u64) -> Range<u64> {
         if self.layers == 0 {
             return 0..0;
@@ -195,8 +207,9 @@ impl ModelFigures {
         let (each, rest) = (self.layers / stages, self.layers % stages);
         let first = stage * each + stage.min(rest) + 1;
         let blocks = each + u64::from(stage < rest);
-        let start = if stage == 0 { 0 } else { first };
-        let end = if stage + 1 == stages { self.layers + 3 } else { first + blocks };
+        let start = if stage == 0 && self.has_ends() { 0 } else { first };
+        let is_last = stage + 1 == stages;
+        let end = if is_last && self.has_ends() { self.layers + 3 } else { first + blocks };
         start..end
     }
 

@@ -70,7 +70,7 @@ pub fn rows(
     (world, steps): (WorldShape, u64),
     table: &mut Table,
 ) {
-    model_rows(plan, config, table);
+    model_rows(plan, table);
     let classes = plan.classes();
     for class in classes.iter().take(ROWS_MAX) {
         let sizes = match (class.model_bytes, class.optimizer_bytes) {
@@ -109,10 +109,10 @@ pub fn rows(
     }
 }
 
-fn model_rows(plan: &CheckpointPlan, config: &Config, table: &mut Table) {
-    let (model, grid) = (&config.model, plan.grid());
+fn model_rows(plan: &CheckpointPlan, table: &mut Table) {
+    let grid = plan.grid();
     if plan.parameters() > 0 {
-        let types = [model.model_datatype, model.optimizer_datatype].map(|datatype| {
+        let types = [plan.model().weights, plan.model().optimizer].map(|datatype| {
             let name = json!(datatype);
             name.as_str().unwrap_or_default().to_string()
         });

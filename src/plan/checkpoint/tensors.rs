@@ -103,8 +103,6 @@ impl ModelFigures {
     pub fn named_tensors(&self, index: u64, tensor: u64, shards: u64) -> Vec<Tensor> {
         let kind = self.kind_of(index);
         let prefix = match kind {
-            // Given tensors stand for every layer, the ends included.
-            _ if !self.layer_parameters.is_empty() => format!("model.layers.{index}"),
             LayerKind::Embedding => "model.embed_tokens".into(),
             LayerKind::Block => format!("model.layers.{}", index - 1),
             LayerKind::Head => "lm_head".into(),

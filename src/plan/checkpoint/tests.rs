@@ -215,27 +215,56 @@ fn other_models_have_the_sizes_they_give() {
     assert_eq!(alone.parameters(), 0);
     bert.model.parallelism.zero_stage = 1;
     assert_eq!(plan(&bert, 4).total_bytes(), 4 * 4_034_713_312);
+}
 
-    // Given tensors stand for every layer, the ends included; groups are written three times.
-    let mut given = bert.clone();
-    given.model.model_size_bytes = 30_102;
-    given.model.num_layers = 44;
-    given.model.layer_parameters = vec![52_583_936, 209_715_200];
-    given.model.optimization_groups = vec![1_009_254_400, 865_075_200, 793_600];
-    given.model.parallelism = Parallelism { tensor: 4, pipeline: 8, data: 0, zero_stage: 1 };
-    let given = plan(&given, 64);
-    let layer = 2 * (52_583_936 / 4 + 209_715_200 / 4);
-    let optimizer = 4 * 3 * (1_009_254_400 + 865_075_200 + 793_600);
-    let rows = [
-        (0, 3, 30_102 + 7 * layer, optimizer),
-        (4, 15, 30_102 + 6 * layer, optimizer),
-        (16, 27, 30_102 + 5 * layer, optimizer),
-        (28, 31, 30_102 + 7 * layer, optimizer),
-        (32, 63, 30_102, optimizer),
-    ];
-    assert_eq!(table(&given), rows);
-    let names: Vec<_> = given.files_of(1).into_iter().map(|file| file.name).collect();
-    assert_eq!(names[..2], ["model_states-1.pb", "layer_0-model_1_model_states.pb"]);
+/// Layers of the reference's file for a model of 30e9 parameters on a grid of 4 x 8.
+fn given_layers(layers: u64, zero_stage: u64) -> Config {
+    let mut config = Config::default();
+    config.workflow.checkpoint = true;
+    config.framework = Framework::Pytorch;
+    config.model.kind = Some("megatron_deepspeed".into());
+    config.model.num_layers = layers;
+    config.model.layer_parameters = vec![52_583_936, 209_715_200];
+    config.model.optimization_groups = vec![1_009_254_400, 865_075_200, 793_600];
+    config.model.parallelism = Parallelism { tensor: 4, pipeline: 8, data: 0, zero_stage };
+    config
+}
+
+/// The figures are what the reference's own class printed for each rank: its base class of
+/// checkpoints, with ranks that were pretended and a writer that added up the bytes of each file.
+#[test]
+fn given_layers_are_bytes_and_have_neither_embedding_nor_head() {
+    let whole = plan(&given_layers(40, 1), 32);
+    assert_eq!((whole.total_bytes(), whole.total_files()), (190_504_120_320, 224));
+    assert_eq!(table(&whole), [(0, 31, 5_953_253_760 - 5_625_369_600, 5_625_369_600)]);
+    let files = whole.files_of(1).into_iter().map(|file| (file.name, file.bytes));
+    let layer = |index| (format!("layer_{index}-model_1_model_states.pt"), 65_574_784);
+    let optimizer = ("zero_pp_rank_0_mp_rank_1_optim_states.pt".into(), 5_625_369_600);
+    let mut expected = vec![("model_states-1.pt".into(), 10_240)];
+    expected.extend((1..=5).map(layer).chain([optimizer]));
+    assert_eq!(files.collect::<Vec<_>>(), expected);
+    // (layers, ranks, ZeRO, model size), then files and bytes.
+    for ((layers, ranks, zero, state), (total_files, total_bytes)) in [
+        ((40, 64, 1, 10_240), (288, 370_516_275_200)),
+        ((44, 64, 1, 30_102), (304, 371_566_742_912)),
+        ((40, 8, 3, 10_240), (24, 65_986_969_600)),
+        ((40, 8, 0, 10_240), (12, 32_993_484_800)),
+    ] {
+        let mut config = given_layers(layers, zero);
+        config.model.model_size_bytes = state;
+        if zero != 1 {
+            config.model.parallelism.pipeline = 1;
+        }
+        let plan = plan(&config, ranks);
+        assert_eq!((plan.total_files(), plan.total_bytes()), (total_files, total_bytes));
+    }
+    // Groups alone leave the layers of a transformer as they are.
+    let mut groups = given_layers(2, 1);
+    groups.model.kind = Some("transformer".into());
+    groups.model.layer_parameters.clear();
+    groups.model.optimization_groups = vec![7, 5];
+    groups.model.parallelism = Parallelism { zero_stage: 1, ..Parallelism::default() };
+    assert_eq!(table(&plan(&groups, 4)), [(0, 0, 505_434_148 - 36, 36), (1, 3, 0, 36)]);
 }
 
 #[test]
