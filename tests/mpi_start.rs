@@ -123,7 +123,7 @@ fn rank_0_alone_reads_the_workload_files() {
     std::fs::write(lab.path("tiny.yaml"), wrong).unwrap();
     let ended = pair(&lab, &run, &[&["-wdir", &elsewhere[..]], &run[..]].concat());
     assert_eq!(ended.status.code(), Some(2), "{ended}");
-    ended.one_error(&["tiny.yaml:12", "reader.batchsize"]);
+    ended.one_error(&["tiny.yaml:11", "reader.batchsize"]);
 }
 
 /// Bug: `dataset.data_folder: null://` became a folder named `null:`.
