@@ -8,6 +8,14 @@
 mod first;
 #[cfg(feature = "mpi")]
 mod mpi_link;
+#[cfg(feature = "mpi")]
+mod mpi_post;
+#[cfg(feature = "mpi")]
+mod roll_call;
+mod watchdog;
+
+pub use watchdog::{Doing, IoWait, Milestone, STALL_TIMEOUT_S};
+pub use watchdog::{count_io, look, set_milestone, set_stall_timeout};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

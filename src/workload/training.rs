@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::metrics::Histogram;
 use crate::report::dlio::BlockLog;
 use crate::report::official::{self, EpochSums, EpochValue, Rules, RunFigures, Variant};
-use crate::world::interrupted;
+use crate::world::{Doing, Milestone, interrupted, look, set_milestone};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +41,8 @@ pub struct StepLoop<'a, 's> {
     pub session: &'a Session<'a>,
     /// Shared with the I/O threads.
     pub control: &'a Control,
+    /// Its epoch, or the one that it evaluates.
+    pub epoch: u64,
     /// Barrier after each step (training) or not (evaluation).
     pub step_barrier: bool,
     /// Steps done, for the progress line.
@@ -71,6 +73,7 @@ impl StepLoop<'_, '_> {
             list.reserve((part.end - part.start) as usize);
         }
         log.samples.reserve((part.end - part.start) as usize);
+        set_milestone(self.place("the start of the training", "the start of the evaluation"));
         world.barrier();
         log.start_unix_ns = unix_ns();
         let block_start = now_ns();
@@ -82,6 +85,9 @@ impl StepLoop<'_, '_> {
         let alarmed = || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed));
         for step in part.clone() {
             let start = now_ns();
+            if self.step_barrier {
+                set_milestone(Milestone::Step { step: step + 1, epoch: self.epoch });
+            }
             if !control.wait_batch(step)? {
                 // Interrupted while waiting: the others meet us at this step's barrier and learn of
                 // it.
@@ -95,8 +101,10 @@ impl StepLoop<'_, '_> {
             control.consume(step, task);
             let wanted = compute.next_step();
             // A long step must not hide that an I/O thread failed meanwhile.
-            let computed =
-                pacer.wait_unless(loaded, wanted.longest_ns, || control.failed() || alarmed());
+            let computed = pacer.wait_unless(loaded, wanted.longest_ns, || {
+                look(Doing::Computation);
+                control.failed() || alarmed()
+            });
             control.check()?;
             // The end of the mean accelerator's own compute; it waits for the longest.
             let own = computed - (wanted.longest_ns - wanted.mean_ns).min(computed - loaded);
@@ -123,8 +131,13 @@ impl StepLoop<'_, '_> {
             control.end(stopped)?;
         }
         let mut flag = [u64::from(stopped)];
+        set_milestone(self.place("the end of the training", "the end of the evaluation"));
         world.max(&mut flag);
         Ok(flag[0] != 0)
+    }
+
+    fn place(&self, of_training: &'static str, of_evaluation: &'static str) -> Milestone {
+        Milestone::Epoch(if self.step_barrier { of_training } else { of_evaluation }, self.epoch)
     }
 
     /// What this rank says in the barrier of a step.
