@@ -68,11 +68,7 @@ impl StepLoop<'_, '_> {
     ) -> Result<bool, String> {
         let (world, control) = (self.session.world, self.control);
         log.clear();
-        for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
-            // Before the clock starts, so that the lists do not grow inside the window.
-            list.reserve((part.end - part.start) as usize);
-        }
-        log.samples.reserve((part.end - part.start) as usize);
+        make_room(log, (part.end - part.start) as usize);
         set_milestone(self.place("the start of the training", "the start of the evaluation"));
         world.barrier();
         log.start_unix_ns = unix_ns();
@@ -82,15 +78,15 @@ impl StepLoop<'_, '_> {
         }
         let mut stopped = false;
         let alarm = self.saves.as_ref().and_then(|saves| saves.alarm());
-        let alarmed = || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed));
+        let gives_up = || {
+            look(Doing::Computation);
+            control.failed() || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed))
+        };
         for step in part.clone() {
             let start = now_ns();
-            if self.step_barrier {
-                set_milestone(Milestone::Step { step: step + 1, epoch: self.epoch });
-            }
+            self.tell_step(step);
             if !control.wait_batch(step)? {
-                // Interrupted while waiting: the others meet us at this step's barrier and learn of
-                // it.
+                // Interrupted: the others meet us at this step's barrier and learn of it.
                 if self.step_barrier {
                     world.step_barrier(STOP);
                 }
@@ -101,10 +97,7 @@ impl StepLoop<'_, '_> {
             control.consume(step, task);
             let wanted = compute.next_step();
             // A long step must not hide that an I/O thread failed meanwhile.
-            let computed = pacer.wait_unless(loaded, wanted.longest_ns, || {
-                look(Doing::Computation);
-                control.failed() || alarmed()
-            });
+            let computed = pacer.wait_unless(loaded, wanted.longest_ns, gives_up);
             control.check()?;
             // The end of the mean accelerator's own compute; it waits for the longest.
             let own = computed - (wanted.longest_ns - wanted.mean_ns).min(computed - loaded);
@@ -136,6 +129,13 @@ impl StepLoop<'_, '_> {
         Ok(flag[0] != 0)
     }
 
+    #[inline]
+    fn tell_step(&self, step: u64) {
+        if self.step_barrier {
+            set_milestone(Milestone::Step { step: step + 1, epoch: self.epoch });
+        }
+    }
+
     fn place(&self, of_training: &'static str, of_evaluation: &'static str) -> Milestone {
         Milestone::Epoch(if self.step_barrier { of_training } else { of_evaluation }, self.epoch)
     }
@@ -160,6 +160,14 @@ impl StepLoop<'_, '_> {
         let counts = step >= self.session.config.output.metric.exclude_start_steps;
         saves.on_step(counts.then_some(parts), heard == 0)
     }
+}
+
+/// Before the clock starts, so that the lists do not grow inside the window.
+fn make_room(log: &mut BlockLog, steps: usize) {
+    for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
+        list.reserve(steps);
+    }
+    log.samples.reserve(steps);
 }
 
 impl StepTimes {

@@ -1,5 +1,5 @@
-//! Which ranks a waiting rank asks whether they are at work, and what it knows of them. No clock, no
-//! MPI: the caller has both.
+//! Which ranks a waiting rank asks whether they are at work, and what it knows of them. It has no
+//! clock and no MPI: the caller has both.
 //!
 //! Only ranks that are still to come are kept, and never more than [`ASKED_AT_ONCE`], so the memory
 //! does not grow with the world. Who answered that it has come makes room for the next.

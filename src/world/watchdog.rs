@@ -237,10 +237,13 @@ impl IoWait {
 }
 
 /// This rank as messages name it; None in a world of one, which has no watchdog.
+#[cfg(feature = "mpi")]
 fn label() -> Option<String> {
-    #[cfg(feature = "mpi")]
-    return watching::with(|watch| watch.label.clone());
-    #[cfg(not(feature = "mpi"))]
+    watching::with(|watch| watch.label.clone())
+}
+
+#[cfg(not(feature = "mpi"))]
+fn label() -> Option<String> {
     None
 }
 
