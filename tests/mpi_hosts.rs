@@ -25,11 +25,16 @@ impl Hosts {
 
     /// `job` with so many ranks on both hosts in equal numbers, with these options of mpirun.
     fn job(&self, lab: &Lab, ranks: usize, options: &[&str], job: Job) -> Job {
+        self.program(lab, ranks, options, job.plain().words())
+    }
+
+    /// The same of any program; `program` holds it and its arguments.
+    fn program(&self, lab: &Lab, ranks: usize, options: &[&str], program: Vec<String>) -> Job {
         let (slots, ranks) = ((ranks / 2).to_string(), ranks.to_string());
         let script = self.0.to_str().unwrap();
         let first = [script, "-H", "2", "-s", &slots, "--", "-n", &ranks];
         let mut words: Vec<String> = first.iter().chain(options).map(|w| w.to_string()).collect();
-        words.extend(job.plain().words());
+        words.extend(program);
         lab.raw(words)
     }
 
@@ -43,7 +48,7 @@ impl Hosts {
             std::fs::create_dir_all(folder).unwrap();
         }
         let wrapper = ["sh", "-c", script, "sh", &private, &folder].map(String::from);
-        self.job(lab, 2, &[], lab.program(1, [&wrapper[..], &job.plain().words()].concat()))
+        self.program(lab, 2, &[], [&wrapper[..], &job.plain().words()].concat())
     }
 
     /// True, and said: the first job found that this machine makes no namespaces.
