@@ -103,6 +103,11 @@ pub struct IoArgs {
     #[arg(long)]
     pub quiet: bool,
 
+    /// End the job when a rank gives no sign of life, or storage ends no operation, for so many
+    /// seconds while the job waits for it; 0: never. There is a note after 30 s.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = seconds)]
+    pub stall_timeout: f64,
+
     /// Exit with 3 when the verdict is not VALID.
     #[arg(long)]
     pub strict: bool,
@@ -267,6 +272,14 @@ pub enum ShellArg {
     Fish,
     /// Manual page (roff).
     Man,
+}
+
+/// A time limit: 0 to a year.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=31_536_000.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give seconds, at most 31536000, or 0 for no limit".into()),
+    }
 }
 
 /// The message of a wrong command line in one line: what, what it may have meant, where help is.

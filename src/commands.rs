@@ -13,7 +13,7 @@ use crate::config::{self, Config, Loaded, ObjectClient};
 use crate::plan::{Plan, WorldShape};
 use crate::report::result::Status;
 use crate::workload::{self, Comparison, Finished, Request, Search};
-use crate::world::{World, launcher_rank, say};
+use crate::world::{World, launcher_rank, say, set_stall_timeout};
 use checks::{check_request, check_task, check_world};
 use settings::{lay_over, load, only_generate, parse_memory};
 use std::process::ExitCode;
@@ -144,6 +144,7 @@ fn execute(
     task: Task,
 ) -> ExitCode {
     let datagen_only = task == Task::Datagen;
+    set_stall_timeout(io.stall_timeout);
     let world = match start::join() {
         Ok(world) => world,
         Err(code) => return code,

@@ -11,11 +11,18 @@ mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi_link;
 #[cfg(feature = "mpi")]
+mod mpi_post;
+#[cfg(feature = "mpi")]
+mod roll_call;
+#[cfg(feature = "mpi")]
 mod rows;
 mod same;
+mod watchdog;
 
 pub use interrupt::interrupted;
 pub use launcher::launcher_rank;
+pub use watchdog::{Doing, IoWait, Milestone, STALL_TIMEOUT_S};
+pub use watchdog::{count_io, look, set_milestone, set_stall_timeout};
 
 use interrupt::install_signal_handlers;
 use launcher::{Started, variable};

@@ -29,13 +29,37 @@ impl Hosts {
     }
 
     /// The same with so many ranks on the first host and the others on the second.
-    fn filled(&self, lab: &Lab, (ranks, slots): (usize, usize), options: &[&str], job: Job) -> Job {
+    fn filled(&self, lab: &Lab, counts: (usize, usize), options: &[&str], job: Job) -> Job {
+        self.program(lab, counts, options, job.plain().words())
+    }
+
+    /// The same of any program; `program` holds it and its arguments.
+    fn program(
+        &self,
+        lab: &Lab,
+        (ranks, slots): (usize, usize),
+        options: &[&str],
+        program: Vec<String>,
+    ) -> Job {
         let (slots, ranks) = (slots.to_string(), ranks.to_string());
         let script = self.0.to_str().unwrap();
         let first = [script, "-H", "2", "-s", &slots, "--", "-n", &ranks];
         let mut words: Vec<String> = first.iter().chain(options).map(|w| w.to_string()).collect();
-        words.extend(job.plain().words());
+        words.extend(program);
         lab.raw(words)
+    }
+
+    /// `job` with one rank on each host, of which the second has `folder` for itself: there it is
+    /// the folder `private`.
+    fn with_private(&self, lab: &Lab, folder: &str, job: Job) -> Job {
+        let script = "if [ \"$(hostname)\" = node2 ]; then mount --bind \"$1\" \"$2\" || exit 9; fi
+            shift 2; exec \"$@\"";
+        let (private, folder) = (lab.arg("private"), lab.arg(folder));
+        for folder in [&private, &folder] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let wrapper = ["sh", "-c", script, "sh", &private, &folder].map(String::from);
+        self.program(lab, (2, 1), &[], [&wrapper[..], &job.plain().words()].concat())
     }
 
     /// True, and said: the first job found that this machine makes no namespaces.
@@ -223,4 +247,62 @@ fn a_ring_in_another_placement_than_that_of_the_writers_is_refused() {
     std::fs::write(&path, manifest.to_string()).unwrap();
     let ended = launch("older", "slot", read);
     assert!(ended.status.success() && ended.err.contains("names no hosts"), "{ended}");
+}
+
+/// Names in a folder.
+fn names(lab: &Lab, folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(lab.path(folder)).unwrap().flatten();
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+/// Bug: a checkpoint was committed, and called VALID, with half of its files on another host.
+#[test]
+fn a_checkpoint_folder_that_is_private_to_a_host_is_not_written_into() {
+    let Some(hosts) = Hosts::of_this_machine() else { return };
+    let lab = Lab::new();
+    std::fs::write(lab.path("model.yaml"), MODEL).unwrap();
+    let (model, folder, results) = (lab.arg("model.yaml"), lab.arg("C"), lab.arg("results"));
+    let job = ["run", &model, "--checkpoint-dir", &folder, "--results-dir", &results];
+    let ended = hosts.with_private(&lab, "C", lab.command(1, &job)).end();
+    if Hosts::are_missing(&ended) {
+        return;
+    }
+    assert!(!ended.status.success(), "{ended}");
+    let what = format!("{folder}: is not one folder on all hosts: node2 does not see what node1");
+    ended.one_error(&["rank 0 (node1): ", &what, "give a --checkpoint-dir that all hosts share"]);
+    assert_eq!((names(&lab, "C"), names(&lab, "private")), (vec![], vec![]), "{ended}");
+}
+
+#[test]
+fn a_data_folder_that_is_private_to_a_host_is_not_generated_into() {
+    let Some(hosts) = Hosts::of_this_machine() else { return };
+    let lab = Lab::new();
+    let ended = hosts.with_private(&lab, "data", lab.job(1, "datagen", "g", &[])).end();
+    if Hosts::are_missing(&ended) {
+        return;
+    }
+    assert!(!ended.status.success(), "{ended}");
+    ended.one_error(&["data: is not one folder", "node2 does not see", "on each host by itself"]);
+    assert_eq!((names(&lab, "data"), names(&lab, "private")), (vec![], vec![]), "{ended}");
+    // What each host has made for itself, or copied, can be read.
+    lab.job(1, "datagen", "a", &[]).succeed();
+    lab.job(1, "datagen", "b", &["--data-dir", &lab.arg("private")]).succeed();
+    let job = lab.job(1, "run", "t", &["--verify", "full"]);
+    let ended = hosts.with_private(&lab, "data", job).end();
+    assert!(ended.status.success(), "{ended}");
+}
+
+#[test]
+fn a_results_folder_that_is_private_to_a_host_is_told() {
+    let Some(hosts) = Hosts::of_this_machine() else { return };
+    let lab = Lab::new();
+    lab.job(2, "datagen", "g", &["--results-dir", &lab.arg("other")]).succeed();
+    let ended = hosts.with_private(&lab, "results", lab.job(1, "run", "t", &[])).end();
+    if Hosts::are_missing(&ended) {
+        return;
+    }
+    assert!(ended.status.success(), "{ended}");
+    let said = format!("{}{}", ended.out, ended.err);
+    assert!(said.contains("results/t: is not one folder on all hosts: node2 does not"), "{ended}");
+    assert!(lab.path("private/t/mlperf/1_output.json").exists(), "{ended}");
 }

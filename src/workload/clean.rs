@@ -5,10 +5,12 @@ use super::claim::Claim;
 use super::dataset::{MARKER, Marker};
 use super::partials;
 use super::session::local_path;
+use super::shared_folder;
 use super::small::connect_small_by;
 use crate::config::{Config, Io, ObjectOptions, is_object_root};
 use crate::plan::{FileSet, Plan, Split, WorldShape};
 use crate::storage::{PAGE_NAMES, Storage};
+use crate::world::{Doing, look};
 use std::path::Path;
 
 /// What `rankio clean` did or would do.
@@ -75,6 +77,7 @@ pub fn remove(
     store.remove_many(&waiting).map_err(|error| error.to_string())?;
     store.remove(MARKER).map_err(|error| error.to_string())?;
     if let Some(root) = path {
+        shared_folder::remove_leftovers(root)?;
         let sets = file_sets(marker)?;
         let folders = partials::folders(&sets.iter().collect::<Vec<_>>());
         // Deepest first; a folder that holds anything else stays.
@@ -120,6 +123,7 @@ fn count(
     visit: &mut dyn FnMut(&mut dyn Storage, &str) -> Result<(), String>,
     cleaned: &mut Cleaned,
 ) -> Result<(), String> {
+    look(Doing::Work);
     if let Some(stat) = store.stat(name).map_err(|error| error.to_string())? {
         visit(store, name)?;
         cleaned.files += 1;

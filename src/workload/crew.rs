@@ -1,6 +1,7 @@
 //! The I/O threads of datagen and of the read-back: all have their stores open before the clock
 //! starts, and what goes wrong in one is known at once, whatever the others wait for.
 
+use crate::world::IoWait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl Crew {
 
     /// Waits until `reached` holds; the first failure of a thread ends the wait.
     fn wait(&self, reached: impl Fn(&Stage) -> bool) -> Result<(), String> {
-        let mut stage = self.lock();
+        let (mut stage, mut io) = (self.lock(), IoWait::default());
         loop {
             if let Some(failure) = &stage.failure {
                 return Err(failure.clone());
@@ -67,6 +68,7 @@ impl Crew {
             }
             let waited = self.changed.wait_timeout(stage, LOOK_EVERY);
             stage = waited.expect("no thread panics while it holds this lock").0;
+            io.look((stage.ready + stage.done) as u64)?;
         }
     }
 

@@ -8,7 +8,9 @@ use super::dataset::{MARKER, Marker, Progress as State};
 use super::devices;
 use super::partials;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced};
+use super::run::end_by_root;
 use super::session::Session;
+use super::shared_folder;
 use super::small::{any_object, connect_small_by};
 use super::ticker::{Unit, with_ticker};
 use super::write_thread::{self, WriteJob, WriteReport};
@@ -17,7 +19,7 @@ use crate::plan::{FileSet, Split, nominal_sample_bytes};
 use crate::report::progress::Progress;
 use crate::report::result::DatagenMetrics;
 use crate::storage::Storage;
-use crate::world::interrupted;
+use crate::world::{Milestone, interrupted, set_milestone};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -40,10 +42,13 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
     let world = session.world;
     let claim: Cell<Option<Claim>> = Cell::new(None);
     let mut resume = false;
-    if world.is_root() && !session.is_null() {
-        let (taken, files_may_be_there) = prepare(session, overwrite, run_id)?;
-        claim.set(taken);
-        resume = files_may_be_there;
+    let prepares = world.is_root() && !session.is_null();
+    if prepares {
+        claim.set(claim_root(session, overwrite, run_id)?);
+    }
+    check_shared(session, &claim);
+    if prepares {
+        resume = prepare(session, overwrite)?;
     }
     let resume = world.broadcast(vec![u8::from(resume)]) == [1];
     let threads = session.write_threads();
@@ -60,6 +65,7 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
     let work = |store, index: usize| write_thread::run(&job, store, &live[index]);
     let measured = |go: &dyn Fn()| {
         let mut clock = PhaseClock::start(session, Direction::Write);
+        set_milestone(Milestone::Part("the end of datagen"));
         let (((), window_ns), series) = devices::recording(session, "datagen", || {
             with_ticker(&live, &steps, progress, || clock.timed(go))
         });
@@ -77,16 +83,29 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
     Ok(Generated { reduced, series, partial })
 }
 
-/// Rank 0 looks at the folder and claims it. True: files may already be there.
+/// Ends the job where each host has a root of its own: it would hold a part of the files.
+/// Collective.
+fn check_shared(session: &Session<'_>, claim: &Cell<Option<Claim>>) {
+    let token = partials::token(session.run_seed);
+    if let Err(message) = shared_folder::check(session.world, session.data_path.as_deref(), &token)
+    {
+        drop(claim.take());
+        let remedy = "give a --data-dir that all hosts share; for a copy on each host, run \
+                      datagen on each host by itself";
+        end_by_root(session.world, &format!("{message}; {remedy}"));
+    }
+}
+
+/// Rank 0 looks at the folder and claims it.
 ///
 /// Below the root of an object store there is no lock, because nothing there goes away with the
 /// process that holds it. There is little to protect either: objects appear whole, no name depends
 /// on the run, and two generations of one configuration write the same bytes.
-fn prepare(
+fn claim_root(
     session: &Session<'_>,
     overwrite: bool,
     run_id: &str,
-) -> Result<(Option<Claim>, bool), String> {
+) -> Result<Option<Claim>, String> {
     let mut store = connect_small_by(&session.root, session.object())?;
     let path = session.data_path.as_deref();
     if let Some(path) = path {
@@ -97,7 +116,16 @@ fn prepare(
     if path.is_some_and(|path| !Claim::is_there(path)) {
         existing(session, store.as_mut(), path, overwrite)?;
     }
-    let claim = path.map(|path| Claim::take(path, "datagen", run_id)).transpose()?;
+    path.map(|path| Claim::take(path, "datagen", run_id)).transpose()
+}
+
+/// Rank 0 makes the claimed folder ready. True: files may already be there.
+fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
+    let path = session.data_path.as_deref();
+    if let Some(path) = path {
+        shared_folder::remove_leftovers(path)?;
+    }
     let wanted = Marker::new(session.config, session.plan, State::Generating);
     let resume = match existing(session, store.as_mut(), path, overwrite)? {
         Some(marker) if marker.dataset_hash == wanted.dataset_hash => {
@@ -116,7 +144,7 @@ fn prepare(
     if let Some(path) = path {
         make_empty_folders(path)?;
     }
-    Ok((claim, resume))
+    Ok(resume)
 }
 
 /// The marker that lies in the folder; what may not be touched is an error.
@@ -180,7 +208,8 @@ fn refuse_foreign(path: &Path) -> Result<(), String> {
         let entry = entry.map_err(|error| format!("{}: {error}", path.display()))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name != "lost+found" && !own.iter().any(|own| name == own.as_str()) {
+        let is_own = own.iter().any(|own| name == own.as_str()) || shared_folder::is_ours(&name);
+        if name != "lost+found" && !is_own {
             return Err(format!(
                 "{}: holds {name}, which rankio did not make; give an empty or new folder \
                  as --data-dir",

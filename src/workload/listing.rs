@@ -8,7 +8,7 @@
 use super::session::Session;
 use super::small::connect_small_by;
 use crate::plan::FileSet;
-use crate::world::interrupted;
+use crate::world::{Doing, interrupted, look};
 
 /// Files that a rank asks for where all are looked for. At 2000 answers a second it takes 5 s.
 const LOOKS_PER_RANK: u64 = 10_000;
@@ -51,6 +51,7 @@ pub fn check(session: &Session<'_>) -> Result<Option<String>, String> {
             if interrupted() {
                 return Ok(None);
             }
+            look(Doing::Work);
             files.name(index, &mut name);
             if store.stat(&name).map_err(|error| error.to_string())?.is_none() {
                 return Err(missing(session, files, &name));

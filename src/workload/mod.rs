@@ -32,6 +32,7 @@ mod run;
 mod run_folder;
 mod series;
 pub mod session;
+mod shared_folder;
 mod sheet;
 mod small;
 mod ticker;

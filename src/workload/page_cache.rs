@@ -7,7 +7,7 @@ use super::session::Session;
 use crate::config::CacheMode;
 use crate::plan::FileSet;
 use crate::storage::proof;
-use crate::world::interrupted;
+use crate::world::{Doing, Milestone, interrupted, look, set_milestone};
 
 /// State of the page cache when a block begins, the same on all ranks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -37,6 +37,7 @@ pub fn before_block(
     };
     let mut drop_s = None;
     if drops && session.data_path.is_some() {
+        set_milestone(Milestone::Part("the end of emptying page caches"));
         let start = now_ns();
         drop_share(session, files, first)?;
         let mut longest = [now_ns() - start];
@@ -57,6 +58,7 @@ fn drop_share(session: &Session<'_>, files: &FileSet, first: bool) -> Result<(),
         if interrupted() {
             break;
         }
+        look(Doing::Work);
         files.name(index, &mut name);
         let path = root.join(&name);
         let dropped = match first {

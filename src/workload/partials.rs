@@ -5,6 +5,7 @@
 //! it is taken for ours.
 
 use crate::plan::{FileSet, Split};
+use crate::world::{Doing, look};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ pub fn leftovers(root: &Path, sets: &[&FileSet]) -> Result<Vec<String>, String> 
             Err(error) => return Err(failed(error)),
         };
         for entry in entries {
+            look(Doing::Work);
             let entry = entry.map_err(failed)?;
             let partial = folder.join(entry.file_name());
             let Some(partial) = partial.to_str() else { continue };

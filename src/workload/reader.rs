@@ -16,7 +16,7 @@ use crate::data::Generator;
 use crate::metrics::{Histogram, LiveCounters, Recorder};
 use crate::plan::{EpochOrder, FileSet};
 use crate::storage::{StoreFacts, StoreSpec};
-use crate::world::LastWords;
+use crate::world::{IoWait, LastWords};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread::Thread;
@@ -195,11 +195,12 @@ impl Control {
 
     /// Waits until every thread has its store open.
     pub fn wait_ready(&self) -> Result<(), String> {
-        let threads = self.asleep.len();
+        let (threads, mut io) = (self.asleep.len(), IoWait::default());
         let mut stage = self.lock_stage();
         while stage.ready < threads {
             self.check()?;
             stage = self.pause(stage);
+            io.look(stage.ready as u64)?;
         }
         self.check()
     }
@@ -232,12 +233,16 @@ impl Control {
             std::hint::spin_loop();
         }
         self.awaited.0.store(batch + 1, Ordering::SeqCst);
+        let mut io = IoWait::default();
         while slot.load(Ordering::SeqCst) != 0 {
             self.check()?;
             if crate::world::interrupted() {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(50));
+            if slot.load(Ordering::SeqCst) != 0 {
+                io.look(self.progress())?;
+            }
         }
         self.awaited.0.store(0, Ordering::SeqCst);
         self.check().map(|()| slot.load(Ordering::SeqCst) == 0)
@@ -259,10 +264,11 @@ impl Control {
             self.stop.store(true, Ordering::SeqCst);
             self.wake_sleepers();
         }
-        let mut stage = self.lock_stage();
+        let (mut stage, mut io) = (self.lock_stage(), IoWait::default());
         while stage.busy > 0 {
             self.check()?;
             stage = self.pause(stage);
+            io.look(self.progress())?;
         }
         self.stop.store(false, Ordering::SeqCst);
         self.check()
@@ -288,6 +294,15 @@ impl Control {
         }
         let failure = self.failure.lock().expect("no thread panics while it holds this lock");
         Err(failure.clone().unwrap_or_default())
+    }
+
+    /// A number that changes when samples are claimed or arrive, for a wait that lasts.
+    fn progress(&self) -> u64 {
+        let sum = |counts: &[Padded<AtomicU64>]| {
+            counts.iter().fold(0u64, |sum, count| sum.wrapping_add(count.0.load(Ordering::Relaxed)))
+        };
+        // In a steady state as many are claimed as arrive.
+        sum(&self.cursors).wrapping_mul(3).wrapping_add(sum(&self.missing))
     }
 
     fn slot(&self, batch: u64) -> &AtomicU64 {

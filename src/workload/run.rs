@@ -5,7 +5,7 @@ use super::dataset::{self, Standing};
 use super::devices::DeviceRecorder;
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
-use super::run_folder::RunFolder;
+use super::run_folder::{MLPERF, RunFolder};
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
@@ -18,7 +18,7 @@ use crate::plan::{Plan, Schedule, WorldShape};
 use crate::report::dlio::{RankLog, data_gib_per_host};
 use crate::report::result::{Calibration, RunResult, Status};
 use crate::report::run_log::RunLog;
-use crate::world::World;
+use crate::world::{Doing, Milestone, World, look, set_milestone};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -107,11 +107,18 @@ pub fn execute(
     let started_unix_ns = super::compute::unix_ns();
     unanimous(world, same_plan(world, loaded, plan, request));
     let claimed = RunFolder::claim(world, &loaded.config, request, started_unix_ns)?;
+    let private = claimed.check_shared(world).err();
     claimed.make_log_folder()?;
     let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
     let mut session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
     session.log = run_log(world, loaded, &folder)?;
     session.devices = DeviceRecorder::of(&session)?;
+    if let Some(private) = private {
+        session.note(&format!(
+            "note: {private}; step logs of ranks of other hosts stay there; for a complete \
+             {MLPERF}/ give a --results-dir that all hosts share"
+        ));
+    }
     let collected =
         Collected { run_id: &run_id, folder: &folder, loaded, request, started_unix_ns };
     let outcome = phases(&session, &collected);
@@ -159,10 +166,12 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         phases.take_log_end(log);
     }
     if loaded.config.workflow.object {
+        set_milestone(Milestone::Part("the object benchmark"));
         object::run(session, request.overwrite, run_id, &mut phases)?;
     }
     let foreign = phases.foreign;
     let log_failure = phases.log_failure.take();
+    set_milestone(Milestone::Part("the results"));
     let finished = write_results(session, collected, &hosts, phases)?;
     if let Some(message) = log_failure {
         return Err(message);
@@ -194,10 +203,22 @@ pub(super) fn unanimous<T>(world: &World, outcome: Result<T, String>) -> T {
     match world.agree(outcome) {
         Ok(value) => value,
         Err((message, true)) => world.fail(&message),
-        Err((_, false)) => loop {
-            // The rank that speaks ends this one too.
-            world.barrier();
-        },
+        Err((_, false)) => wait_for_the_end(world),
+    }
+}
+
+/// Another rank says why, and ends this one too.
+fn wait_for_the_end(world: &World) -> ! {
+    loop {
+        world.barrier();
+    }
+}
+
+/// Ends the job, on all ranks, for the reason that rank 0 knows.
+pub(super) fn end_by_root(world: &World, message: &str) -> ! {
+    match world.is_root() {
+        true => world.fail(message),
+        false => wait_for_the_end(world),
     }
 }
 
@@ -252,6 +273,7 @@ fn generate(
     run_id: &str,
     phases: &mut Phases,
 ) -> Result<(), String> {
+    set_milestone(Milestone::Part("the start of datagen"));
     let generated = datagen::run(session, request.overwrite, run_id)?;
     phases.partial |= generated.partial;
     phases.reduced.extend(generated.reduced);
@@ -264,6 +286,7 @@ fn generate(
         session.note("note: datagen reads back with --verify full only; nothing was checked");
     }
     if verify == VerifyMode::Full && request.datagen_only && !phases.partial {
+        set_milestone(Milestone::Part("the read-back"));
         let checked = readback::run(session)?;
         phases.partial |= checked.partial;
         phases.reduced.extend(checked.reduced);
@@ -283,6 +306,7 @@ fn settle(session: &Session<'_>) -> bool {
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let left = || end.saturating_duration_since(Instant::now());
     while !left().is_zero() && !crate::world::interrupted() {
+        look(Doing::Work);
         std::thread::sleep(left().min(Duration::from_millis(50)));
     }
     let mut flag = [u64::from(crate::world::interrupted())];
@@ -325,7 +349,9 @@ fn train(
     {
         session.note(&format!("note: {why}"));
     }
+    set_milestone(Milestone::Part("the check of the dataset"));
     let standing = check_dataset(session, phases)?;
+    set_milestone(Milestone::Part("the calibration"));
     phases.calibration = Some(calibrate::run(session)?);
     let ceiling = checkpoint::save_ceiling(session, plan)?;
     checkpoint::add_ceilings(phases, (ceiling, None));

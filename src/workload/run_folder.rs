@@ -4,6 +4,7 @@
 //! an existing result is never overwritten. What a failed run left may be used again.
 
 use super::run::Request;
+use super::{partials, shared_folder};
 use crate::config::Config;
 use crate::report::timestamp;
 use crate::world::World;
@@ -12,7 +13,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Folder of the step logs of ranks.
-const MLPERF: &str = "mlperf";
+pub(super) const MLPERF: &str = "mlperf";
 /// Held by the run that is at work in the folder.
 const RUNNING: &str = ".running";
 
@@ -47,9 +48,12 @@ impl RunFolder {
         let seed = unix_ns.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(std::process::id());
         let mut bytes = seed.to_le_bytes().to_vec();
         let mut claim = None;
-        let known = request.run_id.as_ref().map(|name| root.join(name).exists());
-        bytes.push(u8::from(known != Some(true)));
+        bytes.push(0);
         if world.is_root() {
+            // Another host must not look there before the folder is made: a client of NFS would
+            // remember for some time that it is not there.
+            let known = request.run_id.as_ref().is_some_and(|name| root.join(name).exists());
+            bytes[NAME_AT - 1] = u8::from(!known);
             let claimed = match &request.run_id {
                 Some(name) => claim_folder(&root, name),
                 None => claim_new_folder(&root, unix_ns),
@@ -71,6 +75,14 @@ impl RunFolder {
             crate::world::before_abort(move || remove_if_empty(&path));
         }
         Ok(RunFolder { name, seed, path, claim })
+    }
+
+    /// Checks that all hosts see the folder. Collective.
+    ///
+    /// # Errors
+    /// On rank 0 one line, on the others an empty one.
+    pub fn check_shared(&self, world: &World) -> Result<(), String> {
+        shared_folder::check(world, Some(&self.path), &partials::token(self.seed))
     }
 
     /// Makes the folder of the step logs. On a second host the whole folder may be another one;

@@ -56,6 +56,7 @@ fn tick(
     loop {
         let last = done.load(Ordering::SeqCst);
         let totals = LiveTotals::sum(live);
+        crate::world::count_io(totals.operations);
         let now_steps = steps.load(Ordering::Relaxed);
         let now = now_ns() - start;
         let counts = BinCounts::new(&totals.since(&seen), now_steps - seen_steps);

@@ -477,8 +477,8 @@ impl Block<'_> {
         let task = task_of(session, self.job, *order, tally.batch);
         let control = self.control;
         let step_barrier = training.is_some();
-        let mut steps =
-            StepLoop { session, control, step_barrier, steps_done, saves: training.flatten() };
+        let (epoch, saves) = (self.epoch, training.flatten());
+        let mut steps = StepLoop { session, control, epoch, step_barrier, steps_done, saves };
         let (is_first, is_last) = (part.start == 0, part.end == task.steps);
         if is_first {
             tally.clock.resume(session);

@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::metrics::Histogram;
 use crate::report::dlio::BlockLog;
 use crate::report::official::{self, EpochSums, EpochValue, Rules, RunFigures, Variant};
-use crate::world::interrupted;
+use crate::world::{Doing, Milestone, interrupted, look, set_milestone};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,6 +59,8 @@ pub struct StepLoop<'a, 's> {
     pub session: &'a Session<'a>,
     /// Shared with the I/O threads.
     pub control: &'a Control,
+    /// Its epoch, or the one that it evaluates.
+    pub epoch: u64,
     /// Barrier after each step (training) or not (evaluation).
     pub step_barrier: bool,
     /// Steps done, for the progress line.
@@ -84,8 +86,8 @@ impl StepLoop<'_, '_> {
         log: &mut BlockLog,
     ) -> Result<bool, String> {
         let (world, control) = (self.session.world, self.control);
-        // Before the clock starts, so that the lists do not grow inside the window.
         make_room(log, (part.end - part.start) as usize);
+        set_milestone(self.place("the start of the training", "the start of the evaluation"));
         world.barrier();
         log.start_unix_ns = unix_ns();
         let usage = Usage::now();
@@ -95,12 +97,15 @@ impl StepLoop<'_, '_> {
         }
         let mut stopped = false;
         let alarm = self.saves.as_ref().and_then(|saves| saves.alarm());
-        let alarmed = || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed));
+        let gives_up = || {
+            look(Doing::Computation);
+            control.failed() || alarm.as_ref().is_some_and(|alarm| alarm.load(Ordering::Relaxed))
+        };
         for step in part.clone() {
             let start = now_ns();
+            self.tell_step(step);
             if !control.wait_batch(step)? {
-                // Interrupted while waiting: the others meet us at this step's barrier and learn of
-                // it.
+                // Interrupted: the others meet us at this step's barrier and learn of it.
                 if self.step_barrier {
                     world.step_barrier([STOP, 0]);
                 }
@@ -111,8 +116,7 @@ impl StepLoop<'_, '_> {
             control.consume(step, task);
             let wanted = compute.next_step();
             // A long step must not hide that an I/O thread failed meanwhile.
-            let computed =
-                pacer.wait_unless(loaded, wanted.longest_ns, || control.failed() || alarmed());
+            let computed = pacer.wait_unless(loaded, wanted.longest_ns, gives_up);
             control.check()?;
             // The end of the mean accelerator's own compute; it waits for the longest.
             let own = computed - (wanted.longest_ns - wanted.mean_ns).min(computed - loaded);
@@ -142,8 +146,20 @@ impl StepLoop<'_, '_> {
             control.end(stopped)?;
         }
         let mut flag = [u64::from(stopped)];
+        set_milestone(self.place("the end of the training", "the end of the evaluation"));
         world.max(&mut flag);
         Ok(flag[0] != 0)
+    }
+
+    #[inline]
+    fn tell_step(&self, step: u64) {
+        if self.step_barrier {
+            set_milestone(Milestone::Step { step: step + 1, epoch: self.epoch });
+        }
+    }
+
+    fn place(&self, of_training: &'static str, of_evaluation: &'static str) -> Milestone {
+        Milestone::Epoch(if self.step_barrier { of_training } else { of_evaluation }, self.epoch)
     }
 
     /// What this rank says in the barrier of a step.
@@ -168,7 +184,8 @@ impl StepLoop<'_, '_> {
     }
 }
 
-/// Empties the lists, and gives them room for so many steps.
+/// Empties the lists, and gives them room for so many steps. Before the clock starts, so that they
+/// do not grow inside the window.
 fn make_room(log: &mut BlockLog, steps: usize) {
     log.clear();
     for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {

@@ -1,9 +1,11 @@
-//! The ranks as MPI sees them: the only file that calls it.
+//! The ranks as MPI sees them: with `mpi_post.rs` the only file that calls it.
 
+use super::watchdog::{self, Host, Milestone, Wait};
 use super::{Link, TOLD_AT_ONCE, World, rows};
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
+use mpi::request::{Request, Scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use std::time::Duration;
@@ -19,6 +21,28 @@ fn poll_pause(polls: u32, last: Duration) {
         _ => std::thread::sleep(last),
     }
 }
+
+/// Polls this often before the watchdog looks: about 100 ms.
+const POLLS_UNWATCHED: u32 = 2000;
+
+/// Waits for a collective, with sleeps of at most `last` between two looks.
+fn finish<'a, D: ?Sized, S: Scope<'a>>(
+    mut request: Request<'a, D, S>,
+    last: Duration,
+    mut wait: Wait,
+) {
+    let mut polls = 0u32;
+    while let Err(pending) = request.test() {
+        request = pending;
+        poll_pause(polls, last);
+        polls = polls.saturating_add(1);
+        if polls > POLLS_UNWATCHED {
+            wait.look();
+        }
+    }
+}
+
+const LAST_PAUSE: Duration = Duration::from_millis(1);
 
 pub struct MpiLink {
     // Dropped last: MPI_Finalize.
@@ -84,7 +108,12 @@ pub fn start(host: String) -> Result<World, String> {
         host_index = 0;
     }
     node.process_at_rank(0).broadcast_into(&mut host_index);
-    let link = Link::Mpi(MpiLink { world, _universe: universe });
+    let link = MpiLink { world, _universe: universe };
+    if size > 1 {
+        let label = format!("rank {rank} ({host}): ");
+        watchdog::start(label, [rank, size, host_index, rank_on_host], link.hosts(&host));
+    }
+    let link = Link::Mpi(link);
     Ok(World { link, rank, size, host, host_index, hosts, rank_on_host, ranks_on_host })
 }
 
@@ -99,13 +128,16 @@ impl CircleLink {
                 *place = Some(first.immediate_broadcast_into(scope, part));
             }
             assert!(parts.next().is_none(), "more parts than can be on their way");
-            let mut polls = 0;
+            let (mut polls, mut wait) = (0u32, Wait::circle());
             for place in &mut pending {
                 while let Some(Err(request)) = place.take().map(|request| request.test()) {
                     *place = Some(request);
                     look();
-                    poll_pause(polls, Duration::from_millis(1));
+                    poll_pause(polls, LAST_PAUSE);
                     polls = polls.saturating_add(1);
+                    if polls > POLLS_UNWATCHED {
+                        wait.look();
+                    }
                 }
             }
         });
@@ -121,39 +153,29 @@ impl MpiLink {
     }
 
     pub fn barrier(&self) {
-        let mut request = self.world.immediate_barrier();
-        let mut polls = 0;
-        while let Err(pending) = request.test() {
-            request = pending;
-            poll_pause(polls, Duration::from_millis(1));
-            polls = polls.saturating_add(1);
-        }
+        finish(self.world.immediate_barrier(), LAST_PAUSE, Wait::meeting());
     }
 
     pub fn max_polled(&self, values: [u64; 2]) -> [u64; 2] {
         let mut results = [0u64; 2];
         mpi::request::scope(|scope| {
-            let mut request = self.world.immediate_all_reduce_into(
+            let request = self.world.immediate_all_reduce_into(
                 scope,
                 &values[..],
                 &mut results[..],
                 SystemOperation::max(),
             );
-            let mut polls = 0;
-            while let Err(pending) = request.test() {
-                request = pending;
-                poll_pause(polls, Duration::from_micros(50));
-                polls = polls.saturating_add(1);
-            }
+            finish(request, Duration::from_micros(50), Wait::meeting());
         });
         results
     }
 
     pub fn all_reduce<T: Equivalence + Clone>(&self, values: &mut [T], operation: SystemOperation) {
-        // The polled barrier takes the waiting, so that the blocking collective is short.
-        self.barrier();
         let own = values.to_vec();
-        self.world.all_reduce_into(&own[..], values, operation);
+        mpi::request::scope(|scope| {
+            let request = self.world.immediate_all_reduce_into(scope, &own[..], values, operation);
+            finish(request, LAST_PAUSE, Wait::meeting());
+        });
     }
 
     /// Rank 0 takes the row of each rank, in rank order.
@@ -220,15 +242,53 @@ impl MpiLink {
 
     pub fn broadcast(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         self.barrier();
-        let root = self.world.process_at_rank(0);
         let mut length = bytes.len() as u64;
-        root.broadcast_into(&mut length);
+        self.broadcast_polled(std::slice::from_mut(&mut length));
         bytes.resize(length as usize, 0);
-        if length == 0 {
-            return bytes;
+        if length > 0 {
+            self.broadcast_polled(&mut bytes[..]);
         }
-        root.broadcast_into(&mut bytes[..]);
         bytes
+    }
+
+    fn broadcast_polled<T: Equivalence>(&self, values: &mut [T]) {
+        mpi::request::scope(|scope| {
+            let root = self.world.process_at_rank(0);
+            let request = root.immediate_broadcast_into(scope, values);
+            finish(request, LAST_PAUSE, Wait::meeting());
+        });
+    }
+
+    /// The hosts of all ranks, on rank 0; elsewhere that of rank 0.
+    fn hosts(&self, own: &str) -> Vec<Host> {
+        let mut hosts: Vec<Host> = Vec::new();
+        let mut add = |rank: u64, name: &[u8]| {
+            let name = String::from_utf8_lossy(name);
+            if hosts.last().is_none_or(|last| *last.name != *name) {
+                let known =
+                    hosts.iter().rev().take(HOSTS_COMPARED).find(|host| *host.name == *name);
+                let name = known.map_or_else(|| (&*name).into(), |host| host.name.clone());
+                hosts.push(Host { first: rank, name });
+            }
+        };
+        let first = self.broadcast(own.as_bytes().to_vec());
+        if self.world.rank() != 0 {
+            add(0, &first);
+        }
+        self.gather_each(own.as_bytes(), &mut add);
+        hosts
+    }
+}
+
+/// Names that are looked at for one that is already kept.
+const HOSTS_COMPARED: usize = 64;
+
+impl Drop for MpiLink {
+    fn drop(&mut self) {
+        watchdog::set_milestone(Milestone::Part("the end of the run"));
+        // After it nobody asks any more.
+        self.barrier();
+        watchdog::close(&|numbers| self.all_reduce(numbers, SystemOperation::sum()));
     }
 }
 

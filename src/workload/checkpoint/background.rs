@@ -10,11 +10,11 @@ use crate::config::units::format_bytes_iec;
 use crate::data::Generator;
 use crate::format::{Bytes, Filler};
 use crate::host::thread_cpu_seconds;
-use crate::metrics::LiveCounters;
+use crate::metrics::{LiveCounters, LiveTotals};
 use crate::storage::{StoreFacts, StoreSpec, SyncKind, connect};
 use crate::workload::compute::now_ns;
 use crate::workload::file_writer::FileWriter;
-use crate::world::interrupted;
+use crate::world::{IoWait, interrupted};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -71,6 +71,8 @@ pub struct Background {
     orders: Vec<SyncSender<Arc<Order>>>,
     messages: Receiver<Message>,
     reports: Vec<FlushReport>,
+    /// What each thread has done so far.
+    live: Vec<Arc<LiveCounters>>,
     /// A thread failed: the others stop, and the job ends.
     alarm: Arc<AtomicBool>,
     flushing: bool,
@@ -87,12 +89,15 @@ impl Background {
         let (sender, messages) = sync_channel(threads);
         let mut orders = Vec::with_capacity(threads);
         let alarm = Arc::new(AtomicBool::new(false));
+        let mut live = Vec::with_capacity(threads);
         for index in 0..threads {
             let (order, work) = sync_channel(1);
             let (job, sender, alarm) = (job.clone(), sender.clone(), alarm.clone());
+            let counters = Arc::new(LiveCounters::new());
+            live.push(counters.clone());
             std::thread::Builder::new()
                 .name(format!("flush-{index}"))
-                .spawn(move || serve(&job, &work, &sender, &alarm))
+                .spawn(move || serve(&job, &counters, (&work, &sender), &alarm))
                 .map_err(|error| format!("cannot start I/O thread {index}: {error}; use fewer"))?;
             orders.push(order);
         }
@@ -101,6 +106,7 @@ impl Background {
             orders,
             messages,
             reports: Vec::with_capacity(threads),
+            live,
             alarm,
             flushing: false,
         };
@@ -171,10 +177,13 @@ impl Background {
     }
 
     fn receive(&self) -> Message {
+        let mut io = IoWait::default();
         loop {
             match self.messages.recv_timeout(LOOK_EVERY) {
                 Ok(message) => return message,
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    io.look(LiveTotals::sum(self.live.iter().map(Arc::as_ref)).operations)?;
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err("an I/O thread ended without a word".into());
                 }
@@ -257,8 +266,8 @@ pub fn header_bytes(shard: &Shard) -> usize {
 /// A thread's life: a store, then one snapshot after the other until there will be no more.
 fn serve(
     job: &FlushJob,
-    orders: &Receiver<Arc<Order>>,
-    messages: &SyncSender<Message>,
+    live: &LiveCounters,
+    (orders, messages): (&Receiver<Arc<Order>>, &SyncSender<Message>),
     alarm: &AtomicBool,
 ) {
     let mut store = match connect(&job.store) {
@@ -270,8 +279,7 @@ fn serve(
         }
     };
     store.set_sync(job.sync.unwrap_or_default());
-    let live = LiveCounters::new();
-    let mut out = FileWriter::new(store, &live);
+    let mut out = FileWriter::new(store, live);
     let (mut told, mut before) = (messages.send(Ok(None)), StoreFacts::default());
     while let (Ok(()), Ok(order)) = (&told, orders.recv()) {
         let mut report = flush(job, &mut out, &order, alarm);

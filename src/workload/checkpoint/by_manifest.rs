@@ -29,7 +29,7 @@ impl Steps for ByManifest {
         manifest: Manifest,
     ) -> Result<Option<String>, String> {
         let name = manifest.name.clone();
-        all_there(folder, written, &manifest)?;
+        folder.check_files(written, &manifest)?;
         let replaced = folder.manifest(&name)?.map(|old| old.folder);
         let text = Manifest { folder: written.into(), ..manifest }.to_text()?;
         let path = format!("{name}/{MANIFEST}");
@@ -97,22 +97,4 @@ fn is_named(folder: &mut Folder, version: &str) -> Result<bool, String> {
     let Some((name, _)) = parse(version) else { return Ok(false) };
     let manifest = folder.manifest(name)?;
     Ok(manifest.is_some_and(|manifest| manifest.folder == version))
-}
-
-/// Every file was answered for by the store. Somebody who removed one since, because he believed
-/// this job dead, must not make the manifest a lie.
-fn all_there(folder: &mut Folder, written: &str, manifest: &Manifest) -> Result<(), String> {
-    let mut found = 0;
-    folder.list(written, &mut |name, is_folder| {
-        found += u64::from(!is_folder && is_ours(name));
-    })?;
-    // The list lies beside them.
-    let wanted = manifest.files + 1;
-    if found == wanted {
-        return Ok(());
-    }
-    Err(format!(
-        "{}/{written}: holds {found} objects, {wanted} were written; is another job at work there?",
-        folder.root
-    ))
 }

@@ -26,6 +26,7 @@ impl Steps for ByRename {
         manifest: Manifest,
     ) -> Result<Option<String>, String> {
         let durable = folder.durable;
+        folder.check_files(written, &manifest)?;
         manifest.create(folder.store.as_mut(), &format!("{written}/{MANIFEST}"), durable)?;
         if durable {
             folder.store.sync_folder(written).map_err(text_of)?;

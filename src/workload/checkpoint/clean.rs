@@ -52,6 +52,7 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
     }
     if !dry_run {
         folder.clear_uploads()?;
+        folder.clear_host_files()?;
         for name in [LATEST, MARKER] {
             folder.remove_file(name)?;
         }

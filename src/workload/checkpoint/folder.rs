@@ -14,16 +14,23 @@ use crate::workload::compute::unix_ns;
 use crate::workload::dataset::first_difference;
 use crate::workload::held::Held;
 use crate::workload::partials::token;
+use crate::workload::session::local_path;
+use crate::workload::shared_folder;
 use crate::workload::small::{self, connect_small_by};
+use crate::world::{Doing, look};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 /// Name of the marker in the root of checkpoints.
 pub const MARKER: &str = ".rankio-checkpoints.json";
 const SCHEMA: u32 = 1;
 /// Names that are removed between two looks at a folder.
 const BATCH: usize = 4096;
+/// A client of a network file system may list a folder late that other hosts write into.
+const COUNT_PATIENCE: Duration = Duration::from_secs(5);
+const COUNT_EVERY: Duration = Duration::from_millis(50);
 
 /// Whose checkpoints lie in a root.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,8 +126,7 @@ pub(super) fn keeps_nothing(root: &str) -> bool {
 }
 
 impl Folder {
-    /// Claims `root` for writing: leftovers of killed jobs go, checkpoints of this configuration
-    /// stay.
+    /// Claims `root` for writing; nothing is changed but the claim.
     ///
     /// # Errors
     /// One line: a root that is somebody else's, of another configuration (unless `overwrite`), or
@@ -136,12 +142,26 @@ impl Folder {
         }
         let held = Held::take(root, purpose.object, (CHECKPOINT, purpose.run_id))?;
         folder.claim.set(Some(held));
-        let same = folder.existing(purpose, Job::Writes)?;
-        let steps = folder.steps;
-        steps.settle(&mut folder)?;
+        folder.existing(purpose, Job::Writes)?;
+        Ok(folder)
+    }
+
+    /// Makes the claimed root ready: leftovers of killed jobs go, checkpoints of this
+    /// configuration stay.
+    ///
+    /// # Errors
+    /// One line of the store.
+    pub fn prepare(&mut self, purpose: &Purpose<'_>) -> Result<(), String> {
+        if keeps_nothing(&self.root) {
+            return Ok(());
+        }
+        self.clear_host_files()?;
+        let same = self.existing(purpose, Job::Writes)?;
+        let steps = self.steps;
+        steps.settle(self)?;
         if !same {
-            for found in folder.whole()? {
-                folder.remove(&found.name)?;
+            for found in self.whole()? {
+                self.remove(&found.name)?;
             }
             let marker = Marker {
                 schema: SCHEMA,
@@ -150,9 +170,9 @@ impl Folder {
                 settings: purpose.settings.clone(),
             };
             let text = serde_json::to_string_pretty(&marker).map_err(|error| error.to_string())?;
-            small::write_text(folder.store.as_mut(), MARKER, text.as_bytes())?;
+            small::write_text(self.store.as_mut(), MARKER, text.as_bytes())?;
         }
-        Ok(folder)
+        Ok(())
     }
 
     /// Opens `root` for reading; nothing is changed.
@@ -239,6 +259,11 @@ impl Folder {
         steps.clear_uploads(self)
     }
 
+    /// Removes the files by which hosts of killed jobs saw each other.
+    pub fn clear_host_files(&mut self) -> Result<(), String> {
+        local_path(&self.root).map_or(Ok(()), |path| shared_folder::remove_leftovers(&path))
+    }
+
     /// Visits the names in a folder.
     pub fn list(&mut self, folder: &str, visit: &mut dyn FnMut(&str, bool)) -> Result<(), String> {
         self.store.list(folder, visit).map_err(text_of)
@@ -287,7 +312,9 @@ impl Folder {
     /// A root with files but without our marker is somebody else's.
     fn refuse_foreign(&mut self) -> Result<(), String> {
         let partial = format!("{MARKER}.partial");
-        let is_foreign = |name: &str| ![LOCK, "lost+found", partial.as_str()].contains(&name);
+        let is_foreign = |name: &str| {
+            ![LOCK, "lost+found", partial.as_str()].contains(&name) && !shared_folder::is_ours(name)
+        };
         let mut foreign = None;
         if self.store.puts_are_atomic() {
             foreign = small::any_object(self.store.as_mut(), "", &is_foreign)?;
@@ -357,6 +384,40 @@ impl Folder {
         manifest.check_list(self.store.as_mut(), &self.root)
     }
 
+    /// Checks that the files of `manifest` and their list are in the folder `written`. Every file
+    /// was answered for by the store, but on another host it may have gone to another folder, and
+    /// somebody may have removed one since, because he believed this job dead.
+    pub(super) fn check_files(&mut self, written: &str, manifest: &Manifest) -> Result<(), String> {
+        if keeps_nothing(&self.root) {
+            return Ok(());
+        }
+        // The list lies beside them.
+        let wanted = manifest.files + 1;
+        let is_folder = !self.store.puts_are_atomic();
+        let end = Instant::now() + if is_folder { COUNT_PATIENCE } else { Duration::ZERO };
+        loop {
+            let mut found = 0;
+            self.list(written, &mut |name, is_folder| {
+                found += u64::from(!is_folder && is_ours(name));
+            })?;
+            if found == wanted {
+                return Ok(());
+            }
+            if found > wanted || Instant::now() >= end {
+                let (things, doubt) = match is_folder {
+                    true => ("files", "do all hosts see this folder, and is no other job"),
+                    false => ("objects", "is another job"),
+                };
+                return Err(format!(
+                    "{}/{written}: holds {found} {things}, {wanted} were written; {doubt} at \
+                     work there?",
+                    self.root
+                ));
+            }
+            std::thread::sleep(COUNT_EVERY);
+        }
+    }
+
     /// Makes the folder into which `name` is written.
     pub fn begin(&mut self, name: &str) -> Result<(), String> {
         let written = self.steps.written_into(name, &self.token);
@@ -409,6 +470,7 @@ impl Folder {
                 .map_err(text_of)?;
             for names in batch.chunks(PAGE_NAMES) {
                 self.store.remove_many(names).map_err(text_of)?;
+                look(Doing::Work);
             }
             match (batch.is_empty(), foreign) {
                 (false, _) => {}

@@ -8,6 +8,7 @@ use super::writers::HostRanks;
 use crate::plan::{CheckpointPlan, ShardKind};
 use crate::storage::Storage;
 use crate::workload::small::{self, TextWriter};
+use crate::world::{Doing, look};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -124,6 +125,7 @@ impl Manifest {
         let mut list = TextWriter::create(store, &format!("{folder}/{FILES}"))?;
         let mut digest = Sha256::new();
         for rank in 0..self.ranks {
+            look(Doing::Work);
             for file in plan.files_of(rank) {
                 let kind = match file.kind {
                     ShardKind::Model => "model",

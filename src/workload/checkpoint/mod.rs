@@ -41,7 +41,7 @@ use crate::plan::{self, CheckpointPlan, ShardFile};
 use crate::report::dlio::{CheckpointLog, RankLog};
 use crate::report::progress::Progress;
 use crate::report::result::{Calibration, Ceiling};
-use crate::world::interrupted;
+use crate::world::{Doing, Milestone, interrupted, look, set_milestone};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -50,6 +50,8 @@ use std::time::{Duration, Instant};
 /// Ids of datasets' files and of checkpoints' never meet: one seed fills both.
 const OBJECT_DOMAIN: u64 = 0x636B_7074_0000_0000;
 /// How often a pause between two checkpoints looks whether the run was interrupted.
+/// The end of a command is seen at most so much later.
+const COMMAND_LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where checkpoints go, and whose they are.
@@ -244,11 +246,13 @@ pub fn restore_after_training(
 /// Runs `command` once on each host, with the output of this program; all wait for all. Its time in
 /// seconds, to the end on the last host. Collective.
 fn run_between(session: &Session<'_>, command: &str) -> Result<f64, String> {
+    set_milestone(Milestone::Part("the start of the command of --between"));
     session.world.barrier();
+    set_milestone(Milestone::Part("the end of the command of --between"));
     let start = Instant::now();
     if session.world.rank_on_host() == 0 {
         session.note(&format!("running on each host: {command}"));
-        let status = std::process::Command::new("sh").args(["-c", command]).status();
+        let status = run_command(command);
         let failed = match status {
             Ok(status) if status.success() => None,
             Ok(status) => Some(status.to_string()),
@@ -260,6 +264,18 @@ fn run_between(session: &Session<'_>, command: &str) -> Result<f64, String> {
     }
     session.world.barrier();
     Ok(start.elapsed().as_secs_f64())
+}
+
+/// Runs a command of the user, who decides how long it takes.
+fn run_command(command: &str) -> std::io::Result<std::process::ExitStatus> {
+    let mut child = std::process::Command::new("sh").args(["-c", command]).spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        look(Doing::Command);
+        std::thread::sleep(COMMAND_LOOK_EVERY);
+    }
 }
 
 fn save_all(
@@ -340,6 +356,7 @@ fn pause(session: &Session<'_>) {
         if left.is_zero() {
             break;
         }
+        look(Doing::Computation);
         std::thread::sleep(left.min(LOOK_EVERY));
     }
 }

@@ -12,7 +12,7 @@ use crate::plan::RELAY_BLOCKS;
 use crate::storage::IoBuffer;
 use crate::workload::compute::now_ns;
 use crate::workload::crew::Crew;
-use crate::world::{Circle, TOLD_AT_ONCE};
+use crate::world::{Circle, IoWait, TOLD_AT_ONCE};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
@@ -142,6 +142,7 @@ impl Desk {
 
     /// Waits for blocks and takes those that are there; none once all threads are done.
     fn collect(&mut self, look: &dyn Fn()) {
+        let mut io = IoWait::default();
         while self.ready.len() < BLOCKS && self.busy > 0 {
             let word = match self.ready.is_empty() {
                 true => self.inbox.recv_timeout(LOOK_EVERY).ok(),
@@ -153,7 +154,10 @@ impl Desk {
             match word {
                 Some(Word::Block(thread, block)) => self.ready.push((thread, block)),
                 Some(Word::Done) => self.busy -= 1,
-                None => look(),
+                None => {
+                    look();
+                    io.look_or_end(0);
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
 use crate::workload::run::unanimous;
 use crate::workload::session::Session;
-use crate::world::{Circle, interrupted};
+use crate::world::{Circle, Milestone, interrupted, set_milestone};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -247,6 +247,7 @@ impl<'a> Restorer<'a> {
     /// Reads one checkpoint; None: interrupted. Collective; an error is this rank's own.
     pub fn restore(&mut self, found: &Whole) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
+        set_milestone(Milestone::Checkpoint("the restore", found.checkpoint));
         let name = &found.folder;
         let before = look_at(session, self.paths(name));
         self.clock.saw_before(before);

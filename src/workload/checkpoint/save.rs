@@ -17,9 +17,11 @@ use crate::workload::compute::{now_ns, unix_ns};
 use crate::workload::crew::{Crew, with_crew};
 use crate::workload::partials;
 use crate::workload::phase::{Direction, PhaseClock, Reduced};
-use crate::workload::session::Session;
+use crate::workload::run::end_by_root;
+use crate::workload::session::{Session, local_path};
+use crate::workload::shared_folder;
 use crate::workload::small::connect_small_by;
-use crate::world::interrupted;
+use crate::world::{Milestone, interrupted, set_milestone};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -92,31 +94,7 @@ impl<'a> Saver<'a> {
         live: &'a [LiveCounters],
         (run_id, overwrite): (&str, bool),
     ) -> Result<Saver<'a>, String> {
-        let mut folder = None;
-        let mut version = 1u32;
-        if session.world.is_root() {
-            let durable = session.config.checkpoint.durability != Durability::None;
-            let token = partials::token(session.run_seed);
-            let purpose = Purpose {
-                settings: &target.settings,
-                configuration: &target.configuration,
-                object: &target.object,
-                token: &token,
-                run_id,
-                overwrite,
-                durable,
-            };
-            let mut claimed = Folder::claim(&target.root, &purpose)
-                .map_err(|message| checkpoint_words(&message))?;
-            let whole = claimed.whole()?;
-            if let Some(newest) = whole.iter().map(|found| found.version).max() {
-                version = newest + 1;
-                let text = format!("note: {} holds {} checkpoint(s)", target.root, whole.len());
-                claimed.notes.push(text);
-            }
-            claimed.notes.drain(..).for_each(|note| session.note(&note));
-            folder = Some(claimed);
-        }
+        let (folder, version) = claimed_folder(session, target, (run_id, overwrite))?;
         let told = session.world.broadcast(version.to_le_bytes().to_vec());
         let next_version = u32::from_le_bytes(told.try_into().expect("four bytes were sent"));
         let mut files = shards_of(plan, session.world.rank());
@@ -159,6 +137,7 @@ impl<'a> Saver<'a> {
     /// Writes the checkpoint `name`, number `checkpoint` of this run; None: interrupted, and
     /// nothing is left of it. Collective; an error is this rank's own.
     pub fn save(&mut self, name: &str, checkpoint: u64) -> Result<Option<CheckpointLog>, String> {
+        set_milestone(Milestone::Checkpoint("the start", checkpoint));
         let version = self.next_version;
         let mut commit_ns = 0;
         if let Some(folder) = &mut self.folder {
@@ -181,6 +160,7 @@ impl<'a> Saver<'a> {
         flush: Option<FlushTimes>,
     ) -> Result<Option<CheckpointLog>, String> {
         let session = self.session;
+        set_milestone(Milestone::Checkpoint("the end", checkpoint));
         let share = share_of(reports);
         let mut done = [share.files, share.bytes, u64::from(interrupted())];
         session.world.sum(&mut done);
@@ -203,6 +183,7 @@ impl<'a> Saver<'a> {
                 done[0], done[1], planned[0], planned[1]
             ));
         }
+        set_milestone(Milestone::Checkpoint("the commit", checkpoint));
         let start = now_ns();
         self.sync_folders(name)?;
         let replaced = self.commit(name, (checkpoint, version))?;
@@ -261,6 +242,7 @@ impl<'a> Saver<'a> {
     /// this rank's own.
     pub fn begin(&mut self, name: &str, checkpoint: u64) -> Result<bool, String> {
         let (session, stalled) = (self.session, now_ns());
+        set_milestone(Milestone::Checkpoint("the snapshot", checkpoint));
         if !self.settle()? {
             return Ok(false);
         }
@@ -414,6 +396,46 @@ impl<'a> Saver<'a> {
         let size = (self.plan.total_files(), self.plan.total_bytes());
         self.tally.reduce(self.session, self.clock, size)
     }
+}
+
+/// Rank 0 claims the root and makes it ready, once it is known that all hosts see it; the version
+/// of the next checkpoint is returned beside it. Collective.
+fn claimed_folder(
+    session: &Session<'_>,
+    target: &Target,
+    (run_id, overwrite): (&str, bool),
+) -> Result<(Option<Folder>, u32), String> {
+    let (world, token) = (session.world, partials::token(session.run_seed));
+    let purpose = Purpose {
+        settings: &target.settings,
+        configuration: &target.configuration,
+        object: &target.object,
+        token: &token,
+        run_id,
+        overwrite,
+        durable: session.config.checkpoint.durability != Durability::None,
+    };
+    let mut folder = None;
+    if world.is_root() {
+        let claimed = Folder::claim(&target.root, &purpose);
+        folder = Some(claimed.map_err(|message| checkpoint_words(&message))?);
+    }
+    let place = local_path(&target.root);
+    if let Err(message) = shared_folder::check(world, place.as_deref(), &token) {
+        drop(folder);
+        let remedy = "give a --checkpoint-dir that all hosts share";
+        end_by_root(world, &format!("{message}; {remedy}"));
+    }
+    let Some(claimed) = &mut folder else { return Ok((None, 1)) };
+    claimed.prepare(&purpose)?;
+    let whole = claimed.whole()?;
+    let newest = whole.iter().map(|found| found.version).max();
+    if newest.is_some() {
+        let text = format!("note: {} holds {} checkpoint(s)", target.root, whole.len());
+        claimed.notes.push(text);
+    }
+    claimed.notes.drain(..).for_each(|note| session.note(&note));
+    Ok((folder, newest.unwrap_or(0) + 1))
 }
 
 /// An error of a thread that writes the checkpoint `name`.

@@ -7,6 +7,7 @@ use super::super::small::{self, connect_small_by};
 use crate::config::ObjectOptions;
 use crate::plan::{OBJECT_FOLDER, folder_name, object_name};
 use crate::storage::{PAGE_NAMES, Storage};
+use crate::world::{Doing, look};
 use serde::{Deserialize, Serialize};
 
 /// Name of the marker in the root.
@@ -104,6 +105,7 @@ pub(super) fn remove_own(session: &Session<'_>, objects: &[u32]) -> Result<(), S
             names.push(name);
         }
         store.remove_many(&names).map_err(|error| error.to_string())?;
+        look(Doing::Work);
     }
     remove_folder_of(store.as_mut(), rank);
     Ok(())
@@ -154,6 +156,7 @@ fn remove_all(
     let mut name = String::new();
     for rank in 0..marker.ranks {
         for index in 0..marker.objects {
+            look(Doing::Work);
             object_name(rank, index, &mut name);
             let partial = is_folder.then(|| format!("{name}{PARTIAL}"));
             for name in std::iter::once(name.clone()).chain(partial) {

@@ -16,16 +16,17 @@ use super::crew::{Crew, with_crew};
 use super::devices;
 use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome};
 use super::place::Place;
-use super::run::{Phases, unanimous};
+use super::run::{Phases, end_by_root, unanimous};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
+use super::{partials, shared_folder};
 use crate::config::Io;
 use crate::metrics::{Histogram, LiveCounters, LiveTotals};
 use crate::plan::{ObjectOp, SizeLaw, object_block_bytes};
 use crate::report::object::{ByOperation, ObjectMetrics};
 use crate::report::progress::Progress;
 use crate::storage::StoreSpec;
-use crate::world::interrupted;
+use crate::world::{IoWait, interrupted};
 use pool::Pool;
 use stable::{MEETINGS, Rates};
 use std::cell::Cell;
@@ -52,6 +53,7 @@ pub(super) fn run(
         prepared = marker::prepare(session, overwrite, run_id);
     }
     claim.set(unanimous(world, prepared));
+    check_shared(session, &claim)?;
     let object = &session.config.object;
     let mut pool = Pool::new(object.objects);
     if object.prefill {
@@ -74,6 +76,19 @@ pub(super) fn run(
     }
     drop(claim.take());
     Ok(())
+}
+
+/// Ends the job where each host has a root of its own: the marker would name what is not there.
+/// Collective.
+fn check_shared(session: &Session<'_>, claim: &Cell<Option<Claim>>) -> Result<(), String> {
+    let token = partials::token(session.run_seed);
+    let shared = shared_folder::check(session.world, session.data_path.as_deref(), &token);
+    let Err(message) = shared else { return Ok(()) };
+    if session.world.is_root() {
+        marker::remove_marker(session)?;
+        drop(claim.take());
+    }
+    end_by_root(session.world, &format!("{message}; give a --data-dir that all hosts share"))
 }
 
 /// How a phase ended.
@@ -199,6 +214,7 @@ fn meet(session: &Session<'_>, work: &Work<'_>, live: &[LiveCounters]) -> Ended 
     let mut rates = Rates::default();
     let start = Instant::now();
     let mut ended = Ended { interrupted: false, stable: false };
+    let mut io = IoWait::default();
     for meeting in 1.. {
         let due = start + every * meeting;
         while Instant::now() < due && !work.done.load(Ordering::SeqCst) {
@@ -207,6 +223,10 @@ fn meet(session: &Session<'_>, work: &Work<'_>, live: &[LiveCounters]) -> Ended 
                 return ended;
             }
             std::thread::sleep(LOOK_EVERY.min(due.saturating_duration_since(Instant::now())));
+            // A given rate may be as low as one likes.
+            if work.config.rate_per_s == 0.0 {
+                io.look_or_end(0);
+            }
         }
         let done = work.done.load(Ordering::SeqCst);
         let elapsed_ns = start.elapsed().as_nanos() as u64;
