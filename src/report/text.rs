@@ -8,6 +8,7 @@ use super::result::{Ceiling, DatagenMetrics, DirectProof, Phase, Run, RunResult,
 use super::units::{bytes, duration, percentile, table};
 use crate::host::HostFacts;
 use crate::metrics::Summary;
+use crate::storage::EndpointFacts;
 use std::fmt::Write;
 
 /// Epochs that are listed one by one; a longer run is told by its mean.
@@ -143,7 +144,7 @@ fn phases(phases: &[Phase]) -> String {
         "CPU s/GiB",
         "RSS max",
     ])];
-    for phase in phases {
+    for phase in phases.iter().filter(|phase| phase.is_measured()) {
         let training = phase.training();
         let figure = |value: fn(&TrainingMetrics) -> f64| {
             training.as_ref().map_or("-".to_owned(), |metrics| format!("{:.2}", value(metrics)))
@@ -175,7 +176,7 @@ fn latency_row(name: String, summary: &Summary) -> Vec<String> {
 /// Latencies of operations, then the waits of training steps.
 fn latencies(phases: &[Phase]) -> String {
     let mut rows = vec![cells(&LATENCY_HEADER)];
-    for phase in phases {
+    for phase in phases.iter().filter(|phase| phase.is_measured()) {
         for operation in ["read", "write", "open", "sync"] {
             let found = phase.latency_ns.get(operation).filter(|summary| summary.count > 0);
             rows.extend(found.map(|s| latency_row(format!("{} {operation}", phase.name), s)));
@@ -197,6 +198,9 @@ fn latencies(phases: &[Phase]) -> String {
 }
 
 fn details(phase: &Phase, config: &serde_json::Value) -> String {
+    if let Some(metrics) = phase.housekeeping() {
+        return pairs(&super::housekeeping::lines(phase, &metrics, storage(phase)));
+    }
     let b = &phase.bytes;
     let mut lines = vec![(
         "bytes",
@@ -419,7 +423,8 @@ fn storage(phase: &Phase) -> String {
     if !facts.endpoints.is_empty() && facts.engine.contains("s3-") {
         let each = facts.endpoints.iter().map(|server| {
             let moved = bytes(server.bytes_read + server.bytes_written);
-            format!("{} {moved}, {} error(s)", server.url, server.errors)
+            let EndpointFacts { url, operations, errors, .. } = server;
+            format!("{url} {moved}, {operations} request(s), {errors} error(s)")
         });
         return format!("{engine}, {}", each.collect::<Vec<_>>().join("; "));
     }
@@ -434,7 +439,9 @@ fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
     let claimed = bytes(proof.claimed_bytes);
     let (process, device) = (counted(proof.process_io_bytes), counted(proof.device_bytes));
     let (before, after) = (share(proof.resident_before), share(proof.resident_after));
-    lines.push(("proof", format!("claimed {claimed}, process I/O {process}, device {device}")));
+    let what = if proof.direction == "write" { "written" } else { "read" };
+    let text = format!("claimed {claimed} {what}, process I/O {process}, device {device}");
+    lines.push(("proof", text));
     let cache = match (proof.resident_before, proof.resident_after) {
         (None, None) => "not sampled, or the kernel does not tell this user".to_owned(),
         _ => format!("{before} of sampled pages before, {after} after"),

@@ -6,6 +6,7 @@
 mod ceiling;
 mod checkpoint;
 mod entries;
+mod housekeeping;
 mod object;
 mod proof;
 mod store;
