@@ -224,37 +224,23 @@ impl<'a> PhaseClock<'a> {
         if let (Direction::Read, Some(files)) = (self.direction, self.place.files) {
             self.saw_after(Residency::sample(session, files, 1).reduced(session));
         }
-        let facts = merge_facts(outcome.facts.iter());
-        let mut own = outcome.recorder.clone();
-        own.ops.retries += facts.retried_operations;
-        let recorder = sum_recorder(session, &own);
-        let histograms = outcome
-            .histograms
-            .iter()
-            .map(|(name, histogram)| (name.to_string(), sum_histogram(session, histogram)))
-            .collect();
+        let (recorder, histograms, facts) = summed(session, outcome);
         // What goes over sockets is not counted there.
         let process = self.process_bytes.filter(|_| self.place.folder.is_some());
         let process = sum_known(session, process, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
         let row = row(session, outcome, &facts, (self.cpu_s, self.place.folder));
-        let bytes = serde_json::to_vec(&(row, facts)).expect("a row is plain data");
-        // What each rank says of its stores is the larger part of it: rank 0 keeps only the sum.
-        let (mut rows, mut storage) = (Vec::new(), None);
-        world.gather_each(&bytes, &mut |_, bytes| {
-            let (row, facts): (RankRow, StoreFacts) =
-                serde_json::from_slice(bytes).expect("all ranks run the same program");
-            rows.push(row);
-            merge_into(&mut storage, &facts);
-        });
-        if !world.is_root() {
-            return None;
-        }
+        let (rows, storage) = gather_rows(session, row, facts)?;
         let (alignment_probe, not_probed) = match self.place.probe(session, self.direction) {
             Ok(probe) => (Some(probe), None),
             Err(why) => (None, Some(why)),
         };
+        let direction = match self.direction {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        };
         let proof = DirectProof {
+            direction: direction.into(),
             claimed_bytes: recorder.bytes.transferred,
             process_io_bytes: process.filter(|_| is_counted(&alignment_probe, self.direction)),
             device_bytes: device,
@@ -264,10 +250,56 @@ impl<'a> PhaseClock<'a> {
             not_probed,
             memory_device: memory_device(&rows),
         };
-        let storage = storage.unwrap_or_default();
-        let phase = phase_of(outcome, &recorder, &rows, (storage, proof));
+        let phase = phase_of(outcome, &recorder, &rows, (storage, Some(proof)));
         Some(Reduced { phase, rows, recorder, histograms })
     }
+}
+
+/// Reduces what all ranks did outside of every clock; `cpu_s` is what this rank used for it. There
+/// is no proof of it. Collective.
+pub fn reduce_without_clock(
+    session: &Session<'_>,
+    outcome: &RankOutcome<'_>,
+    cpu_s: f64,
+) -> Option<Reduced> {
+    let (recorder, histograms, facts) = summed(session, outcome);
+    let row = row(session, outcome, &facts, (cpu_s, None));
+    let (rows, storage) = gather_rows(session, row, facts)?;
+    let phase = phase_of(outcome, &recorder, &rows, (storage, None));
+    Some(Reduced { phase, rows, recorder, histograms })
+}
+
+/// Counters and histograms of all ranks, and the facts of this one.
+fn summed(
+    session: &Session<'_>,
+    outcome: &RankOutcome<'_>,
+) -> (Recorder, Vec<(String, Histogram)>, StoreFacts) {
+    let facts = merge_facts(outcome.facts.iter());
+    let mut own = outcome.recorder.clone();
+    own.ops.retries += facts.retried_operations;
+    let recorder = sum_recorder(session, &own);
+    let summed = |(name, histogram): &(&'static str, &Histogram)| {
+        (name.to_string(), sum_histogram(session, histogram))
+    };
+    (recorder, outcome.histograms.iter().map(summed).collect(), facts)
+}
+
+/// The rows of all ranks and the facts of all their stores, on rank 0.
+fn gather_rows(
+    session: &Session<'_>,
+    row: RankRow,
+    facts: StoreFacts,
+) -> Option<(Vec<RankRow>, StoreFacts)> {
+    let bytes = serde_json::to_vec(&(row, facts)).expect("a row is plain data");
+    // What each rank says of its stores is the larger part of it: rank 0 keeps only the sum.
+    let (mut rows, mut storage) = (Vec::new(), None);
+    session.world.gather_each(&bytes, &mut |_, bytes| {
+        let (row, facts): (RankRow, StoreFacts) =
+            serde_json::from_slice(bytes).expect("all ranks run the same program");
+        rows.push(row);
+        merge_into(&mut storage, &facts);
+    });
+    session.world.is_root().then(|| (rows, storage.unwrap_or_default()))
 }
 
 fn process_bytes(direction: Direction) -> Option<u64> {
@@ -357,7 +389,8 @@ fn row(
     }
 }
 
-/// One statement for many stores: the weakest of them holds, counts are added.
+/// One statement for many stores: the weakest of them holds, counts are added. Facts without an
+/// engine are of no store.
 pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
     let mut merged = None;
     all.for_each(|facts| merge_into(&mut merged, facts));
@@ -365,6 +398,9 @@ pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts 
 }
 
 fn merge_into(merged: &mut Option<StoreFacts>, facts: &StoreFacts) {
+    if facts.engine.is_empty() {
+        return;
+    }
     let Some(total) = merged else {
         *merged = Some(facts.clone());
         return;
@@ -406,7 +442,7 @@ fn phase_of(
     outcome: &RankOutcome<'_>,
     recorder: &Recorder,
     rows: &[RankRow],
-    (storage, proof): (StoreFacts, DirectProof),
+    (storage, proof): (StoreFacts, Option<DirectProof>),
 ) -> Phase {
     let window_s = rows.iter().map(|row| row.window_ns).max().unwrap_or(0) as f64 / 1e9;
     let per_s = |value: f64| if window_s > 0.0 { value / window_s } else { 0.0 };
@@ -443,7 +479,7 @@ fn phase_of(
             buffer_bytes: rows.iter().map(|row| row.buffer_bytes).max().unwrap_or(0),
         },
         storage,
-        proof: Some(proof),
+        proof,
         latency_ns,
         ranks: stragglers(rows),
         verify: VerifyOutcome {
@@ -559,9 +595,15 @@ mod tests {
 
     #[test]
     fn retries_and_buffers_of_threads_are_added() {
-        let facts =
-            StoreFacts { retried_operations: 2, buffer_bytes: 4096, ..StoreFacts::default() };
+        let facts = StoreFacts {
+            engine: "sync".into(),
+            retried_operations: 2,
+            buffer_bytes: 4096,
+            ..StoreFacts::default()
+        };
         let merged = merge_facts([&facts, &facts, &facts].into_iter());
         assert_eq!((merged.retried_operations, merged.buffer_bytes), (6, 12288));
+        let none = StoreFacts::default();
+        assert_eq!(merge_facts([&none, &facts, &none].into_iter()), facts);
     }
 }
