@@ -117,7 +117,11 @@ impl Sources {
         })
     }
 
-    fn add_file(&mut self, file: WorkloadText) -> Result<(), ConfigError> {
+    /// Adds a workload file.
+    ///
+    /// # Errors
+    /// It is no YAML, or no mapping of sections with known keys.
+    pub fn add_file(&mut self, file: WorkloadText) -> Result<(), ConfigError> {
         let name = file.name.clone();
         let root = parse(&name, &file.text)?;
         let origin = Origin::File(self.files.len());
