@@ -46,6 +46,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         findings.push((Status::Invalid, text.to_owned()));
     }
     let mut held = Vec::new();
+    super::endpoints::judge(evidence.phases, &mut held);
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
