@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 /// Most endpoints that are named.
 const NAMED_MAX: usize = 3;
 
-/// Sentences about endpoints that broke, and about those that no rank sent anything to.
-pub(super) fn judge(phases: &[Phase], held: &mut Vec<String>) {
+/// Sentences about endpoints that broke, and about those that no rank sent anything to. They change
+/// no verdict, and stand in every one.
+pub(super) fn told(phases: &[Phase]) -> Vec<String> {
+    let mut told = Vec::new();
     let mut operations: BTreeMap<&str, u64> = BTreeMap::new();
     for phase in phases {
         let endpoints = &phase.storage.endpoints;
@@ -15,7 +17,7 @@ pub(super) fn judge(phases: &[Phase], held: &mut Vec<String>) {
             *operations.entry(&one.url).or_default() += one.operations;
         }
         for one in endpoints.iter().filter(|one| one.set_aside > 0).take(NAMED_MAX) {
-            held.push(format!(
+            told.push(format!(
                 "{}: endpoint {} broke {} of {} requests and was set aside; others did its work.",
                 phase.name, one.url, one.errors, one.operations
             ));
@@ -28,11 +30,12 @@ pub(super) fn judge(phases: &[Phase], held: &mut Vec<String>) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        held.push(format!(
+        told.push(format!(
             "{} of {} endpoints got no request, so the figures are those of the others: {}{more}.",
             unused.len(),
             operations.len(),
             unused[..unused.len().min(NAMED_MAX)].join(", ")
         ));
     }
+    told
 }

@@ -46,7 +46,6 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         findings.push((Status::Invalid, text.to_owned()));
     }
     let mut held = Vec::new();
-    super::endpoints::judge(evidence.phases, &mut held);
     for phase in evidence.phases {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
@@ -75,10 +74,12 @@ pub fn judge(evidence: &Evidence) -> Verdict {
                 Status::ClientBound | Status::Valid => 2,
             };
             findings.sort_by_key(|(status, _)| rank(status));
-            let reasons = findings.into_iter().map(|(_, reason)| reason).collect();
+            let reasons = findings.into_iter().map(|(_, reason)| reason);
+            let reasons = reasons.chain(super::endpoints::told(evidence.phases)).collect();
             return Verdict { status, reasons };
         }
     }
+    held.extend(super::endpoints::told(evidence.phases));
     Verdict { status: Status::Valid, reasons: held }
 }
 
