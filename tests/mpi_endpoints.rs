@@ -238,9 +238,8 @@ fn an_endpoint_that_belongs_to_no_rank_is_told_before_the_run_and_in_the_verdict
         let unused = "1 of the 2 endpoints of s3://bench/data belong to no rank";
         assert_eq!(ended.err.contains(unused), id == "home", "{ended}");
         let reasons = lab.result(id)["verdict"]["reasons"].to_string();
-        let unused = format!("got no request, so the figures are those of the others: {}.", {
-            store.doors[1].url()
-        });
+        let others = "got no request, so the figures are those of the others";
+        let unused = format!("{others}: {}.", store.doors[1].url());
         assert_eq!(reasons.contains(&unused), id == "home", "{reasons}");
     }
 }
