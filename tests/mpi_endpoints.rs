@@ -181,3 +181,65 @@ fn checkpoints_are_saved_and_restored_over_two_endpoints_and_the_one_that_is_lef
         assert_eq!(left.memory.open_uploads(), 0);
     }
 }
+
+/// A tiny dataset of the null computation, made below `s3://bench/data`.
+const TINY: [&str; 4] = [
+    "dataset.num_files_train=16",
+    "dataset.record_length_bytes=64KiB",
+    "dataset.record_length_bytes_stdev=0",
+    "reader.batch_size=1",
+];
+
+/// Where nobody listens.
+fn dead_url() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[test]
+fn an_endpoint_that_is_dead_from_the_start_ends_the_run_before_it_begins() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (lab, mut store, dead) = (Lab::new(), Store::start(), dead_url());
+    let living = store.uris.clone();
+    store.uris = living.replace(']', &format!(", {dead}]"));
+    let ended = job(&lab, &store, "datagen", ("unet3d_h100", "g"), &TINY).fail_with(1);
+    let silent = format!("1 of the 3 endpoints of s3://bench/data do not answer: {dead}: cannot");
+    ended.one_error(&[&silent, "storage.storage_options.require_all_endpoints=false"]);
+    assert_eq!(store.doors[0].memory.keys(), Vec::<String>::new(), "nothing was written");
+    // Where that is allowed it is said before and after.
+    let without = ["storage.storage_options.require_all_endpoints=false"];
+    let sets = [&TINY[..], &without].concat();
+    let ended = job(&lab, &store, "datagen", ("unet3d_h100", "w"), &sets).succeed();
+    assert!(ended.err.contains(&format!("note: {silent}")), "{ended}");
+    let reasons = lab.result("w")["verdict"]["reasons"].to_string();
+    assert!(reasons.contains(&format!("endpoint {dead} broke ")), "{reasons}");
+    // The same one twice would get twice its share.
+    store.uris = living.replace(']', &format!(", {}]", store.doors[0].url()));
+    let ended = job(&lab, &store, "datagen", ("unet3d_h100", "t"), &TINY).fail_with(2);
+    assert!(ended.err.contains("is given twice; give each endpoint once"), "{ended}");
+}
+
+#[test]
+fn an_endpoint_that_belongs_to_no_rank_is_told_before_the_run_and_in_the_verdict() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (lab, store) = (Lab::new(), Store::start());
+    let file = format!("{}/workloads/unet3d_h100.yaml", env!("CARGO_MANIFEST_DIR"));
+    let results = lab.arg("results");
+    for (id, balance) in [("home", "by_rank"), ("turns", "round_robin")] {
+        let balance = format!("storage.storage_options.load_balance_strategy={balance}");
+        let mut words = vec!["datagen", &file, "--results-dir", &results, "--run-id", id];
+        words.extend(["--data-dir", "s3://bench/data", "--overwrite", "--set", &store.uris]);
+        words.extend(TINY.iter().chain([&balance.as_str()]).flat_map(|text| ["--set", *text]));
+        let ended = lab.command(1, &words).with(&store.environment).succeed();
+        let unused = "1 of the 2 endpoints of s3://bench/data belong to no rank";
+        assert_eq!(ended.err.contains(unused), id == "home", "{ended}");
+        let reasons = lab.result(id)["verdict"]["reasons"].to_string();
+        let others = "got no request, so the figures are those of the others";
+        let unused = format!("{others}: {}.", store.doors[1].url());
+        assert_eq!(reasons.contains(&unused), id == "home", "{reasons}");
+    }
+}

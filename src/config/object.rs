@@ -29,7 +29,7 @@ pub enum StorageLibrary {
     Minio,
 }
 
-/// `storage.storage_options`. The first keys are the reference's, `client` and the last three ours.
+/// `storage.storage_options`. The first keys are the reference's, `client` and the last five ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ObjectOptions {
@@ -52,8 +52,13 @@ pub struct ObjectOptions {
     pub part_size: u64,
     /// Seconds until a connection must stand.
     pub connect_timeout: f64,
-    /// Seconds without a byte after which a request has failed.
+    /// Seconds without a byte after which an attempt at a request has failed.
     pub timeout: f64,
+    /// Seconds after which no other attempt at a request begins, and one that waits for the server
+    /// has failed.
+    pub total_timeout: f64,
+    /// An endpoint that does not answer before the run begins is an error; else a note.
+    pub require_all_endpoints: bool,
 }
 
 impl Default for ObjectOptions {
@@ -69,6 +74,8 @@ impl Default for ObjectOptions {
             part_size: 8 << 20,
             connect_timeout: 10.0,
             timeout: 60.0,
+            total_timeout: 120.0,
+            require_all_endpoints: true,
         }
     }
 }

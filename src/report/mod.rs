@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod csv;
 pub mod dlio;
+mod endpoints;
 pub mod files;
 pub mod foreign;
 pub mod hlog;

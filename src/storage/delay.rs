@@ -157,6 +157,10 @@ impl Storage for DelayStore {
         self.inner.trust_sizes(trust);
     }
 
+    fn ask_ahead(&mut self, name: &str) {
+        self.inner.ask_ahead(name);
+    }
+
     fn reap(
         &mut self,
         min: usize,

@@ -265,6 +265,10 @@ impl Storage for FaultStore {
         self.inner.trust_sizes(trust);
     }
 
+    fn ask_ahead(&mut self, name: &str) {
+        self.inner.ask_ahead(name);
+    }
+
     fn reap(
         &mut self,
         min: usize,

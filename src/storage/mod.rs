@@ -21,8 +21,8 @@ pub mod pool;
 pub mod proof;
 
 pub use connect::connect;
-pub use object::renew_keys_early;
 pub use object::{check_root as check_object_root, check_uri as check_object_uri};
+pub use object::{look_at_endpoints, renew_keys_early};
 
 pub use pool::{BufferPool, IoBuffer};
 use std::time::Duration;
@@ -274,6 +274,9 @@ pub trait Storage: Send {
     /// than expected is an error of that read which names both. Stores that know sizes without a
     /// request need not do anything.
     fn trust_sizes(&mut self, _trust: bool) {}
+    /// `name` will soon be opened for reading: a store that would ask for its size then may ask
+    /// now, in flight, for up to [`Storage::queue_depth`] names. Others do nothing.
+    fn ask_ahead(&mut self, _name: &str) {}
     /// Waits for at least `min` completions (all that are in flight if these are fewer, or until
     /// `timeout`) and appends them to `out`; returns how many. An `out` with room for
     /// `2 * queue_depth()` entries is never grown.

@@ -36,7 +36,7 @@ pub fn extents(
     match kind {
         FormatKind::Tfrecord => {
             let index = small::read_text(side, &format!("index/{name}.idx"))?;
-            let head = small::read_head(side, name)?;
+            let head = small::read_head(side, name, size_bytes)?;
             ForeignExtents::detect(kind, size_bytes, &head, index.as_deref())
         }
         FormatKind::IndexedBinary | FormatKind::MmapIndexedBinary => {

@@ -13,6 +13,7 @@ pub mod dataset;
 mod decoding;
 pub mod devices;
 pub mod doctor;
+mod endpoints;
 mod file_writer;
 mod foreign_files;
 mod held;

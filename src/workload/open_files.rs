@@ -88,6 +88,14 @@ impl<'a> OpenFiles<'a> {
         Ok(FileSlot(place as u32))
     }
 
+    /// Has the store ask for the size of file `index`, which will be opened soon.
+    pub fn ask_ahead(&mut self, index: u64, store: &mut dyn Storage) {
+        if !self.is_open(index) {
+            self.job.files.name(index, &mut self.name);
+            store.ask_ahead(&self.name);
+        }
+    }
+
     /// Whether file `index` is open already.
     pub fn is_open(&self, index: u64) -> bool {
         self.entries.iter().flatten().any(|entry| entry.index == index)
@@ -150,8 +158,11 @@ impl<'a> OpenFiles<'a> {
                 .map_err(|what| format!("{}: {what}", self.full_path()));
         }
         if self.side.is_none() {
-            self.side =
-                Some(small::connect_small_by(&self.job.store.root, &self.job.store.object)?);
+            let store = &self.job.store;
+            let mut side = small::connect_small_by(&store.root, &store.object)?;
+            // The file is open: its size was asked for.
+            side.trust_sizes(true);
+            self.side = Some(side);
         }
         let side = self.side.as_mut().expect("it was just connected").as_mut();
         let look = foreign_files::Look { kind, parquet: self.job.parquet, decode: self.job.decode };

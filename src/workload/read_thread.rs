@@ -4,11 +4,12 @@ use super::compute::{Draw, rest_unless};
 use super::decoding::Decoding;
 use super::open_files::{FileSlot, OpenFiles};
 use super::reader::{Claim, Control, EpochTask, ReadJob, ThreadReport};
-use crate::config::VerifyMode;
+use crate::config::{VerifyMode, is_object_root};
 use crate::format::content::check_range;
 use crate::metrics::{LiveCounters, Recorder};
 use crate::plan::SampleId;
 use crate::storage::{Completion, IoBuffer, Op, Storage, connect};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -67,6 +68,8 @@ struct Unit {
     accelerator: u64,
     position: u64,
     end: u64,
+    /// Sizes of the files of the samples before this one were asked for.
+    asked: u64,
 }
 
 enum Next {
@@ -93,6 +96,12 @@ struct Worker<'a> {
     free_requests: Vec<usize>,
     current: Option<usize>,
     unit: Option<Unit>,
+    /// Units that were claimed so that the sizes of their files can be asked for before these are
+    /// opened; only where opening would wait for such an answer.
+    ahead: VecDeque<Unit>,
+    /// Most files whose sizes are asked for ahead; 0: none are.
+    ahead_max: usize,
+    asked: usize,
     completions: Vec<Completion>,
     in_flight: usize,
     preprocess: Draw,
@@ -137,8 +146,10 @@ impl<'a> Worker<'a> {
     ) -> Result<Self, String> {
         let mut store = connect(&job.store).map_err(|error| error.to_string())?;
         // Of other datasets nobody knows the sizes.
-        store.trust_sizes(job.own && job.verify != VerifyMode::Size);
+        let trusts = job.own && job.verify != VerifyMode::Size;
+        store.trust_sizes(trusts);
         let depth = job.store.buffers;
+        let asks = !trusts && is_object_root(&job.store.root);
         Ok(Worker {
             job,
             control,
@@ -154,6 +165,9 @@ impl<'a> Worker<'a> {
             free_requests: (0..depth).collect(),
             current: None,
             unit: None,
+            ahead: VecDeque::with_capacity(depth),
+            ahead_max: if asks { depth } else { 0 },
+            asked: 0,
             completions: Vec::with_capacity(depth),
             in_flight: 0,
             decoding: job.decode.then(Decoding::default),
@@ -200,6 +214,8 @@ impl<'a> Worker<'a> {
             self.free_runs.push(run);
         }
         self.unit = None;
+        self.ahead.clear();
+        self.asked = 0;
         if self.job.store.io.cache.empties() {
             // What is open keeps its pages: a mapping holds them, and `evict` acts on closing.
             self.files.close_all(self.store.as_mut())?;
@@ -228,23 +244,53 @@ impl<'a> Worker<'a> {
                 self.begin_run(task, unit)?;
                 continue;
             }
+            if let Some(unit) = self.ahead.pop_front() {
+                self.unit = Some(unit);
+                continue;
+            }
             match self.control.claim(task, self.job.group) {
                 Claim::Finished => return Ok(Next::Finished),
                 Claim::WindowFull { batch } => return Ok(Next::WindowFull { batch }),
                 Claim::Unit { accelerator, position, end } => {
-                    self.unit = Some(Unit { accelerator, position, end });
+                    self.unit = Some(Unit { accelerator, position, end, asked: position });
                 }
+            }
+        }
+    }
+
+    /// Asks for the sizes of the files that are opened next.
+    fn ask_ahead(&mut self, task: &EpochTask) {
+        while self.ahead.len() < self.ahead_max
+            && let Claim::Unit { accelerator, position, end } =
+                self.control.claim(task, self.job.group)
+        {
+            self.ahead.push_back(Unit { accelerator, position, end, asked: position });
+        }
+        for unit in self.unit.iter_mut().chain(&mut self.ahead) {
+            while unit.asked < unit.end && self.asked < self.ahead_max {
+                let first = task.order.at(unit.accelerator, unit.asked);
+                let run = task.order.run_at(unit.accelerator, unit.asked);
+                unit.asked = unit.end.min(unit.asked + run);
+                self.asked += 1;
+                self.files.ask_ahead(first.file, self.store.as_mut());
             }
         }
     }
 
     /// Takes the next run off the unit and opens its file.
     fn begin_run(&mut self, task: &EpochTask, unit: Unit) -> Result<(), String> {
+        if self.ahead_max > 0 {
+            self.asked -= usize::from(unit.asked > unit.position);
+        }
         let accelerator = unit.accelerator;
         let first: SampleId = task.order.at(accelerator, unit.position);
         let samples = task.order.run_at(accelerator, unit.position).min(unit.end - unit.position);
         let position = unit.position + samples;
-        self.unit = (position < unit.end).then_some(Unit { position, ..unit });
+        let asked = unit.asked.max(position);
+        self.unit = (position < unit.end).then_some(Unit { position, asked, ..unit });
+        if self.ahead_max > 0 {
+            self.ask_ahead(task);
+        }
         if self.in_flight > 0 && !self.files.is_open(first.file) {
             // Opening blocks: what is queued must not wait for it, nor its latency.
             self.reap(0)?;

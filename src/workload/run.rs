@@ -9,7 +9,7 @@ use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
-use super::{calibrate, checkpoint, datagen, listing, object, readback};
+use super::{calibrate, checkpoint, datagen, endpoints, listing, object, readback};
 use crate::config::units::format_bytes_iec;
 use crate::config::{Loaded, VerifyMode, is_object_root};
 use crate::host::HostFacts;
@@ -168,6 +168,7 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     for note in &loaded.notes {
         session.note(&format!("note: {note}"));
     }
+    unanimous(session.world, endpoints::check(session, request.datagen_only));
     let mut phases = Phases::default();
     if loaded.config.workflow.generate_data || request.datagen_only {
         generate(session, request, run_id, &mut phases)?;

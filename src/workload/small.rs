@@ -7,6 +7,8 @@ use std::ops::Range;
 /// A text larger than this is no marker and no index of ours.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
 const PART_BYTES: usize = 1 << 20;
+/// Read at the end of a file at once: a usual footer is shorter.
+const TAIL_BYTES: u64 = 64 << 10;
 /// Enough for the headers of every format.
 const HEAD_BYTES: u64 = 4096;
 
@@ -112,18 +114,23 @@ pub fn read_tail(
         read_range(store, opened.handle, range, &mut |block| bytes.extend_from_slice(block))?;
         Ok::<_, String>(bytes)
     };
-    let length = length_of(&last(trailer_bytes)?)?;
+    let mut bytes = last(trailer_bytes.max(TAIL_BYTES))?;
+    let trailer = bytes.len().saturating_sub(trailer_bytes as usize);
+    let length = length_of(&bytes[trailer..])?;
     if length > TEXT_BYTES_MAX {
         return Err(format!("{length} bytes at its end are too many for an index"));
     }
-    let bytes = last(length)?;
+    match bytes.len().checked_sub(length as usize) {
+        Some(before) => drop(bytes.drain(..before)),
+        None => bytes = last(length)?,
+    }
     store.close(opened.handle).map_err(text_of)?;
     Ok(bytes)
 }
 
-/// The first bytes of a file. Nothing else may be in flight on `store`.
-pub fn read_head(store: &mut dyn Storage, name: &str) -> Result<Vec<u8>, String> {
-    let mode = OpenMode::Read { expected_bytes: HEAD_BYTES };
+/// The first bytes of a file of `size_bytes`. Nothing else may be in flight on `store`.
+pub fn read_head(store: &mut dyn Storage, name: &str, size_bytes: u64) -> Result<Vec<u8>, String> {
+    let mode = OpenMode::Read { expected_bytes: size_bytes };
     let opened = store.open(name, mode).map_err(text_of)?;
     let mut bytes = Vec::new();
     let length = opened.size_bytes.min(HEAD_BYTES);

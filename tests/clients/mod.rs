@@ -1,5 +1,8 @@
 //! The clients that a check is made with: each check becomes a test of each of them.
 
+// Each program uses a part of this.
+#![allow(dead_code)]
+
 use crate::s3::Server;
 use rankio::config::{ObjectClient, ObjectOptions};
 

@@ -6,10 +6,12 @@
 
 mod faults;
 mod google;
+mod pace;
 mod store;
 mod tokens;
 
 pub use faults::{Fault, Kind};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use s3s::service::S3ServiceBuilder;
@@ -130,9 +132,15 @@ async fn serve(listener: tokio::net::TcpListener, memory: Arc<Memory>, tls: Opti
         let Ok((socket, _)) = listener.accept().await else { continue };
         let _ = socket.set_nodelay(true);
         memory.connections.fetch_add(1, Ordering::Relaxed);
-        let service = service.clone();
-        let tls = tls.clone();
+        let (service, memory, tls) = (service.clone(), memory.clone(), tls.clone());
         tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let (service, memory) = (service.clone(), memory.clone());
+                async move {
+                    memory.pace.hold(&request).await;
+                    Service::call(&service, request).await
+                }
+            });
             let http = auto::Builder::new(TokioExecutor::new());
             // A client that goes away is no error of the server.
             let _ = match tls {

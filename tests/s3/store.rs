@@ -1,6 +1,7 @@
 //! The objects and the operations on them.
 
 use super::faults::{Fault, Faults, Kind};
+use super::pace::Pace;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use s3s::auth::{S3Auth, SecretKey};
@@ -30,6 +31,8 @@ pub struct Memory {
     sessions: Mutex<BTreeMap<String, String>>,
     /// Requests by the access key that signed them.
     signed: Mutex<BTreeMap<String, u64>>,
+    /// How fast it answers.
+    pub pace: Pace,
     /// Connections that were opened.
     pub connections: AtomicU64,
     next_upload: AtomicU64,

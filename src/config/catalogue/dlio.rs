@@ -252,6 +252,8 @@ pub(super) const STORAGE: &[Key] = &[
     typed("storage.storage_options.part_size", PART),
     typed("storage.storage_options.connect_timeout", POSITIVE_SECONDS),
     typed("storage.storage_options.timeout", POSITIVE_SECONDS),
+    typed("storage.storage_options.total_timeout", POSITIVE_SECONDS),
+    typed("storage.storage_options.require_all_endpoints", BOOL),
     ignored("storage.storage_options.prefetch", Kind::Any, OBJECT),
     ignored("storage.storage_options.prefetch_workers", Kind::Any, OBJECT),
     folded("storage.storage_options.prefetch_window", WINDOW, "io.queue_depth"),

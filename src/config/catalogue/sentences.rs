@@ -249,7 +249,12 @@ const STORAGE: Sentences = &[
     ("storage.storage_options.storage_library", "Client library of an object store"),
     ("storage.storage_options.part_size", "Smallest part of an object written in parts"),
     ("storage.storage_options.connect_timeout", "Seconds until a connection must stand"),
-    ("storage.storage_options.timeout", "Seconds without a byte after which a request failed"),
+    ("storage.storage_options.timeout", "Seconds without a byte after which an attempt failed"),
+    ("storage.storage_options.total_timeout", "Seconds for all attempts at a request"),
+    (
+        "storage.storage_options.require_all_endpoints",
+        "A silent endpoint ends the run at its start",
+    ),
     ("storage.storage_options.uri_scheme", "Scheme of an object's URI"),
     ("storage.storage_options.use_full_object_uri", "Spelling of an object's key"),
     ("storage.storage_options.secure", "TLS to an object store"),

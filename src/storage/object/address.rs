@@ -150,9 +150,21 @@ pub(super) fn check_options(options: &ObjectOptions) -> Result<(), String> {
     }
     let one = Some(&options.endpoint_url).filter(|url| !url.is_empty());
     let all = expanded(one.into_iter().chain(&options.endpoint_uris).map(String::as_str));
-    let parsed =
-        all.and_then(|all| all.iter().try_for_each(|url| Endpoint::parse(url, true).map(|_| ())));
+    let parsed = all.and_then(|all| {
+        let all: Result<Vec<Endpoint>, String> =
+            all.iter().map(|url| Endpoint::parse(url, true)).collect();
+        refuse_twice(&all?)
+    });
     parsed.map_err(|what| format!("{key}: {what}"))
+}
+
+/// One that stands there twice would get twice its share.
+fn refuse_twice(all: &[Endpoint]) -> Result<(), String> {
+    let mut seen = std::collections::HashSet::new();
+    match all.iter().find(|endpoint| !seen.insert(endpoint.url())) {
+        Some(twice) => Err(format!("{} is given twice; give each endpoint once", twice.url())),
+        None => Ok(()),
+    }
 }
 
 /// The servers of a bucket: the file's, else those of the environment, else the service's own.
@@ -173,6 +185,7 @@ pub(super) fn endpoints(options: &ObjectOptions, place: &Place) -> Result<Vec<En
     };
     let all = expanded(urls.iter().map(String::as_str))
         .and_then(|urls| urls.iter().map(of).collect::<Result<Vec<Endpoint>, String>>());
+    let all = all.and_then(|all| refuse_twice(&all).map(|()| all));
     let all = all.map_err(|what| format!("{from}: {what}"))?;
     match all.iter().any(|endpoint| endpoint.tls != all[0].tls) {
         true => Err(format!("{from}: give http:// for all of them, or https:// for all")),
@@ -475,6 +488,19 @@ mod tests {
         assert_eq!(check_options(&options), Ok(()));
         options.endpoint_url = "http://key:hunter2@d".into();
         assert!(!check_options(&options).unwrap_err().contains("hunter2"));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_given_twice_is_refused() {
+        let place = Place::parse(Service::S3, "bench/x").unwrap();
+        for twice in [["http://a1:80/", "http://a{1...2}"], ["https://b", "https://b:443"]] {
+            let endpoint_uris = twice.map(str::to_string).to_vec();
+            let options = ObjectOptions { endpoint_uris, ..ObjectOptions::default() };
+            for said in [check_options(&options), endpoints(&options, &place).map(|_| ())] {
+                let said = said.unwrap_err();
+                assert!(said.contains("is given twice; give each endpoint once"), "{said}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::storage::{PAGE_NAMES, StorageError};
 use std::time::Duration;
 
 /// How long a turn may wait.
-const TURN: Duration = Duration::from_millis(250);
+pub(super) const TURN: Duration = Duration::from_millis(250);
 
 /// An answer that was waited for.
 pub(super) struct Reply {
@@ -69,19 +69,12 @@ impl ObjectStore {
         }
     }
 
-    /// Begins an upload in parts; its id.
-    pub(super) fn begin_upload(&mut self, name: &str, path: &[u8]) -> Result<String, StorageError> {
-        let reply = self.call("POST", path, |x| x.query.extend_from_slice(b"uploads="))?;
-        if let Some(what) = reply.failure {
-            return Err(self.error("create", name, None, reply.status, &what));
-        }
-        xml::upload_id(&reply.text).map_err(|what| self.error("create", name, None, 0, &what))
-    }
-
     /// Gives an upload up, so that the server forgets its parts.
     pub(super) fn abort_upload(&mut self, object: &Object) -> Result<(), StorageError> {
-        let Way::Parts { id, .. } = &object.way else { return Ok(()) };
-        self.abort(&object.name, &object.path, id)
+        match &object.way {
+            Way::Parts { id, .. } if !id.is_empty() => self.abort(&object.name, &object.path, id),
+            _ => Ok(()),
+        }
     }
 
     fn abort(&mut self, name: &str, path: &[u8], id: &str) -> Result<(), StorageError> {

@@ -3,7 +3,8 @@
 
 use super::address::Endpoint;
 use super::carrier::Carrier;
-use super::connection::{Broken, Connection, Driven};
+use super::connection::{Broken, Driven};
+use super::connections::Connections;
 use super::exchange::{Asker, Exchange};
 use super::retry::{Desk, Judged, judge};
 use super::servers::Servers;
@@ -38,9 +39,7 @@ pub(super) struct Client {
     options: ObjectOptions,
     epoll: Epoll,
     events: Vec<EpollEvent>,
-    connections: Vec<Connection>,
-    /// Connections without an exchange, the one used last at the end.
-    idle: Vec<usize>,
+    connections: Connections,
     desk: Desk,
     /// Exchanges that wait for a connection.
     queue: VecDeque<usize>,
@@ -51,7 +50,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// With room for `slots` exchanges on `connections`.
+    /// With room for `slots` exchanges, so many of them on `connections` at a time.
     ///
     /// # Errors
     /// One line: TLS without certificates, no epoll.
@@ -72,6 +71,7 @@ impl Client {
             super::sign::encode(bucket, false, &mut base);
         }
         let desk = Desk::new(slots, options.s3_max_attempts);
+        let connections = Connections::new(connections, servers.count());
         Ok(Client {
             base: String::from_utf8(base).expect("an encoded path is ASCII"),
             servers,
@@ -79,9 +79,8 @@ impl Client {
             tls,
             options,
             epoll,
-            events: vec![EpollEvent::empty(); connections.min(1024)],
-            connections: std::iter::repeat_with(Connection::new).take(connections).collect(),
-            idle: (0..connections).rev().collect(),
+            events: vec![EpollEvent::empty(); connections.places().len().min(1024)],
+            connections,
             desk,
             queue: VecDeque::with_capacity(slots),
             address: 0,
@@ -125,7 +124,10 @@ impl Carrier for Client {
     }
 
     fn begin(&mut self, index: usize) {
-        self.desk.exchanges[index].start_ns = monotonic_ns();
+        let exchange = &mut self.desk.exchanges[index];
+        if exchange.start_ns == 0 {
+            exchange.start_ns = monotonic_ns();
+        }
         self.queue.push_back(index);
         self.pump();
     }
@@ -134,11 +136,7 @@ impl Carrier for Client {
         (self.options.connect_timeout, self.options.timeout) = (LAST_WORD_S, LAST_WORD_S);
         self.queue.clear();
         self.desk.give_up();
-        self.idle.clear();
-        for (place, connection) in self.connections.iter_mut().enumerate() {
-            connection.finish(false);
-            self.idle.push(place);
-        }
+        self.connections.close_all();
     }
 
     fn next_done(&mut self) -> Option<usize> {
@@ -159,11 +157,10 @@ impl Carrier for Client {
         let closed = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
         for event in &events[..count] {
             let place = event.data() as usize;
-            let connection = &mut self.connections[place];
-            if connection.exchange.is_some() {
+            if self.connections.at(place).exchange.is_some() {
                 self.drive(place);
             } else if event.events().intersects(closed) {
-                connection.stream = None;
+                self.connections.closed_by_server(place);
             }
         }
         self.events = events;
@@ -199,87 +196,85 @@ impl Client {
             return;
         }
         self.next_look_ns = now_ns + LOOK_EVERY_NS;
-        for place in 0..self.connections.len() {
-            let connection = &mut self.connections[place];
+        for place in self.connections.places() {
+            let connection = self.connections.at(place);
             if connection.exchange.is_some() && connection.deadline_ns < now_ns {
+                let patience_s = (connection.patience_ns as f64 / 1e8).round() / 10.0;
                 let what = match connection.is_connecting() {
-                    true => format!("cannot connect within {} s", self.options.connect_timeout),
-                    false => format!("nothing came for {} s", self.options.timeout),
+                    true => format!("cannot connect within {patience_s} s"),
+                    false => format!("nothing came for {patience_s} s"),
                 };
                 self.broke(place, Broken::Failed(what));
             }
         }
     }
 
-    /// Gives free connections to exchanges that wait for one.
+    /// Gives connections to exchanges that wait for one.
     fn pump(&mut self) {
-        while let Some(&index) = self.queue.front().filter(|_| !self.idle.is_empty()) {
-            if !self.desk.exchanges[index].redirected {
+        while self.connections.has_room()
+            && let Some(index) = self.queue.pop_front()
+        {
+            if !self.desk.exchanges[index].has_server() {
                 self.desk.exchanges[index].endpoint = self.servers.choose(monotonic_ns());
             }
-            let Some(place) = self.idle_connection(self.desk.exchanges[index].endpoint) else {
-                return;
-            };
-            self.queue.pop_front();
+            let place = self.connections.take(self.desk.exchanges[index].endpoint);
             self.start(index, place);
         }
     }
 
-    /// The best connection without an exchange: an open one to this server, else a closed one.
-    fn idle_connection(&mut self, endpoint: usize) -> Option<usize> {
-        let fits = |place: &usize| {
-            let connection = &self.connections[*place];
-            connection.stream.is_some() && connection.endpoint == endpoint
-        };
-        let closed = |place: &usize| self.connections[*place].stream.is_none();
-        // The one used last is the first to be looked at, and usually fits.
-        let found = self.idle.iter().rposition(fits);
-        let found = found.or_else(|| self.idle.iter().rposition(closed));
-        let found = found.or_else(|| self.idle.len().checked_sub(1))?;
-        Some(self.idle.remove(found))
-    }
-
     fn start(&mut self, index: usize, place: usize) {
         let exchange = &mut self.desk.exchanges[index];
-        exchange.attempts += 1;
-        exchange.clear_answer();
-        exchange.attempt_ns = monotonic_ns();
+        exchange.begin_attempt(self.options.total_timeout);
         self.servers.began(exchange.endpoint);
         let server = self.servers.endpoint(exchange.endpoint);
-        let connection = &mut self.connections[place];
+        let connection = self.connections.at(place);
         compose(exchange, server, &mut self.signer, &mut connection.head);
-        if connection.stream.is_none() || connection.endpoint != exchange.endpoint {
-            connection.stream = None;
-            let opened = Stream::open(server, self.tls.as_ref(), self.address).and_then(|stream| {
-                let flags = EpollFlags::EPOLLIN
-                    | EpollFlags::EPOLLOUT
-                    | EpollFlags::EPOLLRDHUP
-                    | EpollFlags::EPOLLET;
-                self.epoll.add(stream.fd(), EpollEvent::new(flags, place as u64))?;
-                Ok(stream)
-            });
-            match opened {
-                Ok(stream) => connection.connect(stream, exchange.endpoint),
-                Err(error) => {
-                    connection.begin(index);
-                    let what = format!("cannot connect to {} ({error})", server.url());
-                    return self.broke(place, Broken::Failed(what));
-                }
-            }
+        if connection.stream.is_none()
+            && let Err(error) = self.connect(index, place)
+        {
+            self.connections.at(place).begin(index);
+            let url = self.servers.endpoint(self.desk.exchanges[index].endpoint).url();
+            let what = format!("cannot connect to {url} ({error})");
+            return self.broke(place, Broken::Failed(what));
         }
-        connection.begin(index);
+        self.connections.at(place).begin(index);
         self.drive(place);
     }
 
+    /// Begins to connect to the server of an exchange.
+    fn connect(&mut self, index: usize, place: usize) -> io::Result<()> {
+        let number = self.desk.exchanges[index].endpoint;
+        let server = self.servers.endpoint(number);
+        let open = || Stream::open(server, self.tls.as_ref(), self.address);
+        let mut opened = open();
+        // Connections that nobody uses must not be the reason.
+        while matches!(&opened, Err(error) if no_more_files(error))
+            && self.connections.close_oldest()
+        {
+            opened = open();
+        }
+        let stream = opened?;
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        self.epoll.add(stream.fd(), EpollEvent::new(flags, place as u64))?;
+        self.connections.at(place).connect(stream, number);
+        Ok(())
+    }
+
     fn drive(&mut self, place: usize) {
-        let Some(connection) = self.connections.get_mut(place) else { return };
+        let connection = self.connections.at(place);
         let Some(index) = connection.exchange else { return };
-        let driven = connection.drive(&mut self.desk.exchanges[index]);
+        let exchange = &mut self.desk.exchanges[index];
+        let driven = connection.drive(exchange);
         let patience_s = match connection.is_connecting() {
             true => self.options.connect_timeout,
             false => self.options.timeout,
         };
-        connection.deadline_ns = monotonic_ns() + (patience_s * 1e9) as u64;
+        let now_ns = monotonic_ns();
+        connection.patience_ns = ((patience_s * 1e9) as u64).min(exchange.left_ns(now_ns));
+        connection.deadline_ns = now_ns + connection.patience_ns;
         match driven {
             Driven::Waits => {}
             Driven::Answered => self.answered(place, index),
@@ -289,8 +284,7 @@ impl Client {
 
     /// The answer is whole: a result, a redirect, or a reason to try again.
     fn answered(&mut self, place: usize, index: usize) {
-        self.connections[place].finish(true);
-        self.idle.push(place);
+        self.connections.finish(place, true);
         let exchange = &mut self.desk.exchanges[index];
         let answer = &exchange.answer;
         let took_ns = monotonic_ns() - exchange.attempt_ns;
@@ -307,14 +301,13 @@ impl Client {
     }
 
     fn broke(&mut self, place: usize, broken: Broken) {
-        let connection = &mut self.connections[place];
+        let connection = self.connections.at(place);
         let Some(index) = connection.exchange else { return };
         if connection.is_connecting() {
             // A name may have several addresses, of which one is of no use.
             self.address += 1;
         }
-        connection.finish(false);
-        self.idle.push(place);
+        self.connections.finish(place, false);
         match broken {
             // No attempt of the server's: it only ended what had been idle. Nothing was refused, so
             // it is no retry.
@@ -349,6 +342,11 @@ impl Client {
     fn failed(&mut self, index: usize, what: &str, again: bool) {
         self.desk.failed(index, what, again, |what| self.signer.hide(what));
     }
+}
+
+/// The process or the host has as many files open as it may.
+fn no_more_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Writes the head of a request.

@@ -71,8 +71,12 @@ pub(super) struct Connection {
     pub exchange: Option<usize>,
     /// Head of the request.
     pub head: Vec<u8>,
+    /// How long it may wait for a byte.
+    pub patience_ns: u64,
     /// When it has waited too long; monotonic.
     pub deadline_ns: u64,
+    /// When its last exchange ended, by the clock of the pool.
+    pub used_at: u64,
     phase: Phase,
     sent: usize,
     inbox: Box<[u8]>,
@@ -87,17 +91,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A closed one.
+    /// A closed one, which needs no memory before it is opened.
     pub fn new() -> Connection {
         Connection {
             stream: None,
             endpoint: 0,
             exchange: None,
-            head: Vec::with_capacity(2048),
+            head: Vec::new(),
+            patience_ns: 0,
             deadline_ns: 0,
+            used_at: 0,
             phase: Phase::Connecting,
             sent: 0,
-            inbox: vec![0; INBOX_BYTES].into_boxed_slice(),
+            inbox: Box::default(),
             begin: 0,
             end: 0,
             used: false,
@@ -109,6 +115,9 @@ impl Connection {
     /// Takes a stream that is being connected.
     pub fn connect(&mut self, stream: Stream, endpoint: usize) {
         (self.stream, self.endpoint, self.used) = (Some(stream), endpoint, false);
+        if self.inbox.is_empty() {
+            self.inbox = vec![0; INBOX_BYTES].into_boxed_slice();
+        }
     }
 
     /// True while it is being connected.

@@ -5,6 +5,8 @@ use crate::storage::{Handle, IoBuffer, NamedOp};
 
 /// Longest text that is taken as an answer: a page of a listing has up to about 1 MiB.
 pub(super) const TEXT_BYTES_MAX: usize = 4 << 20;
+/// A request whose time is over may wait so long for the next byte.
+const LAST_PATIENCE_NS: u64 = 1_000_000_000;
 /// Room for an ETag.
 const TAG_BYTES: usize = 80;
 
@@ -21,6 +23,10 @@ pub(super) enum Asker {
     Sync(Handle, u64),
     /// An operation on a name that was submitted.
     Named(NamedOp, u64),
+    /// Parts that were submitted and wait for their upload to be created.
+    Creation(Handle),
+    /// Whoever will open an object soon; a place in the list of these.
+    Ahead(usize),
 }
 
 /// An ETag, as it came.
@@ -88,8 +94,11 @@ pub(super) struct Exchange {
     pub body: Vec<u8>,
     /// Offset for messages.
     pub offset: Option<u64>,
+    /// When it was submitted; 0: not yet.
     pub start_ns: u64,
     pub end_ns: u64,
+    /// When no other attempt may begin; monotonic.
+    pub until_ns: u64,
     /// When the first byte of the body came that goes into the buffer; 0: none came.
     pub first_ns: u64,
     /// Attempts so far, the running one included.
@@ -97,6 +106,8 @@ pub(super) struct Exchange {
     pub redirects: u32,
     /// The server is the one that a redirect named.
     pub redirected: bool,
+    /// The server is given and is never another one.
+    pub pinned: bool,
     /// Begin of the running attempt.
     pub attempt_ns: u64,
     /// Number of the server in the client's list.
@@ -142,10 +153,12 @@ impl Exchange {
             offset: None,
             start_ns: 0,
             end_ns: 0,
+            until_ns: 0,
             first_ns: 0,
             attempts: 0,
             redirects: 0,
             redirected: false,
+            pinned: false,
             attempt_ns: 0,
             endpoint: 0,
             answer: Answer { text: Vec::with_capacity(1024), ..Answer::default() },
@@ -163,7 +176,27 @@ impl Exchange {
         (self.range, self.buffer, self.offset, self.failure) = (None, None, None, None);
         (self.only_new, self.len, self.attempts, self.redirects) = (false, 0, 0, 0);
         (self.redirected, self.with_md5, self.size_bytes) = (false, false, None);
-        self.is_form = false;
+        (self.is_form, self.pinned, self.start_ns) = (false, false, 0);
+        self.clear_answer();
+    }
+
+    /// The server is chosen already.
+    pub fn has_server(&self) -> bool {
+        self.redirected || self.pinned
+    }
+
+    /// What is left of its time, ns; at least a second, for an attempt that still moves bytes.
+    pub fn left_ns(&self, now_ns: u64) -> u64 {
+        self.until_ns.saturating_sub(now_ns).max(LAST_PATIENCE_NS)
+    }
+
+    /// An attempt begins now; all of them together have `total_s`.
+    pub fn begin_attempt(&mut self, total_s: f64) {
+        self.attempt_ns = monotonic_ns();
+        if self.attempts == 0 {
+            self.until_ns = self.attempt_ns.saturating_add((total_s * 1e9) as u64);
+        }
+        self.attempts += 1;
         self.clear_answer();
     }
 

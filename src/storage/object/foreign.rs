@@ -139,7 +139,7 @@ impl Remote for Foreign {
         cargo: Cargo,
     ) -> Result<Attempt, (String, Cargo)> {
         let asks = match self.door(number, endpoint) {
-            Ok(door) => Asks { door, patience: self.patience },
+            Ok(door) => Asks { door, patience: self.patience.min(cargo.left) },
             Err(what) => return Err((what, cargo)),
         };
         Ok(Box::pin(SEEN.scope(RefCell::default(), async move {

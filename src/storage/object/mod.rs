@@ -6,6 +6,7 @@
 //! nothing is written under another name first. A read asks for exactly the range that is wanted.
 
 mod address;
+mod ahead;
 #[cfg(feature = "remote")]
 mod asked;
 #[cfg(feature = "azure")]
@@ -14,12 +15,15 @@ mod calls;
 mod carrier;
 mod client;
 mod connection;
+mod connections;
+mod creation;
 mod exchange;
 #[cfg(feature = "foreign")]
 mod foreign;
 #[cfg(feature = "gcs")]
 mod google;
 mod identity;
+mod look;
 #[cfg(feature = "remote")]
 mod remote;
 mod retry;
@@ -42,6 +46,7 @@ use crate::config::{ObjectClient, ObjectOptions};
 use carrier::Carrier;
 use client::Client;
 pub use identity::renew_keys_early;
+pub use look::look_at_endpoints;
 use servers::Servers;
 pub(super) use service::Service;
 use std::collections::VecDeque;
@@ -166,6 +171,7 @@ pub(super) struct ObjectStore {
     part_bytes: usize,
     /// See [`Storage::trust_sizes`].
     trusts_sizes: bool,
+    ahead: ahead::Ahead,
 }
 
 impl ObjectStore {
@@ -184,8 +190,10 @@ impl ObjectStore {
         let balance = address::balance(&spec.object)?;
         let path_style = endpoints.iter().all(|endpoint| endpoint.path_style);
         let bucket_path: &[u8] = if path_style { b"" } else { b"/" };
-        // Reads and writes, as many syncs, and one call that is waited for.
-        let (slots, connections) = (2 * pool.count() + 1, pool.count() + 1);
+        // Reads and writes, as many syncs, as many uploads that are created for writes, as many
+        // sizes that are asked for ahead, and one call that is waited for.
+        let (slots, connections) = (4 * pool.count() + 1, pool.count() + 1);
+        let ahead = ahead::Ahead::new(pool.count());
         let servers = Servers::new(endpoints, balance, spec.rank);
         let room = (slots, connections);
         let client = carrier(&spec.object, &place, servers, room)?;
@@ -203,6 +211,7 @@ impl ObjectStore {
             called,
             part_bytes,
             trusts_sizes: false,
+            ahead,
         })
     }
 
@@ -281,7 +290,6 @@ impl Storage for ObjectStore {
         if only_new && self.head("create", name)?.is_some() {
             return Err(self.error("create", name, None, 412, "the object is there already"));
         }
-        let mut was_asked = only_new;
         let way = if final_bytes == 0 {
             Way::Staged(Vec::new())
         } else if final_bytes <= self.part_bytes as u64 {
@@ -295,12 +303,11 @@ impl Storage for ObjectStore {
                 );
                 return Err(self.error("create", name, None, 0, &what));
             }
-            let id = self.begin_upload(name, &path)?;
-            was_asked = true;
-            Way::Parts { id, tags: Vec::with_capacity(parts as usize) }
+            // Its first part has it created: whoever opens does not wait.
+            Way::Parts { id: String::new(), tags: Vec::with_capacity(parts as usize) }
         };
         let opened = self.insert((spare_name, name), path, way, (0, final_bytes), only_new)?;
-        Ok(Opened { was_asked, ..opened })
+        Ok(Opened { was_asked: only_new, ..opened })
     }
 
     fn close(&mut self, handle: Handle) -> Result<(), StorageError> {
@@ -370,6 +377,10 @@ impl Storage for ObjectStore {
 
     fn trust_sizes(&mut self, trust: bool) {
         self.trusts_sizes = trust;
+    }
+
+    fn ask_ahead(&mut self, name: &str) {
+        self.begin_ahead(name);
     }
 
     fn reap(
@@ -485,7 +496,7 @@ impl ObjectStore {
         let (spare_name, path) = self.objects.spare();
         let path = self.key_path("open", name, path)?;
         let trusted = self.trusts_sizes && expected_bytes > 0;
-        let found = if trusted { Some(expected_bytes) } else { self.head("open", name)? };
+        let found = if trusted { Some(expected_bytes) } else { self.size_of(name, &path)? };
         let Some(size_bytes) = found else {
             return Err(self.error("open", name, None, 404, "there is no such object"));
         };
@@ -518,6 +529,7 @@ impl ObjectStore {
             short_part: 0,
             only_new,
             size_is_trusted: false,
+            waiting: Vec::new(),
         };
         match self.objects.insert(object) {
             Some(handle) => Ok(Opened { handle, size_bytes, direct: false, was_asked: true }),
@@ -529,6 +541,7 @@ impl ObjectStore {
 impl Drop for ObjectStore {
     /// Parts that nobody completes would be stored, and paid for, until somebody finds them.
     fn drop(&mut self) {
+        self.end_creations();
         let unfinished: Vec<Object> = self
             .objects
             .drain()

@@ -60,6 +60,8 @@ pub(super) struct Cargo {
     pub len: usize,
     /// Body of a write without a buffer.
     pub body: Vec<u8>,
+    /// What is left of the time of all attempts.
+    pub left: Duration,
 }
 
 /// What became of an attempt.
@@ -196,6 +198,8 @@ pub(super) struct RemoteClient {
     runtime: Runtime,
     servers: Servers,
     desk: Desk,
+    /// Seconds for all attempts at a request.
+    total_s: f64,
     ended: Vec<Result<(usize, Outcome), JoinError>>,
 }
 
@@ -220,6 +224,7 @@ impl RemoteClient {
             runtime: runtime().map_err(|error| format!("no runtime: {error}"))?,
             servers,
             desk: Desk::new(slots, options.s3_max_attempts),
+            total_s: options.total_timeout,
             ended: Vec::with_capacity(slots),
         })
     }
@@ -227,19 +232,18 @@ impl RemoteClient {
     /// Makes the next attempt at an exchange.
     fn start(&mut self, index: usize) {
         let exchange = &mut self.desk.exchanges[index];
-        if !exchange.redirected {
+        if !exchange.has_server() {
             exchange.endpoint = self.servers.choose(monotonic_ns());
         }
-        exchange.attempts += 1;
-        exchange.clear_answer();
-        exchange.attempt_ns = monotonic_ns();
+        exchange.begin_attempt(self.total_s);
         let Some(asked) = Asked::of(exchange) else {
             exchange.failure = Some("this client does not know this request".into());
             return self.desk.end(index);
         };
         let is_write = matches!(asked, Asked::Put { .. } | Asked::Part { .. });
         let body = if is_write { exchange.body.clone() } else { Vec::new() };
-        let cargo = Cargo { buffer: exchange.buffer.take(), len: exchange.len, body };
+        let left = Duration::from_nanos(exchange.left_ns(exchange.attempt_ns));
+        let cargo = Cargo { buffer: exchange.buffer.take(), len: exchange.len, body, left };
         let number = exchange.endpoint;
         let server = (number, self.servers.endpoint(number));
         match self.remote.attempt(server, asked, cargo) {
@@ -366,7 +370,10 @@ impl Carrier for RemoteClient {
     }
 
     fn begin(&mut self, index: usize) {
-        self.desk.exchanges[index].start_ns = monotonic_ns();
+        let exchange = &mut self.desk.exchanges[index];
+        if exchange.start_ns == 0 {
+            exchange.start_ns = monotonic_ns();
+        }
         self.start(index);
         // So that it is on its way while the caller does something else.
         self.run(Duration::ZERO);

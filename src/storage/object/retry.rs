@@ -132,7 +132,7 @@ impl Desk {
     }
 
     /// An attempt has failed: the exchange waits for the next one, or has ended with `what`, which
-    /// is `hide`d then. `again`: another attempt may do better.
+    /// is `hide`d then. `again`: another attempt may do better, if there is time for it.
     pub fn failed(
         &mut self,
         index: usize,
@@ -142,14 +142,22 @@ impl Desk {
     ) {
         let exchange = &mut self.exchanges[index];
         let attempts = exchange.attempts;
+        let mut late = "";
         if again && u64::from(attempts) < self.attempts_max {
-            self.retries += 1;
-            exchange.redirected = false;
             let due_ns = monotonic_ns() + self.backoff.next_ns(attempts);
-            self.waiting.push((due_ns, index));
-            return;
+            if due_ns < exchange.until_ns {
+                self.retries += 1;
+                exchange.redirected = false;
+                self.waiting.push((due_ns, index));
+                return;
+            }
+            late = ", and total_timeout is over";
         }
-        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        let tries = match attempts {
+            0 | 1 if late.is_empty() => String::new(),
+            1 => format!(" (1 attempt{late})"),
+            _ => format!(" ({attempts} attempts{late})"),
+        };
         exchange.failure = Some(format!("{}{tries}", hide(what)));
         self.end(index);
     }

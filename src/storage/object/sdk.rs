@@ -147,7 +147,7 @@ impl Remote for Sdk {
         let asks = Asks {
             client: self.client(number, endpoint),
             bucket: self.bucket.clone(),
-            patience: self.patience,
+            patience: self.patience.min(cargo.left),
         };
         Ok(Box::pin(async move {
             match asked {

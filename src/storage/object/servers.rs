@@ -1,11 +1,13 @@
 //! The servers of a store: which one takes the next request, which are set aside, what each did.
 //!
 //! All of them are taken for doors of one store, so any of them may answer for any object. One that
-//! breaks connections is set aside for a while that doubles; then one request tries it again.
+//! breaks connections is set aside for a while that doubles; then one request tries it again. What
+//! it would have been sent meanwhile goes to all the others in turn.
 
 use super::address::Endpoint;
 use crate::config::Balance;
 use crate::storage::EndpointFacts;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const PAUSE_FIRST_NS: u64 = 1_000_000_000;
 const PAUSE_LONGEST_NS: u64 = 30_000_000_000;
@@ -30,7 +32,48 @@ pub(super) struct Servers {
     configured: usize,
     balance: Balance,
     home: usize,
+    turns: Turns,
+    /// Whose turn it is to stand in for a server that is set aside.
+    stand_in: usize,
+}
+
+/// Rounds in which every server has one turn, in an order that is drawn anew for each. A fixed
+/// order would keep time with requests that come in a pattern: where a large read and a small one
+/// follow each other, one of two servers would send all the large ones.
+#[derive(Debug)]
+struct Turns {
+    round: Vec<usize>,
     next: usize,
+    draw: u64,
+}
+
+impl Turns {
+    fn new(servers: usize, rank: u32) -> Turns {
+        // Threads of a rank must not ask the same server at the same time.
+        static THREADS: AtomicU64 = AtomicU64::new(0);
+        let thread = THREADS.fetch_add(1, Ordering::Relaxed);
+        let seed = (u64::from(rank) << 32 | thread).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Turns { round: (0..servers).collect(), next: servers, draw: seed | 1 }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.draw ^= self.draw << 13;
+        self.draw ^= self.draw >> 7;
+        self.draw ^= self.draw << 17;
+        ((self.draw >> 11) % limit as u64) as usize
+    }
+
+    fn take(&mut self) -> usize {
+        if self.next == self.round.len() {
+            for place in (1..self.round.len()).rev() {
+                let other = self.below(place + 1);
+                self.round.swap(place, other);
+            }
+            self.next = 0;
+        }
+        self.next += 1;
+        self.round[self.next - 1]
+    }
 }
 
 impl Servers {
@@ -39,7 +82,15 @@ impl Servers {
         let configured = endpoints.len();
         let home = rank as usize % configured;
         let all = endpoints.into_iter().map(Server::new).collect();
-        Servers { all, configured, balance, home, next: home }
+        let turns = Turns::new(configured, rank);
+        // Ranks that have the same home go to different servers when it is set aside.
+        let stand_in = rank as usize / configured;
+        Servers { all, configured, balance, home, turns, stand_in }
+    }
+
+    /// How many there are by configuration.
+    pub fn count(&self) -> usize {
+        self.configured
     }
 
     /// The server with a number.
@@ -53,23 +104,40 @@ impl Servers {
         if count == 1 {
             return 0;
         }
-        let first = match self.balance {
+        let mut first = match self.balance {
             Balance::ByRank => self.home,
-            Balance::RoundRobin | Balance::LeastOutstanding => self.next,
+            Balance::RoundRobin | Balance::LeastOutstanding => self.turns.take(),
         };
-        self.next = (self.next + 1) % count;
-        let in_order = || (0..count).map(|step| (first + step) % count);
-        let mut working = in_order().filter(|number| self.all[*number].aside_until_ns <= now_ns);
+        if self.all[first].aside_until_ns > now_ns {
+            first = self.next_stand_in(now_ns);
+        }
         let chosen = match self.balance {
-            Balance::LeastOutstanding => working.min_by_key(|n| self.all[*n].outstanding),
-            _ => working.next(),
+            Balance::LeastOutstanding => {
+                let in_order = (0..count).map(|step| (first + step) % count);
+                let works = |number: &usize| self.all[*number].aside_until_ns <= now_ns;
+                let least = in_order.filter(works).min_by_key(|n| self.all[*n].outstanding);
+                least.unwrap_or(first)
+            }
+            _ => first,
         };
-        let soonest = || in_order().min_by_key(|number| self.all[*number].aside_until_ns);
-        let chosen = chosen.or_else(soonest).unwrap_or(0);
         let server = &mut self.all[chosen];
         // One request tries it; the others wait for what becomes of that.
         server.aside_until_ns = if server.pause_ns > 0 { now_ns + server.pause_ns } else { 0 };
         chosen
+    }
+
+    /// The next of those that work; where none does, the one whose time is next.
+    fn next_stand_in(&mut self, now_ns: u64) -> usize {
+        let configured = || self.all[..self.configured].iter().enumerate();
+        let mut working = configured().filter(|(_, server)| server.aside_until_ns <= now_ns);
+        let count = working.clone().count();
+        if count == 0 {
+            let soonest = configured().min_by_key(|(_, server)| server.aside_until_ns);
+            return soonest.map_or(0, |(number, _)| number);
+        }
+        let number = working.nth(self.stand_in % count).map_or(0, |(number, _)| number);
+        self.stand_in = self.stand_in.wrapping_add(1);
+        number
     }
 
     /// A server that a redirect named; None if there are too many.
@@ -164,7 +232,57 @@ mod tests {
             assert!((0..9).all(|_| all.choose(0) == rank as usize % 3));
         }
         let mut all = servers(3, Balance::RoundRobin, 1);
-        assert_eq!((0..6).map(|_| all.choose(0)).collect::<Vec<_>>(), [1, 2, 0, 1, 2, 0]);
+        for _ in 0..20 {
+            let mut round: Vec<usize> = (0..3).map(|_| all.choose(0)).collect();
+            round.sort_unstable();
+            assert_eq!(round, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn objects_of_a_large_and_a_small_read_do_not_put_all_bytes_on_one_of_two_servers() {
+        for balance in [Balance::RoundRobin, Balance::LeastOutstanding] {
+            let mut all = servers(2, balance, 0);
+            for _ in 0..2000 {
+                for bytes in [1 << 20, 100] {
+                    let chosen = all.choose(0);
+                    all.began(chosen);
+                    all.answered(chosen, 1, Ok((bytes, 0)));
+                }
+            }
+            let bytes: Vec<u64> = all.facts().iter().map(|facts| facts.bytes_read).collect();
+            let share = bytes[0] as f64 / (bytes[0] + bytes[1]) as f64;
+            // Twenty standard deviations.
+            assert!((0.3..0.7).contains(&share), "{balance:?}: {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_share_of_a_dead_server_goes_to_all_that_live_and_not_to_one() {
+        for balance in [Balance::ByRank, Balance::RoundRobin, Balance::LeastOutstanding] {
+            // Four ranks that have the same home, of five servers.
+            let mut chosen = [0u32; 5];
+            for rank in [2, 7, 12, 17] {
+                let mut all = servers(5, balance, rank);
+                all.began(2);
+                all.broke(2, 0);
+                for _ in 0..300 {
+                    chosen[all.choose(1)] += 1;
+                }
+            }
+            assert_eq!(chosen[2], 0, "{balance:?}: {chosen:?}");
+            for number in [0, 1, 3, 4] {
+                assert!((270..=330).contains(&chosen[number]), "{balance:?}: {chosen:?}");
+            }
+        }
+        // Their first requests go to different ones.
+        let first = [0, 5, 10, 15].map(|rank| {
+            let mut all = servers(5, Balance::ByRank, rank);
+            all.began(0);
+            all.broke(0, 0);
+            all.choose(1)
+        });
+        assert_eq!(first, [1, 2, 3, 4]);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use super::upload::{Object, STAGED_BYTES_MAX, State, Way};
 use super::{ObjectStore, calls, xml};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{Completion, Handle, IoBuffer, NamedOp, StorageError};
-use std::io::Write;
 
 impl ObjectStore {
     /// Hands every exchange that has ended to whoever asked for it.
@@ -24,11 +23,13 @@ impl ObjectStore {
                     self.settle(index, "sync", handle, tag, None);
                 }
                 Asker::Named(op, tag) => self.settle_named(index, op, tag),
+                Asker::Ahead(place) => self.settle_ahead(index, place),
+                Asker::Creation(handle) => self.settle_creation(index, handle),
             }
         }
     }
 
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         index: usize,
         op: &'static str,
@@ -242,16 +243,16 @@ impl ObjectStore {
         let index = index.expect("there is a slot for every buffer");
         let exchange = self.client.exchange(index);
         exchange.path.extend_from_slice(&object.path);
-        if let Way::Parts { id, .. } = &object.way {
-            write!(exchange.query, "partNumber={part}&").expect("a Vec takes everything");
-            calls::upload_query(&mut exchange.query, id);
-        }
         exchange.only_new = object.only_new && part == 0;
         (exchange.buffer, exchange.len) = (Some(buffer), len);
         exchange.offset = Some(offset);
         self.in_flight += 1;
-        self.client.begin(index);
+        match part {
+            0 => self.client.begin(index),
+            _ => self.begin_part(handle, index),
+        }
     }
+
     fn push(&mut self, completion: Completion) {
         self.in_flight -= 1;
         self.ready.push_back(completion);

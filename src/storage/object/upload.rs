@@ -19,7 +19,7 @@ pub(super) enum Way {
     Staged(Vec<u8>),
     /// Parts, each from one buffer.
     Parts {
-        /// Id of the upload.
+        /// Id of the upload; empty until it is created.
         id: String,
         /// ETags by number; empty: not there yet.
         tags: Vec<Tag>,
@@ -60,6 +60,8 @@ pub(super) struct Object {
     pub only_new: bool,
     /// Nobody has asked whether the size is true.
     pub size_is_trusted: bool,
+    /// Slots of parts that wait for their upload to be created.
+    pub waiting: Vec<usize>,
 }
 
 impl Object {
@@ -150,6 +152,11 @@ impl Objects {
         name.clear();
         path.clear();
         self.spare.push((name, path));
+    }
+
+    /// `is` is true for one of them.
+    pub fn any(&self, is: impl Fn(&Object) -> bool) -> bool {
+        self.slots.iter().filter_map(|(_, object)| object.as_ref()).any(is)
     }
 
     /// All of them.
