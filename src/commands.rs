@@ -303,11 +303,20 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
     if launcher_rank() != 0 {
         return ExitCode::SUCCESS;
     }
-    match workload::clean::run(&args.data_dir, &Default::default(), args.dry_run) {
+    let options = Default::default();
+    if let Err(message) = workload::clean::check(&args.data_dir, &options) {
+        return refuse(&message);
+    }
+    match workload::clean::run(&args.data_dir, &options, args.dry_run) {
         Ok(cleaned) => {
             let verb = if args.dry_run { "would remove" } else { "removed" };
             let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files))
+            let uploads = match cleaned.uploads {
+                0 => String::new(),
+                uploads => format!(", {uploads} unfinished upload(s)"),
+            };
+            let note = cleaned.note.map(|note| format!("\n{note}")).unwrap_or_default();
+            print(&format!("{verb} {} files, {gib:.2} GiB{uploads}{note}", cleaned.files))
         }
         Err(message) => fail(&message),
     }

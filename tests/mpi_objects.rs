@@ -100,10 +100,15 @@ fn a_byte_that_is_wrong_ends_the_run_and_what_is_left_is_cleaned() {
     let said = job(&lab, 1, ROOT, "again", &[]).with(&environment).fail_with(1);
     assert!(said.err.contains("holds the objects of run flip"), "{said}");
     server.memory.put("runs/objects/objects/r00000/theirs", vec![1]);
+    for name in ["r00001/00000007", "r00002/00000007", "r00001/theirs"] {
+        server.memory.leave_upload(&format!("runs/objects/objects/{name}"));
+    }
     let would = lab.command(1, &["clean", ROOT, "--dry-run"]).plain().with(&environment).succeed();
     assert!(would.out.contains("would remove"), "{would}");
     assert!(server.memory.keys().len() > 100);
-    lab.command(1, &["clean", ROOT]).plain().with(&environment).succeed();
+    let said = lab.command(1, &["clean", ROOT]).plain().with(&environment).succeed();
+    assert!(said.out.contains(", 1 unfinished upload(s)"), "{said}");
+    assert_eq!(server.memory.open_uploads(), 2, "those of names that no rank had stay");
     assert_eq!(server.memory.keys(), ["runs/objects/objects/r00000/theirs"]);
     let said = job(&lab, 1, ROOT, "theirs", &[]).with(&environment).fail_with(1);
     assert!(said.err.contains("which rankio did not make"), "{said}");

@@ -209,6 +209,16 @@ pub fn object_name(rank: u64, index: u64, name: &mut String) {
     digits(index, 8, name);
 }
 
+/// Rank and index in an object's name; None: it is none.
+pub fn object_of(name: &str) -> Option<(u64, u64)> {
+    let (folder, index) = name.rsplit_once('/')?;
+    let rank = folder.strip_prefix(OBJECT_FOLDER)?.strip_prefix("/r")?.parse().ok()?;
+    let index = index.parse().ok()?;
+    let mut again = String::new();
+    object_name(rank, index, &mut again);
+    (again == name).then_some((rank, index))
+}
+
 /// Name of the folder of a rank's objects, in the room of `name`.
 pub fn folder_name(rank: u64, name: &mut String) {
     name.clear();
@@ -400,6 +410,9 @@ mod tests {
             };
             prop_assert_eq!(name(a, b), format!("objects/r{a:05}/{b:08}"));
             prop_assert_eq!(name(a, b) == name(a, c), b == c);
+            prop_assert_eq!(object_of(&name(a, b)), Some((a, b)));
+            let partial = format!("{}.partial", name(a, b));
+            prop_assert_eq!(object_of(&partial), None);
         }
 
         #[test]

@@ -107,7 +107,7 @@ fn prepare(
             true
         }
         Some(marker) => {
-            clean::remove(store.as_mut(), path, &marker)?;
+            clean::remove(store.as_mut(), (&session.root, path), &marker)?;
             false
         }
         None => false,

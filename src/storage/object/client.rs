@@ -241,7 +241,7 @@ impl Client {
 
     fn start(&mut self, index: usize, place: usize) {
         let exchange = &mut self.desk.exchanges[index];
-        exchange.attempts += 1;
+        (exchange.attempts, exchange.sends) = (exchange.attempts + 1, exchange.sends + 1);
         exchange.clear_answer();
         exchange.attempt_ns = monotonic_ns();
         self.servers.began(exchange.endpoint);
@@ -327,7 +327,8 @@ impl Client {
                 let exchange = &self.desk.exchanges[index];
                 let took_ns = monotonic_ns() - exchange.attempt_ns;
                 self.servers.answered(exchange.endpoint, took_ns, Ok((0, 0)));
-                self.failed(index, &what, false);
+                let url = self.servers.endpoint(exchange.endpoint).url();
+                self.failed(index, &format!("{what} (server {url})"), false);
             }
             Broken::Failed(what) => {
                 let server = self.desk.exchanges[index].endpoint;

@@ -13,6 +13,7 @@ mod azure;
 mod calls;
 mod carrier;
 mod client;
+mod completion;
 mod connection;
 mod exchange;
 #[cfg(feature = "foreign")]
@@ -20,6 +21,7 @@ mod foreign;
 #[cfg(feature = "gcs")]
 mod google;
 mod identity;
+mod range;
 #[cfg(feature = "remote")]
 mod remote;
 mod retry;
@@ -164,6 +166,8 @@ pub(super) struct ObjectStore {
     /// The call whose answer has come.
     called: Option<usize>,
     part_bytes: usize,
+    /// They are as large as the configuration wants parts to be.
+    parts_are_large: bool,
     /// See [`Storage::trust_sizes`].
     trusts_sizes: bool,
 }
@@ -191,6 +195,7 @@ impl ObjectStore {
         let client = carrier(&spec.object, &place, servers, room)?;
         let ready = VecDeque::with_capacity(slots);
         let part_bytes = spec.buffer_bytes;
+        let parts_are_large = part_bytes as u64 >= spec.object.part_size;
         let (objects, in_flight, called) = (Objects::default(), 0, None);
         Ok(ObjectStore {
             pool,
@@ -202,6 +207,7 @@ impl ObjectStore {
             in_flight,
             called,
             part_bytes,
+            parts_are_large,
             trusts_sizes: false,
         })
     }
@@ -327,6 +333,15 @@ impl Storage for ObjectStore {
         ended
     }
 
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        if let Some(object) = self.objects.get(handle)
+            && object.state == State::Open
+        {
+            object.state = State::Failed;
+        }
+        self.close(handle)
+    }
+
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
         let is_sync = matches!(op, Op::Sync);
         let room = 2 * self.pool.count();
@@ -438,6 +453,17 @@ impl Storage for ObjectStore {
         &mut self,
         folder: &str,
         visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.list_pages(folder, &mut |name, is_folder| {
+            visit(name, is_folder);
+            true
+        })
+    }
+
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
     ) -> Result<(), StorageError> {
         self.list_pages(folder, visit)
     }

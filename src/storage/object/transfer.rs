@@ -1,7 +1,7 @@
 //! Reads, writes and syncs: from the trait's operations to exchanges and back to completions.
 
 use super::exchange::Asker;
-use super::upload::{Object, STAGED_BYTES_MAX, State, Way};
+use super::upload::{Object, PARTS_MAX, STAGED_BYTES_MAX, State, Way};
 use super::{ObjectStore, calls, xml};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{Completion, Handle, IoBuffer, NamedOp, StorageError};
@@ -36,8 +36,13 @@ impl ObjectStore {
         tag: u64,
         part: Option<u32>,
     ) {
+        if op == "sync" && self.asks_for_object(index, handle, tag) {
+            return;
+        }
+        let is_look = op == "sync" && self.client.exchange(index).verb == "HEAD";
+        let looked = if is_look { self.judge_object(index, handle) } else { None };
         let exchange = self.client.exchange(index);
-        let failure = exchange.failure.take();
+        let failure = exchange.failure.take().or(looked);
         let (status, etag) = (exchange.answer.status, exchange.answer.tag);
         let moved = match op {
             "read" => exchange.answer.received,
@@ -222,6 +227,9 @@ impl ObjectStore {
             Err(why) => return self.end_now(handle, "write", offset, tag, buffer, Some(why)),
         };
         if let Way::Staged(bytes) = &mut object.way {
+            if offset == 0 && len == self.part_bytes && self.parts_are_large && bytes.is_empty() {
+                return self.write_in_parts(handle, buffer, tag);
+            }
             let end = offset as usize + len;
             if bytes.len() < end {
                 bytes.resize(end, 0);
@@ -252,6 +260,25 @@ impl ObjectStore {
         self.in_flight += 1;
         self.client.begin(index);
     }
+
+    /// Makes an object of unknown length one in parts: its first block is a whole part, so it is no
+    /// small text, and memory is not to grow with it.
+    fn write_in_parts(&mut self, handle: Handle, buffer: IoBuffer, tag: u64) {
+        let object = self.objects.get(handle).expect("submit has looked");
+        let (name, path) = (object.name.clone(), object.path.clone());
+        match self.begin_upload(&name, &path) {
+            Ok(id) => {
+                let object = self.objects.get(handle).expect("submit has looked");
+                object.way = Way::Parts { id, tags: Vec::new() };
+                self.write(handle, 0, self.part_bytes, buffer, tag);
+            }
+            Err(error) => {
+                self.in_flight += 1;
+                self.push(ended(tag, Some(buffer), 0, Some(Box::new(error))));
+            }
+        }
+    }
+
     fn push(&mut self, completion: Completion) {
         self.in_flight -= 1;
         self.ready.push_back(completion);
@@ -319,6 +346,10 @@ fn check_write(
             let last = object.short_part;
             if !offset.is_multiple_of(part_bytes) || len as u64 > part_bytes {
                 return Err("an object is written in parts of a whole buffer");
+            }
+            if u64::from(part) > PARTS_MAX {
+                return Err("an upload has 10000 parts at most: raise \
+                            storage.storage_options.part_size");
             }
             if behind || (last > 0 && (part > last || is_short != (part == last))) {
                 return Err("only the last part of an object may be shorter than a buffer");

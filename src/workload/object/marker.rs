@@ -5,7 +5,7 @@ use super::super::clean::Cleaned;
 use super::super::session::{Session, local_path};
 use super::super::small::{self, connect_small_by};
 use crate::config::ObjectOptions;
-use crate::plan::{OBJECT_FOLDER, folder_name, object_name};
+use crate::plan::{OBJECT_FOLDER, folder_name, object_name, object_of};
 use crate::storage::{PAGE_NAMES, Storage};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,11 @@ pub(super) struct Marker {
 }
 
 impl Marker {
+    /// Whether `name` is that of one of its objects.
+    fn names(&self, name: &str) -> bool {
+        object_of(name).is_some_and(|(rank, index)| rank < self.ranks && index < self.objects)
+    }
+
     /// Reads that of a root; None where there is none.
     fn read(store: &mut dyn Storage, root: &str) -> Result<Option<Marker>, String> {
         let text = small::read_text(store, MARKER).map_err(|error| format!("{root}: {error}"))?;
@@ -64,7 +69,7 @@ pub(super) fn prepare(
             ));
         }
         Some(marker) => {
-            remove_all(store.as_mut(), path.is_some(), &marker, false)?;
+            remove_all(store.as_mut(), (root, path.is_some()), &marker, false)?;
         }
         None => refuse_foreign(store.as_mut(), root)?,
     }
@@ -138,18 +143,18 @@ pub(in super::super) fn clean(
     let _claim = claim.map(|path| Claim::take(path, "clean", "")).transpose()?;
     // Meanwhile it may have become another one.
     let Some(marker) = Marker::read(store.as_mut(), root)? else { return Ok(None) };
-    remove_all(store.as_mut(), path.is_some(), &marker, dry_run).map(Some)
+    remove_all(store.as_mut(), (root, path.is_some()), &marker, dry_run).map(Some)
 }
 
 /// Removes, or counts, every object that `marker` names and then the marker.
 fn remove_all(
     store: &mut dyn Storage,
-    is_folder: bool,
+    (root, is_folder): (&str, bool),
     marker: &Marker,
     dry_run: bool,
 ) -> Result<Cleaned, String> {
     let text_of = |error: crate::storage::StorageError| error.to_string();
-    let mut cleaned = Cleaned { files: 0, bytes: 0 };
+    let mut cleaned = Cleaned::new();
     let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
     let mut name = String::new();
     for rank in 0..marker.ranks {
@@ -177,6 +182,9 @@ fn remove_all(
         remove_folder_of(store, rank);
     }
     if !dry_run {
+        if !is_folder {
+            cleaned.give_up_uploads(store, root, &|name| marker.names(name))?;
+        }
         let _ = store.remove_folder(OBJECT_FOLDER);
         store.remove(MARKER).map_err(text_of)?;
     }
