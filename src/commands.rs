@@ -303,7 +303,11 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
     if launcher_rank() != 0 {
         return ExitCode::SUCCESS;
     }
-    match workload::clean::run(&args.data_dir, &Default::default(), args.dry_run) {
+    let options = Default::default();
+    if let Err(message) = workload::clean::check(&args.data_dir, &options) {
+        return refuse(&message);
+    }
+    match workload::clean::run(&args.data_dir, &options, args.dry_run) {
         Ok(cleaned) => print(&cleaned.line(args.dry_run)),
         Err(message) => fail(&message),
     }

@@ -267,6 +267,76 @@ fn nobody_elses_objects_are_touched() {
     assert_eq!(server.memory.keys().iter().filter(|key| key.contains("img_")).count(), 5);
 }
 
+/// Where an object appears whole or not at all nothing is copied; before, compressed files were put
+/// under another name, copied and deleted.
+#[test]
+fn compressed_files_are_put_under_their_own_names() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    let mut settings = vec!["--verify", "none"];
+    for text in [
+        "dataset.format=parquet",
+        "dataset.record_length_bytes_stdev=0",
+        "dataset.num_files_train=4",
+        "dataset.parquet.columns=[{name: a, dtype: uint8, size: 300000}]",
+        "dataset.parquet.compression=zstd",
+        "dataset.num_samples_per_file=30",
+        "dataset.compress_ratio=1.0",
+    ] {
+        settings.extend(["--set", text]);
+    }
+    job(&lab, 2, "datagen", "g", &settings).with(&environment).succeed();
+    let seen = |op| server.memory.requests(op);
+    assert_eq!((seen("copy"), seen("delete"), server.memory.open_uploads()), (0, 0, 0));
+    // Each is larger than a part and of a length that nobody knows before.
+    assert_eq!(seen("complete"), 4);
+    let names = server.memory.keys();
+    assert_eq!(names.iter().filter(|key| key.ends_with(".parquet")).count(), 4, "{names:?}");
+    job(&lab, 2, "run", "t", &settings).with(&environment).succeed();
+    // Small ones are one PUT each, from the buffer.
+    let before = seen("put");
+    settings.extend(["--set", "dataset.num_samples_per_file=1", "--overwrite"]);
+    job(&lab, 2, "datagen", "small", &settings).with(&environment).succeed();
+    assert_eq!((seen("put") - before, seen("complete")), (4 + 2, 4), "files and two markers");
+}
+
+#[test]
+fn clean_gives_up_the_uploads_that_a_killed_datagen_left() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    job(&lab, 1, "datagen", "g", &[]).with(&environment).succeed();
+    let name = server.memory.keys().into_iter().find(|key| key.contains("img_0")).unwrap();
+    for key in [name.as_str(), "runs/tiny/train/theirs", "runs/tiny/other/img_00_of_13.npz"] {
+        server.memory.leave_upload(key);
+    }
+    let dry = lab.command(1, &["clean", ROOT, "--dry-run"]).plain().with(&environment).succeed();
+    assert!(!dry.out.contains("upload") && server.memory.open_uploads() == 3, "{dry}");
+    let said = lab.command(1, &["clean", ROOT]).plain().with(&environment).succeed();
+    assert!(said.out.contains(", 1 unfinished upload(s)"), "{said}");
+    assert_eq!(server.memory.open_uploads(), 2, "those of others stay");
+}
+
+#[test]
+fn clean_tells_a_bad_root_from_a_missing_bucket() {
+    let (server, lab) = (server(), Lab::new());
+    let environment = server.environment();
+    let clean = |root: &str| lab.command(1, &["clean", root]).plain();
+    for root in ["s3://", "s3://B/x", "null://"] {
+        clean(root).with(&environment).fail_with(2).one_error(&[]);
+    }
+    let nothing = [("AWS_ACCESS_KEY_ID", String::new())];
+    let said = clean(ROOT).with(&environment).with(&nothing).fail_with(2);
+    said.one_error(&["AWS_ACCESS_KEY_ID is not set"]);
+    let said = clean("s3://absent/x").with(&environment).fail_with(1);
+    said.one_error(&["NoSuchBucket", "create the bucket, or check"]);
+}
+
 #[test]
 fn no_key_is_in_any_file_or_line() {
     if !mpirun_is_there() {

@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod clients;
+mod answers;
 mod s3;
 
 use clients::{CLIENTS, Client, by};

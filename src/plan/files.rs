@@ -1,7 +1,7 @@
 //! The files of one split: names, shapes, lengths and content identities, all computed from an
 //! index.
 
-use super::names::Names;
+use super::names::{Names, index_in};
 use super::sizes::SizeTable;
 use super::{PlanError, Split};
 use crate::config::Config;
@@ -129,6 +129,18 @@ impl FileSet {
     /// once `out` is long enough.
     pub fn name(&self, index: u64, out: &mut String) {
         self.names.write(self.place(index), out);
+    }
+
+    /// Whether `name` is that of a file of this set, or of a file that goes with one.
+    pub fn holds(&self, name: &str) -> bool {
+        let Some(index) = index_in(name).filter(|index| *index < self.generated) else {
+            return false;
+        };
+        let mut own = String::new();
+        self.names.write(index, &mut own);
+        let shape = self.sizes.level(index).shape;
+        let sides = || self.format.sidecars(self.split.folder(), &own, &shape);
+        name == own || sides().iter().any(|side| side.name == name)
     }
 
     /// Shape of file `index`. Constant time, allocates nothing.
@@ -328,6 +340,9 @@ mod tests {
                 let files = set(&config, split).unwrap();
                 for index in 0..files.files() {
                     files.name(index, &mut name);
+                    prop_assert!(files.holds(&name));
+                    let other = format!("{name}x");
+                    prop_assert!(!files.holds(&other));
                     names.insert(name.clone());
                     ids.insert(files.object_id(index));
                 }

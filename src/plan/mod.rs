@@ -36,7 +36,7 @@ pub use memory::{
 };
 pub use object::{
     Arrivals, Mix, OBJECT_FOLDER, ObjectOp, SizeLaw, folder_name, object_block_bytes,
-    object_content_id, object_name,
+    object_content_id, object_name, object_of,
 };
 pub use order::EpochOrder;
 pub use permutation::Permutation;

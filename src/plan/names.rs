@@ -40,6 +40,12 @@ impl Names {
     }
 }
 
+/// The index in a name, whether or not it is one of these names.
+pub fn index_in(name: &str) -> Option<u64> {
+    let file = name.rsplit('/').next()?;
+    file.rsplit_once("_of_")?.0.rsplit('_').next()?.parse().ok()
+}
+
 /// Decimal digits of `value`.
 fn digits(value: u64) -> usize {
     value.checked_ilog10().unwrap_or(0) as usize + 1

@@ -131,6 +131,10 @@ impl Storage for DelayStore {
         self.inner.close(handle)
     }
 
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        self.inner.discard(handle)
+    }
+
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
         let index = match self.place() {
             Ok(index) => index,
@@ -237,6 +241,14 @@ impl Storage for DelayStore {
         visit: &mut dyn FnMut(&str, bool),
     ) -> Result<(), StorageError> {
         self.inner.list(folder, visit)
+    }
+
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
+    ) -> Result<(), StorageError> {
+        self.inner.list_until(folder, visit)
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

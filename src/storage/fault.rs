@@ -217,6 +217,11 @@ impl Storage for FaultStore {
         self.inner.close(handle)
     }
 
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        self.files.remove(&handle);
+        self.inner.discard(handle)
+    }
+
     fn submit(&mut self, handle: Handle, mut op: Op, tag: u64) -> Result<(), StorageError> {
         let mask = self.files.get(&handle).map_or(0, |f| f.mask);
         let Some(index) = self.free.last().copied() else {
@@ -334,6 +339,14 @@ impl Storage for FaultStore {
         visit: &mut dyn FnMut(&str, bool),
     ) -> Result<(), StorageError> {
         self.inner.list(folder, visit)
+    }
+
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
+    ) -> Result<(), StorageError> {
+        self.inner.list_until(folder, visit)
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

@@ -258,6 +258,11 @@ pub trait Storage: Send {
     /// Closes; nothing of this handle may be in flight. A created file has its true length
     /// afterwards.
     fn close(&mut self, handle: Handle) -> Result<(), StorageError>;
+    /// Closes a new file that is not to appear, however much of it was written. Where
+    /// [`Storage::puts_are_atomic`] is not true the file stays under the name it was made with.
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        self.close(handle)
+    }
     /// Starts an operation. Fails (and takes the buffer back into the pool) only if the handle is
     /// not open or [`Storage::queue_depth`] operations of its sort are in flight; everything else
     /// that goes wrong arrives as a [`Completion`] with an error.
@@ -313,6 +318,15 @@ pub trait Storage: Send {
     /// is true for folders. A folder that is not there is empty.
     fn list(&mut self, folder: &str, visit: &mut dyn FnMut(&str, bool))
     -> Result<(), StorageError>;
+    /// The same until `visit` says false. Where names come in pages no further one is asked for.
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
+    ) -> Result<(), StorageError> {
+        let mut goes_on = true;
+        self.list(folder, &mut |name, is_folder| goes_on = goes_on && visit(name, is_folder))
+    }
     /// Makes the names in a folder durable (`""`: the root). A folder that is not there is no
     /// error.
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError>;

@@ -20,23 +20,80 @@ pub struct Cleaned {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Unfinished uploads that were given up.
+    pub uploads: u64,
+    /// What is left to say.
+    pub note: Option<String>,
 }
 
 impl Cleaned {
-    /// One line for a terminal.
+    /// Nothing so far.
+    pub fn new() -> Cleaned {
+        Cleaned { files: 0, bytes: 0, uploads: 0, note: None }
+    }
+
+    /// Gives up the uploads of names below `root` for which `ours` is true, which a killed job
+    /// left: their parts are stored, and paid for, until then.
+    pub fn give_up_uploads(
+        &mut self,
+        store: &mut dyn Storage,
+        root: &str,
+        ours: &dyn Fn(&str) -> bool,
+    ) -> Result<(), String> {
+        match store.abort_uploads(ours).map_err(|error| error.to_string())? {
+            Some(uploads) => self.uploads += uploads,
+            None => self.note = Some(unlisted_uploads(root)),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Cleaned {
+    fn default() -> Cleaned {
+        Cleaned::new()
+    }
+}
+
+/// What to say of a store that does not list uploads.
+pub fn unlisted_uploads(root: &str) -> String {
+    format!(
+        "note: {root} does not list uploads, so parts that a killed job sent may still be stored; \
+         let a lifecycle rule of the bucket remove them"
+    )
+}
+
+/// Whether `root` can be reached, before anything is asked of a store.
+///
+/// # Errors
+/// One line: no URI that has files, keys that are missing.
+pub fn check(root: &str, object: &ObjectOptions) -> Result<(), String> {
+    match local_path(root) {
+        Some(_) => Ok(()),
+        None if is_object_root(root) => crate::storage::check_object_root(root, object),
+        None => Err(format!("{root}: has no files to remove")),
+    }
+}
+
+impl Cleaned {
+    /// What to say on a terminal: one line, and a note where something is left to say.
     pub fn line(&self, dry_run: bool) -> String {
         let verb = if dry_run { "would remove" } else { "removed" };
-        format!("{verb} {} files, {}", self.files, crate::report::units::bytes(self.bytes))
+        let size = crate::report::units::bytes(self.bytes);
+        let uploads = match self.uploads {
+            0 => String::new(),
+            uploads => format!(", {uploads} unfinished upload(s)"),
+        };
+        let note = self.note.as_ref().map(|note| format!("\n{note}")).unwrap_or_default();
+        format!("{verb} {} files, {size}{uploads}{note}", self.files)
     }
 }
 
 /// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
+    check(root, object)?;
     let path = local_path(root);
-    match &path {
-        Some(path) => crate::host::check_data_path(path)?,
-        None if is_object_root(root) => crate::storage::check_object_root(root, object)?,
-        None => return Err(format!("{root}: has no files to remove")),
+    if let Some(path) = &path {
+        crate::host::check_data_path(path)?;
     }
     if super::checkpoint::clean::is_root(root, object)? {
         return super::checkpoint::clean::run(root, object, dry_run);
@@ -45,14 +102,17 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
         return Ok(cleaned);
     }
     let mut store = connect_small_by(root, object)?;
-    let mut marker = || {
-        Marker::read(store.as_mut(), root)?.ok_or_else(|| {
+    let mut marker = || match Marker::read(store.as_mut(), root)? {
+        Some(marker) => Ok(marker),
+        None => {
+            // Where there is no bucket there is no marker either, and a listing says so.
+            store.list_until("", &mut |_, _| false).map_err(|error| error.to_string())?;
             let other = super::checkpoint::MARKER;
-            format!(
+            Err(format!(
                 "{root}: no {MARKER} and no {other} there, so rankio did not make it; nothing was \
                  removed"
-            )
-        })
+            ))
+        }
     };
     // A folder without a marker is not even claimed.
     let found = marker()?;
@@ -63,17 +123,17 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
     let _claim = path.as_deref().map(|path| Claim::take(path, "clean", "")).transpose()?;
     // Meanwhile it may have become another one.
     let found = marker()?;
-    remove(store.as_mut(), path.as_deref(), &found)
+    remove(store.as_mut(), (root, path.as_deref()), &found)
 }
 
 /// Removes the files of `marker`, the marker and emptied folders. The folder must be claimed.
 pub fn remove(
     store: &mut dyn Storage,
-    path: Option<&Path>,
+    (root, path): (&str, Option<&Path>),
     marker: &Marker,
 ) -> Result<Cleaned, String> {
     let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
-    let cleaned = each_file(store, path, marker, &mut |store, name| {
+    let mut cleaned = each_file(store, path, marker, &mut |store, name| {
         waiting.push(name.to_string());
         if waiting.len() < PAGE_NAMES {
             return Ok(());
@@ -83,10 +143,14 @@ pub fn remove(
         removed.map_err(|error| error.to_string())
     })?;
     store.remove_many(&waiting).map_err(|error| error.to_string())?;
+    let sets = file_sets(marker)?;
+    if path.is_none() {
+        let ours = |name: &str| sets.iter().any(|files| files.holds(name));
+        cleaned.give_up_uploads(store, root, &ours)?;
+    }
     store.remove(MARKER).map_err(|error| error.to_string())?;
     if let Some(root) = path {
         shared_folder::remove_leftovers(root)?;
-        let sets = file_sets(marker)?;
         let folders = partials::folders(&sets.iter().collect::<Vec<_>>());
         // Deepest first; a folder that holds anything else stays.
         for folder in folders.iter().rev().filter(|folder| is_own_folder(root, folder)) {
@@ -102,7 +166,7 @@ fn each_file(
     marker: &Marker,
     visit: &mut dyn FnMut(&mut dyn Storage, &str) -> Result<(), String>,
 ) -> Result<Cleaned, String> {
-    let mut cleaned = Cleaned { files: 0, bytes: 0 };
+    let mut cleaned = Cleaned::new();
     let mut name = String::new();
     let sets = file_sets(marker)?;
     for files in &sets {

@@ -135,7 +135,7 @@ fn prepare(session: &Session<'_>, overwrite: bool) -> Result<bool, String> {
             true
         }
         Some(marker) => {
-            clean::remove(store.as_mut(), path, &marker)?;
+            clean::remove(store.as_mut(), (&session.root, path), &marker)?;
             false
         }
         None => false,

@@ -34,7 +34,7 @@ impl<'a> FileWriter<'a> {
         self.store.as_mut()
     }
 
-    /// Makes the file `name`, which will have `bytes`; where puts are atomic it may be there.
+    /// Makes the file `name`, which will have `bytes` (0: nobody knows); where puts are atomic it may be there.
     pub fn create(&mut self, name: &str, bytes: u64) -> Result<Handle, String> {
         let start = now_ns();
         let mode = match self.store.puts_are_atomic() {
@@ -102,6 +102,11 @@ impl<'a> FileWriter<'a> {
     /// Closes a file of which nothing is in flight.
     pub fn close(&mut self, handle: Handle) -> Result<(), String> {
         self.store.close(handle).map_err(|error| error.to_string())
+    }
+
+    /// Closes a file of which nothing is in flight and that is not to appear.
+    pub fn discard(&mut self, handle: Handle) -> Result<(), String> {
+        self.store.discard(handle).map_err(|error| error.to_string())
     }
 
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), String> {

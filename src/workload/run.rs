@@ -170,7 +170,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     }
     unanimous(session.world, endpoints::check(session, request.datagen_only));
     let mut phases = Phases::default();
-    if loaded.config.workflow.generate_data || request.datagen_only {
+    let workflow = &loaded.config.workflow;
+    if workflow.generate_data || (request.datagen_only && !workflow.object) {
         generate(session, request, run_id, &mut phases)?;
     }
     if collected.kind().is_some_and(Kind::generates) && !phases.partial {
@@ -193,7 +194,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     }
     if loaded.config.workflow.object {
         set_milestone(Milestone::Part("the object benchmark"));
-        object::run(session, request.overwrite, run_id, &mut phases)?;
+        let (prepare, overwrite) = (request.datagen_only, request.overwrite);
+        object::run(session, object::Asked { prepare, overwrite, run_id }, &mut phases)?;
     }
     let foreign = phases.foreign;
     let log_failure = phases.log_failure.take();

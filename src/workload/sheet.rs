@@ -8,7 +8,9 @@ use std::io;
 /// The block being filled. Once an operation failed or the run was stopped every `put` fails.
 pub struct Sheet<'w, 'a> {
     out: &'w mut FileWriter<'a>,
-    handle: Handle,
+    name: &'w str,
+    /// The file, once its first block is there: a file of one block is opened with its length.
+    pub handle: Option<Handle>,
     block_bytes: usize,
     stopping: &'w (dyn Fn() -> bool + Sync),
     /// Where the block begins in the file.
@@ -24,17 +26,18 @@ pub struct Sheet<'w, 'a> {
 }
 
 impl<'w, 'a> Sheet<'w, 'a> {
-    /// At the beginning of the file `handle`, which is written in blocks of `block_bytes` until
+    /// At the beginning of the file `name`, which is written in blocks of `block_bytes` until
     /// `stopping` says so.
     pub fn new(
         out: &'w mut FileWriter<'a>,
-        handle: Handle,
+        name: &'w str,
         block_bytes: u64,
         stopping: &'w (dyn Fn() -> bool + Sync),
     ) -> Self {
         Sheet {
             out,
-            handle,
+            name,
+            handle: None,
             block_bytes: block_bytes as usize,
             stopping,
             offset: 0,
@@ -64,24 +67,43 @@ impl<'w, 'a> Sheet<'w, 'a> {
             self.filled += len;
             rest = after;
             if self.filled == self.block_bytes {
-                self.flush()?;
+                self.flush(false)?;
             }
         }
         Ok(())
     }
 
-    /// Hands over what is there: the last block of a file may be short.
+    /// Hands over the last block, which may be short.
     ///
     /// # Errors
     /// See [`Sheet::put`].
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.flush(true)?;
+        self.open(0).map(drop)
+    }
+
+    fn flush(&mut self, is_last: bool) -> io::Result<()> {
         let Some(buffer) = self.buffer.take() else { return Ok(()) };
         let (offset, len) = (self.offset, std::mem::take(&mut self.filled));
         self.offset += len as u64;
+        let handle = self.open(if is_last { len as u64 } else { 0 })?;
         let start = now_ns();
-        let submitted = self.out.write(self.handle, offset, len, buffer);
+        let submitted = self.out.write(handle, offset, len, buffer);
         self.waited_ns += now_ns() - start;
         self.kept(submitted)
+    }
+
+    /// Makes the file, unless it is there, with the length that it will have (0: nobody knows).
+    fn open(&mut self, final_bytes: u64) -> io::Result<Handle> {
+        if let Some(handle) = self.handle {
+            return Ok(handle);
+        }
+        let start = now_ns();
+        let created = self.out.create(self.name, final_bytes);
+        self.waited_ns += now_ns() - start;
+        let handle = self.kept(created)?;
+        self.handle = Some(handle);
+        Ok(handle)
     }
 
     fn next_buffer(&mut self) -> io::Result<IoBuffer> {

@@ -164,10 +164,7 @@ impl Writer<'_> {
     ) -> Result<bool, String> {
         let bytes = layout.file_bytes();
         let mut filler = Filler::new(layout, content);
-        let partial = match self.out.store().puts_are_atomic() {
-            true => name.to_string(),
-            false => partial_name(name, &self.job.token),
-        };
+        let partial = self.name_to_write(name);
         let handle = self.out.create(&partial, bytes)?;
         // Checksums in a header are known only at the end, so the first block waits for the others.
         let mut first: Option<(IoBuffer, usize)> = None;
@@ -205,25 +202,35 @@ impl Writer<'_> {
         shape: &FileShape,
         content: &dyn Source,
     ) -> Result<bool, String> {
-        let partial = partial_name(name, &self.job.token);
-        // Its length is not known, so no space can be reserved.
-        let handle = self.out.create(&partial, 0)?;
+        let partial = self.name_to_write(name);
         let start = now_ns();
         let crew = self.job.crew;
         let stopping = || crew.stopped() || crate::world::interrupted();
-        let mut sheet = Sheet::new(&mut self.out, handle, self.job.block_bytes, &stopping);
+        let mut sheet = Sheet::new(&mut self.out, &partial, self.job.block_bytes, &stopping);
         let mut take = |bytes: &[u8]| sheet.put(bytes);
         let mut made = encoder.encode(shape, content, Sink(&mut take));
         if made.is_ok() {
-            made = sheet.flush();
+            made = sheet.finish();
         }
-        let Sheet { failure, waited_ns, stopped, .. } = sheet;
+        let Sheet { handle, failure, waited_ns, stopped, .. } = sheet;
         self.out.fill_ns += (now_ns() - start).saturating_sub(waited_ns);
-        match (made, failure) {
-            (_, Some(failure)) => Err(failure),
-            (Ok(()), None) => self.finish(handle, &partial, name).map(|()| true),
-            (Err(_), None) if stopped => self.abandon(handle, &partial).map(|()| false),
-            (Err(error), None) => Err(format!("{name}: cannot be encoded: {error}")),
+        match (made, failure, handle) {
+            (_, Some(failure), _) => Err(failure),
+            (Ok(()), None, Some(handle)) => self.finish(handle, &partial, name).map(|()| true),
+            (Err(_), None, Some(handle)) if stopped => {
+                self.abandon(handle, &partial).map(|()| false)
+            }
+            (Err(_), None, None) if stopped => Ok(false),
+            (Err(error), None, _) => Err(format!("{name}: cannot be encoded: {error}")),
+            (Ok(()), None, None) => Err(format!("{name}: was not made")),
+        }
+    }
+
+    /// Where a new file appears whole or not at all it is written under its own name.
+    fn name_to_write(&mut self, name: &str) -> String {
+        match self.out.store().puts_are_atomic() {
+            true => name.to_string(),
+            false => partial_name(name, &self.job.token),
         }
     }
 
@@ -234,7 +241,7 @@ impl Writer<'_> {
     /// Leaves no half-written file behind when the run ends early.
     fn abandon(&mut self, handle: Handle, partial: &str) -> Result<(), String> {
         self.out.drain()?;
-        self.out.close(handle)?;
+        self.out.discard(handle)?;
         if self.out.store().puts_are_atomic() {
             return Ok(());
         }

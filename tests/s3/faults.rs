@@ -15,6 +15,12 @@ pub enum Kind {
     Truncate,
     /// 200, and then an error in the body (completion of an upload).
     LateError,
+    /// It is done, but the answer is lost on its way (completion of an upload).
+    LostAnswer,
+    /// The body holds the range that was asked for, under the status 200.
+    RangeAs200,
+    /// 200 with the whole object, whatever range was asked for.
+    IgnoresRange,
     /// 403 AccessDenied.
     Denied,
 }

@@ -61,7 +61,12 @@ impl Server {
 
     /// Another door of the same store.
     pub fn door(&self) -> Server {
-        Server::with("127.0.0.1:0", self.memory.clone(), None, self.speaks)
+        self.door_at("127.0.0.1:0")
+    }
+
+    /// The same at a given address.
+    pub fn door_at(&self, address: &str) -> Server {
+        Server::with(address, self.memory.clone(), None, self.speaks)
     }
 
     /// One that speaks Google's dialect of the protocol, and asks for no key.

@@ -4,6 +4,7 @@ use super::faults::{Fault, Faults, Kind};
 use super::pace::Pace;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use hyper::StatusCode;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -237,19 +238,22 @@ impl S3 for Handle {
         }
         let size = whole.len() as u64;
         let mut content_range = None;
-        if let Some(range) = input.range {
+        let asked = input.range.filter(|_| fault != Some(Kind::IgnoresRange));
+        if let Some(range) = asked {
             let range = range.check(size).map_err(|_| s3_error!(InvalidRange))?;
             content_range = Some(format!("bytes {}-{}/{size}", range.start, range.end - 1));
             whole = whole.slice(range.start as usize..range.end as usize);
         }
-        Ok(S3Response::new(GetObjectOutput {
+        let mut response = S3Response::new(GetObjectOutput {
             content_length: Some(whole.len() as i64),
             content_range,
             e_tag: Some(ETag::Strong("x".into())),
             last_modified: Some(Timestamp::from(UNIX_EPOCH)),
             body: Some(body(whole, fault)),
             ..Default::default()
-        }))
+        });
+        response.status = (fault == Some(Kind::RangeAs200)).then_some(StatusCode::OK);
+        Ok(response)
     }
 
     async fn head_object(
@@ -411,7 +415,8 @@ impl S3 for Handle {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let input = request.input;
         check_bucket(&input.bucket)?;
-        if self.0.begin("complete")? == Some(Kind::LateError) {
+        let fault = self.0.begin("complete")?;
+        if fault == Some(Kind::LateError) {
             let late = S3Error::with_message(S3ErrorCode::InternalError, "completion failed");
             let future = Box::pin(async move { Err(late) });
             let output =
@@ -438,6 +443,9 @@ impl S3 for Handle {
         let e_tag = Some(tag(&whole));
         self.0.objects.lock().unwrap().insert(key.clone(), whole);
         uploads.remove(&input.upload_id);
+        if fault == Some(Kind::LostAnswer) {
+            return Err(s3_error!(ServiceUnavailable, "the gateway lost the answer"));
+        }
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

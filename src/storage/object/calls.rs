@@ -2,7 +2,8 @@
 //! in flight goes on meanwhile.
 
 use super::client::Client;
-use super::exchange::{Asker, Exchange};
+use super::completion::may_be_done;
+use super::exchange::{Asker, Exchange, Tag};
 use super::sign::encode;
 use super::upload::{Object, Way};
 use super::{ObjectStore, xml};
@@ -17,6 +18,9 @@ pub(super) struct Reply {
     pub status: u16,
     pub text: Vec<u8>,
     pub content_length: u64,
+    pub tag: Tag,
+    /// How often the request was sent.
+    pub sends: u32,
     /// Why there is none.
     pub failure: Option<String>,
 }
@@ -48,6 +52,8 @@ impl ObjectStore {
             status: exchange.answer.status,
             text: exchange.answer.text.clone(),
             content_length: exchange.answer.content_length.unwrap_or(0),
+            tag: exchange.answer.tag,
+            sends: exchange.sends,
             failure: exchange.failure.take(),
         };
         self.client.release(index);
@@ -126,7 +132,11 @@ impl ObjectStore {
     pub(super) fn commit_and_wait(&mut self, object: &Object) -> Result<(), StorageError> {
         let verb = if matches!(object.way, Way::Parts { .. }) { "POST" } else { "PUT" };
         let reply = self.call(verb, &object.path, |exchange| commit_body(object, exchange))?;
-        match reply.failure {
+        let failure = match may_be_done(verb, reply.sends, reply.failure.as_deref()) {
+            true => self.look_for_object(object)?,
+            false => reply.failure,
+        };
+        match failure {
             Some(what) => Err(self.error("close", &object.name, None, reply.status, &what)),
             None => Ok(()),
         }
@@ -190,12 +200,13 @@ impl ObjectStore {
         }
     }
 
-    /// Visits the names in a folder, page by page.
+    /// Visits the names in a folder, page by page, until `visit` says false.
     pub(super) fn list_pages(
         &mut self,
         folder: &str,
-        visit: &mut dyn FnMut(&str, bool),
+        visit: &mut dyn FnMut(&str, bool) -> bool,
     ) -> Result<(), StorageError> {
+        let mut goes_on = true;
         let slash = if folder.is_empty() { "" } else { "/" };
         let prefix = format!("{}{folder}{slash}", self.place.prefix);
         let parts = [self.place.prefix.clone(), format!("{folder}{slash}")];
@@ -210,12 +221,12 @@ impl ObjectStore {
             }
             let next = xml::page(&reply.text, &mut |key, is_folder| {
                 let name = key.strip_prefix(&prefix).unwrap_or("").trim_end_matches('/');
-                if !name.is_empty() {
-                    visit(name, is_folder);
+                if goes_on && !name.is_empty() {
+                    goes_on = visit(name, is_folder);
                 }
             });
             token = next.map_err(|what| self.error("list", folder, None, 0, &what))?;
-            if token.is_none() {
+            if token.is_none() || !goes_on {
                 return Ok(());
             }
         }

@@ -320,7 +320,8 @@ impl Client {
                 let exchange = &self.desk.exchanges[index];
                 let took_ns = monotonic_ns() - exchange.attempt_ns;
                 self.servers.answered(exchange.endpoint, took_ns, Ok((0, 0)));
-                self.failed(index, &what, false);
+                let url = self.servers.endpoint(exchange.endpoint).url();
+                self.failed(index, &format!("{what} (server {url})"), false);
             }
             Broken::Failed(what) => {
                 let server = self.desk.exchanges[index].endpoint;

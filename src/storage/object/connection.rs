@@ -3,8 +3,9 @@
 //! Bodies of reads go from the socket into the aligned buffer; only what comes along with the head
 //! is copied.
 
-use super::exchange::{Answer, Exchange, Tag, other_size};
-use super::stream::Stream;
+use super::exchange::{Answer, Exchange, Tag};
+use super::range::ContentRange;
+use super::stream::{Stream, hint};
 use std::io;
 
 /// Room for the head of an answer, and for what comes by way of it.
@@ -172,7 +173,7 @@ impl Connection {
         };
         let got = exchange.answer.received;
         match (got, exchange.answer.content_length) {
-            (0, _) => Broken::Failed(format!("{what} ({error})")),
+            (0, _) => Broken::Failed(format!("{what} ({error}{})", hint(&error.to_string()))),
             (_, Some(all)) => Broken::Failed(format!("{what} after {got} of {all} bytes")),
             (_, None) => Broken::Failed(format!("{what} after {got} bytes")),
         }
@@ -193,8 +194,7 @@ impl Connection {
                     self.fill(stream, look)?;
                     return Ok(None);
                 }
-                if let Some((found, wanted)) = exchange.other_size() {
-                    let what = other_size(found, wanted);
+                if let Some(what) = exchange.unfit() {
                     return Ok(Some(Driven::Broken(Broken::Wrong(what))));
                 }
                 self.check_length(exchange)?;
@@ -396,9 +396,7 @@ fn keep_header(answer: &mut Answer, name: &str, value: &[u8]) {
     if name.eq_ignore_ascii_case("etag") {
         answer.tag = Tag::new(value);
     } else if name.eq_ignore_ascii_case("content-range") {
-        // `bytes FIRST-LAST/TOTAL`.
-        let text = std::str::from_utf8(value).unwrap_or_default();
-        answer.total = text.rsplit_once('/').and_then(|(_, total)| total.trim().parse().ok());
+        answer.content_range = std::str::from_utf8(value).ok().and_then(ContentRange::parse);
     } else if name.eq_ignore_ascii_case("location") {
         answer.location.push_str(std::str::from_utf8(value).unwrap_or_default());
     }

@@ -1,5 +1,6 @@
 //! One request and its answer, over however many attempts and connections.
 
+use super::range::{ContentRange, Said, unfit};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{Handle, IoBuffer, NamedOp};
 
@@ -58,14 +59,6 @@ impl Tag {
     }
 }
 
-/// What to say of an object that has another size than it must.
-pub(super) fn other_size(found: u64, wanted: u64) -> String {
-    format!(
-        "the object has {found} bytes where {wanted} were expected: truncated or of another \
-         configuration; run `rankio datagen` again, or check --data-dir"
-    )
-}
-
 /// A request and its answer. Slots are used again, so that their texts keep their room.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -103,6 +96,8 @@ pub(super) struct Exchange {
     pub first_ns: u64,
     /// Attempts so far, the running one included.
     pub attempts: u32,
+    /// How often it was sent, also on a connection that the server then closed without an answer.
+    pub sends: u32,
     pub redirects: u32,
     /// The server is the one that a redirect named.
     pub redirected: bool,
@@ -125,8 +120,8 @@ pub(super) struct Answer {
     pub received: usize,
     /// `Content-Length`.
     pub content_length: Option<u64>,
-    /// Size of the whole object, by `Content-Range`.
-    pub total: Option<u64>,
+    /// `Content-Range`.
+    pub content_range: Option<ContentRange>,
     pub tag: Tag,
     pub location: String,
     /// Body, unless it went into the buffer.
@@ -156,6 +151,7 @@ impl Exchange {
             until_ns: 0,
             first_ns: 0,
             attempts: 0,
+            sends: 0,
             redirects: 0,
             redirected: false,
             pinned: false,
@@ -176,7 +172,7 @@ impl Exchange {
         (self.range, self.buffer, self.offset, self.failure) = (None, None, None, None);
         (self.only_new, self.len, self.attempts, self.redirects) = (false, 0, 0, 0);
         (self.redirected, self.with_md5, self.size_bytes) = (false, false, None);
-        (self.is_form, self.pinned, self.start_ns) = (false, false, 0);
+        (self.is_form, self.pinned, self.start_ns, self.sends) = (false, false, 0, 0);
         self.clear_answer();
     }
 
@@ -196,7 +192,7 @@ impl Exchange {
         if self.attempts == 0 {
             self.until_ns = self.attempt_ns.saturating_add((total_s * 1e9) as u64);
         }
-        self.attempts += 1;
+        (self.attempts, self.sends) = (self.attempts + 1, self.sends + 1);
         self.clear_answer();
     }
 
@@ -204,7 +200,7 @@ impl Exchange {
     pub fn clear_answer(&mut self) {
         let answer = &mut self.answer;
         (answer.status, answer.received, answer.content_length) = (0, 0, None);
-        (answer.total, self.first_ns) = (None, 0);
+        (answer.content_range, self.first_ns) = (None, 0);
         answer.tag = Tag::default();
         answer.location.clear();
         answer.text.clear();
@@ -223,14 +219,12 @@ impl Exchange {
         self.answer.received += bytes;
     }
 
-    /// Size of the object by this answer and the one that it must have, where they differ.
-    pub fn other_size(&self) -> Option<(u64, u64)> {
-        let wanted = self.size_bytes.filter(|_| self.fills_buffer())?;
-        let found = match self.answer.status {
-            206 => self.answer.total,
-            _ => self.answer.content_length,
-        };
-        found.filter(|found| *found != wanted).map(|found| (found, wanted))
+    /// Why the answer is not to the read that was asked for, by what stands before its body.
+    pub fn unfit(&self) -> Option<String> {
+        let answer = &self.answer;
+        let (content_length, content_range) = (answer.content_length, answer.content_range);
+        let said = Said { is_partial: answer.status == 206, content_length, content_range };
+        self.fills_buffer().then(|| unfit(self.range, self.size_bytes, said)).flatten()
     }
 
     /// Bytes of objects that the answer stands for, read and written; Err: it is an error. A

@@ -5,6 +5,7 @@
 use super::address::{Endpoint, Place};
 use super::asked::Asked;
 use super::exchange::Tag;
+use super::range::ContentRange;
 use super::remote::{Attempt, Cargo, Outcome, Remote};
 use super::remote::{comes_back, lend, sentence, take_in, within};
 use super::servers::Servers;
@@ -179,7 +180,8 @@ impl Asks {
             Err(late) => late,
             Ok(Err(error)) => failure(&error),
             Ok(Ok(answer)) => {
-                let (total, len) = (answer.meta.size, answer.range.end - answer.range.start);
+                let (total, held) = (answer.meta.size, answer.range.clone());
+                let len = held.end - held.start;
                 let mut body = answer.into_stream();
                 let filled = self.fill(&mut body, &mut cargo, (&mut received, &mut first_ns)).await;
                 let broken = match filled {
@@ -189,7 +191,12 @@ impl Asks {
                     }
                     Ok(()) => None,
                 };
-                Outcome { broken, ..sized(status, total) }
+                let content_range = range.map(|_| ContentRange {
+                    first: held.start,
+                    last: held.end.saturating_sub(1),
+                    total: Some(total),
+                });
+                Outcome { broken, content_range, ..sized(status, total) }
             }
         };
         Outcome { received, first_ns, buffer: cargo.buffer, ..outcome }
@@ -337,7 +344,7 @@ fn path_of(key: &str) -> Result<Path, Error> {
 
 /// An answer about an object of `total` bytes.
 fn sized(status: u16, total: u64) -> Outcome {
-    Outcome { content_length: Some(total), total: Some(total), ..Outcome::done(status) }
+    Outcome { content_length: Some(total), ..Outcome::done(status) }
 }
 
 fn unknown() -> Error {

@@ -14,6 +14,7 @@ mod azure;
 mod calls;
 mod carrier;
 mod client;
+mod completion;
 mod connection;
 mod connections;
 mod creation;
@@ -24,6 +25,7 @@ mod foreign;
 mod google;
 mod identity;
 mod look;
+mod range;
 #[cfg(feature = "remote")]
 mod remote;
 mod retry;
@@ -169,6 +171,8 @@ pub(super) struct ObjectStore {
     /// The call whose answer has come.
     called: Option<usize>,
     part_bytes: usize,
+    /// They are as large as the configuration wants parts to be.
+    parts_are_large: bool,
     /// See [`Storage::trust_sizes`].
     trusts_sizes: bool,
     ahead: ahead::Ahead,
@@ -199,6 +203,7 @@ impl ObjectStore {
         let client = carrier(&spec.object, &place, servers, room)?;
         let ready = VecDeque::with_capacity(slots);
         let part_bytes = spec.buffer_bytes;
+        let parts_are_large = part_bytes as u64 >= spec.object.part_size;
         let (objects, in_flight, called) = (Objects::default(), 0, None);
         Ok(ObjectStore {
             pool,
@@ -210,6 +215,7 @@ impl ObjectStore {
             in_flight,
             called,
             part_bytes,
+            parts_are_large,
             trusts_sizes: false,
             ahead,
         })
@@ -337,6 +343,15 @@ impl Storage for ObjectStore {
         ended
     }
 
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        if let Some(object) = self.objects.get(handle)
+            && object.state == State::Open
+        {
+            object.state = State::Failed;
+        }
+        self.close(handle)
+    }
+
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
         let is_sync = matches!(op, Op::Sync);
         let room = 2 * self.pool.count();
@@ -452,6 +467,17 @@ impl Storage for ObjectStore {
         &mut self,
         folder: &str,
         visit: &mut dyn FnMut(&str, bool),
+    ) -> Result<(), StorageError> {
+        self.list_pages(folder, &mut |name, is_folder| {
+            visit(name, is_folder);
+            true
+        })
+    }
+
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
     ) -> Result<(), StorageError> {
         self.list_pages(folder, visit)
     }

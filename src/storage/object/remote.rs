@@ -9,7 +9,8 @@ use super::address::Endpoint;
 use super::asked::Asked;
 use super::carrier::Carrier;
 use super::client::{LAST_WORD_S, LOOK_EVERY_NS};
-use super::exchange::{Asker, Exchange, Tag, other_size};
+use super::exchange::{Asker, Exchange, Tag};
+use super::range::ContentRange;
 use super::retry::{Desk, Judged, judge};
 use super::servers::Servers;
 use crate::config::ObjectOptions;
@@ -72,8 +73,8 @@ pub(super) struct Outcome {
     /// Bytes that came into the buffer.
     pub received: usize,
     pub content_length: Option<u64>,
-    /// Size of the whole object, of an answer with a range.
-    pub total: Option<u64>,
+    /// Which bytes the answer holds, where it says so.
+    pub content_range: Option<ContentRange>,
     /// When the first bytes came into the buffer; 0: none did.
     pub first_ns: u64,
     pub tag: Tag,
@@ -292,12 +293,13 @@ impl RemoteClient {
         (answer.status, answer.received) = (outcome.status, outcome.received);
         (answer.content_length, answer.tag) = (outcome.content_length, outcome.tag);
         (answer.location, answer.text) = (outcome.location, outcome.text);
-        (answer.total, exchange.first_ns) = (outcome.total, outcome.first_ns);
+        (answer.content_range, exchange.first_ns) = (outcome.content_range, outcome.first_ns);
         let number = exchange.endpoint;
         let took_ns = monotonic_ns() - exchange.attempt_ns;
-        if let Some((found, wanted)) = exchange.other_size() {
+        if let Some(what) = exchange.unfit() {
             self.servers.answered(number, took_ns, Ok((0, 0)));
-            return self.failed(index, &other_size(found, wanted), false);
+            let url = self.servers.endpoint(number).url();
+            return self.failed(index, &format!("{what} (server {url})"), false);
         }
         let answer = &mut exchange.answer;
         if let Some(what) = outcome.broken {

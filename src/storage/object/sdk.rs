@@ -6,9 +6,11 @@ use super::address::{Endpoint, Place};
 use super::asked::Asked;
 use super::exchange::Tag;
 use super::identity::Keys;
+use super::range::{ContentRange, Said, unfit};
 use super::remote::{Attempt, Cargo, Outcome, Remote};
 use super::remote::{comes_back, lend, sentence, take_in, within};
 use super::sign::encode;
+use super::stream::hint;
 use super::xml;
 use crate::config::ObjectOptions;
 use aws_sdk_s3::Client;
@@ -181,18 +183,24 @@ struct Asks {
 impl Asks {
     /// Reads into the buffer, piece by piece as they come.
     async fn get(&self, key: String, range: Option<(u64, u64)>, mut cargo: Cargo) -> Outcome {
-        let status = if range.is_some() { 206 } else { 200 };
-        let range = range.map(|(first, count)| format!("bytes={first}-{}", first + count - 1));
+        let header = range.map(|(first, count)| format!("bytes={first}-{}", first + count - 1));
         let get = self.client.get_object().bucket(&self.bucket).key(key);
         let (mut received, mut first_ns) = (0, 0);
-        let outcome = match within(self.patience, get.set_range(range).send()).await {
+        let outcome = match within(self.patience, get.set_range(header).send()).await {
             Err(late) => late,
             Ok(Err(error)) => failure(&error),
             Ok(Ok(answer)) => {
                 let content_length = answer.content_length.and_then(|len| len.try_into().ok());
-                let total = answer.content_range.as_deref().and_then(total_of);
+                let content_range = answer.content_range.as_deref().and_then(ContentRange::parse);
+                // The library does not tell the status.
+                let status = if content_range.is_some() { 206 } else { 200 };
                 let mut body = answer.body;
-                let filled = self.fill(&mut body, &mut cargo, (&mut received, &mut first_ns)).await;
+                // The body of another range is not read; who asked sees that it is one.
+                let said = Said { is_partial: status == 206, content_length, content_range };
+                let filled = match unfit(range, None, said) {
+                    Some(_) => Ok(()),
+                    None => self.fill(&mut body, &mut cargo, (&mut received, &mut first_ns)).await,
+                };
                 let broken = match (filled, content_length) {
                     (Err(outcome), _) => outcome.broken,
                     (Ok(()), Some(len)) if len != received as u64 => {
@@ -200,7 +208,7 @@ impl Asks {
                     }
                     _ => None,
                 };
-                Outcome { content_length, total, broken, ..Outcome::done(status) }
+                Outcome { content_length, content_range, broken, ..Outcome::done(status) }
             }
         };
         Outcome { received, first_ns, buffer: cargo.buffer, ..outcome }
@@ -255,7 +263,8 @@ impl Asks {
                 let answer = client.head_object().bucket(bucket).key(key).send().await;
                 answer.map_err(|error| failure(&error)).map(|answer| {
                     let content_length = answer.content_length.and_then(|len| len.try_into().ok());
-                    Outcome { content_length, ..Outcome::done(200) }
+                    let tag = Tag::new(answer.e_tag().unwrap_or_default().as_bytes());
+                    Outcome { content_length, tag, ..Outcome::done(200) }
                 })
             }
             Asked::Begin { key } => {
@@ -338,11 +347,6 @@ impl Asks {
     }
 }
 
-/// The size in `bytes FIRST-LAST/TOTAL`.
-fn total_of(range: &str) -> Option<u64> {
-    range.rsplit_once('/')?.1.trim().parse().ok()
-}
-
 fn completed(parts: Vec<(u32, String)>) -> CompletedMultipartUpload {
     let part =
         |(number, tag)| CompletedPart::builder().part_number(number as i32).e_tag(tag).build();
@@ -360,6 +364,10 @@ where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
     if let Some(raw) = error.raw_response() {
+        // A body that was read to its end is held in memory.
+        if raw.body().bytes().is_none() {
+            return Outcome::broken(format!("the answer broke off ({})", sentence(error)));
+        }
         let status = raw.status().as_u16();
         let location = raw.headers().get("location").unwrap_or_default().to_string();
         let said = error.as_service_error().and_then(|error| {
@@ -373,6 +381,7 @@ where
         return Outcome { location, said, ..Outcome::done(status) };
     }
     let why = sentence(error);
+    let why = format!("{why}{}", hint(&why));
     let what = match why.contains("(Connect)") || why.contains("onnection refused") {
         true => format!("cannot connect ({why})"),
         false => format!("there is no answer ({why})"),

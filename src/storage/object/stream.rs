@@ -78,6 +78,15 @@ impl Stream {
     }
 }
 
+/// What to add to an error of TLS whose reason is likely to be the URL.
+pub(super) fn hint(said: &str) -> &'static str {
+    // How rustls tells of an answer that is no TLS.
+    match said.contains("InvalidContentType") {
+        true => "; the server does not speak TLS there: is its URL http:// and not https://?",
+        false => "",
+    }
+}
+
 fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;

@@ -1,7 +1,7 @@
 //! Reads, writes and syncs: from the trait's operations to exchanges and back to completions.
 
 use super::exchange::Asker;
-use super::upload::{Object, STAGED_BYTES_MAX, State, Way};
+use super::upload::{Object, PARTS_MAX, STAGED_BYTES_MAX, State, Way};
 use super::{ObjectStore, calls, xml};
 use crate::storage::clock::monotonic_ns;
 use crate::storage::{Completion, Handle, IoBuffer, NamedOp, StorageError};
@@ -37,8 +37,13 @@ impl ObjectStore {
         tag: u64,
         part: Option<u32>,
     ) {
+        if op == "sync" && self.asks_for_object(index, handle, tag) {
+            return;
+        }
+        let is_look = op == "sync" && self.client.exchange(index).verb == "HEAD";
+        let looked = if is_look { self.judge_object(index, handle) } else { None };
         let exchange = self.client.exchange(index);
-        let failure = exchange.failure.take();
+        let failure = exchange.failure.take().or(looked);
         let (status, etag) = (exchange.answer.status, exchange.answer.tag);
         let moved = match op {
             "read" => exchange.answer.received,
@@ -223,6 +228,12 @@ impl ObjectStore {
             Err(why) => return self.end_now(handle, "write", offset, tag, buffer, Some(why)),
         };
         if let Way::Staged(bytes) = &mut object.way {
+            if offset == 0 && len == self.part_bytes && self.parts_are_large && bytes.is_empty() {
+                // An object of unknown length whose first block is a whole part is no small text,
+                // and memory is not to grow with it.
+                object.way = Way::Parts { id: String::new(), tags: Vec::new() };
+                return self.write(handle, offset, len, buffer, tag);
+            }
             let end = offset as usize + len;
             if bytes.len() < end {
                 bytes.resize(end, 0);
@@ -320,6 +331,10 @@ fn check_write(
             let last = object.short_part;
             if !offset.is_multiple_of(part_bytes) || len as u64 > part_bytes {
                 return Err("an object is written in parts of a whole buffer");
+            }
+            if u64::from(part) > PARTS_MAX {
+                return Err("an upload has 10000 parts at most: raise \
+                            storage.storage_options.part_size");
             }
             if behind || (last > 0 && (part > last || is_short != (part == last))) {
                 return Err("only the last part of an object may be shorter than a buffer");

@@ -15,7 +15,7 @@ pub(super) enum Way {
     Reading,
     /// One PUT from the buffer.
     Whole,
-    /// Put together in memory, for its length is not known.
+    /// Put together in memory, for its length is not known, until it turns out to be a large one.
     Staged(Vec<u8>),
     /// Parts, each from one buffer.
     Parts {

@@ -8,6 +8,7 @@ use super::folder::{Folder, text_of};
 use super::manifest::{MANIFEST, Manifest};
 use super::names::{State, is_ours, on_the_way, parse};
 use super::steps::Steps;
+use crate::workload::clean::unlisted_uploads;
 use crate::workload::small;
 
 /// The steps of object stores.
@@ -82,11 +83,7 @@ impl Steps for ByManifest {
             Some(uploads) => folder
                 .notes
                 .push(format!("note: {uploads} unfinished upload(s) of a killed job are given up")),
-            None => folder.notes.push(format!(
-                "note: {} does not list uploads, so parts that a killed job sent may still be \
-                 stored; let a lifecycle rule of the bucket remove them",
-                folder.root
-            )),
+            None => folder.notes.push(unlisted_uploads(&folder.root)),
         }
         Ok(())
     }

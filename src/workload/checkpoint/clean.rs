@@ -33,7 +33,7 @@ pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned,
         false => Some(Held::take(root, object, (CHECKPOINT, "clean"))?),
     };
     let mut folder = Folder::of_marker(root, object)?;
-    let mut cleaned = Cleaned { files: 0, bytes: 0 };
+    let mut cleaned = Cleaned::new();
     for found in folder.whole()? {
         count(&mut folder, &found.folder, &mut cleaned)?;
         if found.folder != found.name {

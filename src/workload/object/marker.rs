@@ -2,13 +2,15 @@
 
 use super::super::claim::Claim;
 use super::super::clean::Cleaned;
-use super::super::session::{Session, local_path};
+use super::super::session::{Session, content_settings, local_path};
 use super::super::small::{self, connect_small_by};
-use crate::config::ObjectOptions;
-use crate::plan::{OBJECT_FOLDER, folder_name, object_name};
+use super::stock::Prepared;
+use crate::config::{Config, ObjectOptions};
+use crate::plan::{OBJECT_FOLDER, folder_name, object_name, object_of};
 use crate::storage::{PAGE_NAMES, Storage};
 use crate::world::{Doing, look};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the marker in the root.
 pub(in super::super) const MARKER: &str = ".rankio-objects.json";
@@ -25,9 +27,63 @@ pub(super) struct Marker {
     run: String,
     ranks: u64,
     objects: u64,
+    /// Every one of them is there, as it was first put.
+    #[serde(default)]
+    filled: bool,
+    #[serde(default)]
+    seed: u64,
+    /// The settings that sizes and content follow from, beside the seed.
+    #[serde(default)]
+    made_by: BTreeMap<String, String>,
+}
+
+/// See [`Marker::made_by`].
+fn made_by(config: &Config) -> BTreeMap<String, String> {
+    let (object, content) = (&config.object, content_settings(config));
+    let sizes = serde_json::to_string(&object.sizes).expect("sizes are plain data");
+    let pairs = [
+        ("object.size", object.size.to_string()),
+        ("object.size_stdev", object.size_stdev.to_string()),
+        ("object.size_max", object.size_max.to_string()),
+        ("object.sizes", sizes),
+        ("dataset.seed", content.seed.to_string()),
+        ("dataset.pattern", if content.pcg { "pcg" } else { "pool" }.into()),
+        ("dataset.compress_ratio", content.compress_ratio.to_string()),
+        ("dataset.dedup_ratio", content.dedup_ratio.to_string()),
+    ];
+    pairs.map(|(key, value)| (key.to_string(), value)).into()
 }
 
 impl Marker {
+    /// Whether `name` is that of one of its objects.
+    fn names(&self, name: &str) -> bool {
+        object_of(name).is_some_and(|(rank, index)| rank < self.ranks && index < self.objects)
+    }
+
+    fn write(&self, store: &mut dyn Storage) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).expect("a marker is plain data");
+        small::write_text(store, MARKER, text.as_bytes())
+    }
+
+    /// Whether its objects are those of `config`, and all there.
+    fn check_prepared(&self, config: &Config) -> Result<(), String> {
+        if !self.filled {
+            return Err(format!(
+                "run {} changed its objects or did not make them all; read them with \
+                 object.source: list, or make them again (`rankio datagen`, --overwrite)",
+                self.run
+            ));
+        }
+        let wanted = made_by(config);
+        let other = wanted.iter().find(|(key, value)| self.made_by.get(*key) != Some(*value));
+        let Some((key, value)) = other else { return Ok(()) };
+        let found = self.made_by.get(key).map_or("unknown", String::as_str);
+        Err(format!(
+            "was prepared with {key} {found}, and this run has {value}; give the same, or make it \
+             again (`rankio datagen`, --overwrite)"
+        ))
+    }
+
     /// Reads that of a root; None where there is none.
     fn read(store: &mut dyn Storage, root: &str) -> Result<Option<Marker>, String> {
         let text = small::read_text(store, MARKER).map_err(|error| format!("{root}: {error}"))?;
@@ -59,13 +115,13 @@ pub(super) fn prepare(
     match Marker::read(store.as_mut(), root)? {
         Some(marker) if !overwrite => {
             return Err(format!(
-                "{root}: holds the objects of run {}; remove them (`rankio clean`), give another \
-                 --data-dir, or --overwrite",
+                "{root}: holds the objects of run {}; read them (object.source: prepared), remove \
+                 them (`rankio clean`), give another --data-dir, or --overwrite",
                 marker.run
             ));
         }
         Some(marker) => {
-            remove_all(store.as_mut(), path.is_some(), &marker, false)?;
+            remove_all(store.as_mut(), (root, path.is_some()), &marker, false)?;
         }
         None => refuse_foreign(store.as_mut(), root)?,
     }
@@ -75,10 +131,44 @@ pub(super) fn prepare(
         run: run_id.into(),
         ranks: session.world.size(),
         objects: session.config.object.objects,
+        filled: false,
+        seed: session.config.object.seed,
+        made_by: made_by(session.config),
     };
-    let text = serde_json::to_string_pretty(&marker).expect("a marker is plain data");
-    small::write_text(store.as_mut(), MARKER, text.as_bytes())?;
+    marker.write(store.as_mut())?;
     Ok(claim)
+}
+
+/// Says that every object is there as it was first put, so that a later run may read them. On
+/// rank 0, after all ranks.
+pub(super) fn set_filled(session: &Session<'_>) -> Result<(), String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
+    let gone = || format!("{}/{MARKER}: is gone; something else removed it", session.root);
+    let marker = Marker::read(store.as_mut(), &session.root)?.ok_or_else(gone)?;
+    Marker { filled: true, ..marker }.write(store.as_mut())
+}
+
+/// This rank's share of the objects that an earlier run prepared: rank 0 reads what they are.
+/// Collective; an error is this rank's own.
+pub(super) fn find_prepared(session: &Session<'_>) -> Result<Prepared, String> {
+    let (world, root) = (session.world, &session.root);
+    let mut text = Vec::new();
+    if world.is_root() {
+        let mut store = connect_small_by(root, session.object())?;
+        let marker = Marker::read(store.as_mut(), root)?;
+        let marker = marker.ok_or_else(|| {
+            format!(
+                "{root}: no {MARKER} there, so nothing was prepared; run `rankio datagen` with \
+                 this file first, or give object.source: list"
+            )
+        })?;
+        marker.check_prepared(session.config).map_err(|what| format!("{root}: {what}"))?;
+        text = serde_json::to_vec(&marker).expect("a marker is plain data");
+    }
+    let marker: Marker = serde_json::from_slice(&world.broadcast(text))
+        .map_err(|error| format!("rank 0 sent no marker: {error}"))?;
+    let made = (marker.ranks, marker.objects);
+    Ok(Prepared::new(made, marker.seed, world.rank(), world.size()))
 }
 
 fn refuse_foreign(store: &mut dyn Storage, root: &str) -> Result<(), String> {
@@ -140,18 +230,18 @@ pub(in super::super) fn clean(
     let _claim = claim.map(|path| Claim::take(path, "clean", "")).transpose()?;
     // Meanwhile it may have become another one.
     let Some(marker) = Marker::read(store.as_mut(), root)? else { return Ok(None) };
-    remove_all(store.as_mut(), path.is_some(), &marker, dry_run).map(Some)
+    remove_all(store.as_mut(), (root, path.is_some()), &marker, dry_run).map(Some)
 }
 
 /// Removes, or counts, every object that `marker` names and then the marker.
 fn remove_all(
     store: &mut dyn Storage,
-    is_folder: bool,
+    (root, is_folder): (&str, bool),
     marker: &Marker,
     dry_run: bool,
 ) -> Result<Cleaned, String> {
     let text_of = |error: crate::storage::StorageError| error.to_string();
-    let mut cleaned = Cleaned { files: 0, bytes: 0 };
+    let mut cleaned = Cleaned::new();
     let mut waiting: Vec<String> = Vec::with_capacity(PAGE_NAMES);
     let mut name = String::new();
     for rank in 0..marker.ranks {
@@ -180,6 +270,9 @@ fn remove_all(
         remove_folder_of(store, rank);
     }
     if !dry_run {
+        if !is_folder {
+            cleaned.give_up_uploads(store, root, &|name| marker.names(name))?;
+        }
         let _ = store.remove_folder(OBJECT_FOLDER);
         store.remove(MARKER).map_err(text_of)?;
     }
