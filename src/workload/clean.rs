@@ -247,7 +247,7 @@ mod tests {
     /// Bug: 5 MiB were told as 0.00 GiB.
     #[test]
     fn small_datasets_have_a_size_too() {
-        let cleaned = Cleaned { files: 7, bytes: 5 << 20 };
+        let cleaned = Cleaned { files: 7, bytes: 5 << 20, ..Cleaned::new() };
         assert_eq!(cleaned.line(false), "removed 7 files, 5.00 MiB");
         assert_eq!(cleaned.line(true), "would remove 7 files, 5.00 MiB");
     }
