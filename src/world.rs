@@ -218,16 +218,16 @@ impl World {
         }
     }
 
-    /// The barrier of a training step, and with it the largest `flag` of all ranks (for "stop after
-    /// this step").
-    pub fn step_barrier(&self, flag: u64) -> u64 {
+    /// The barrier of a training step, and with it the largest of each word of all ranks (for "stop
+    /// after this step").
+    pub fn step_barrier(&self, words: [u64; 2]) -> [u64; 2] {
         if self.size == 1 {
-            return flag;
+            return words;
         }
         match &self.link {
-            Link::Solo => flag,
+            Link::Solo => words,
             #[cfg(feature = "mpi")]
-            Link::Mpi(link) => link.max_polled(flag),
+            Link::Mpi(link) => link.max_polled(words),
         }
     }
 
@@ -399,7 +399,7 @@ mod tests {
         let world = World::solo("here".into());
         assert_eq!(world.agree(Ok(7)), Ok(7));
         assert_eq!(world.agree::<()>(Err("no".into())), Err(("no".into(), true)));
-        assert_eq!(world.step_barrier(3), 3);
+        assert_eq!(world.step_barrier([3, 5]), [3, 5]);
         assert_eq!(world.gather(b"x"), Some(vec![b"x".to_vec()]));
         assert_eq!(world.label(), "");
     }

@@ -16,7 +16,8 @@ fn list<'a>(metrics: &'a Value, key: &str) -> Vec<&'a Value> {
 }
 
 fn reasons(lab: &Lab, id: &str) -> String {
-    lab.result(id)["verdict"]["reasons"].to_string()
+    let verdict = &lab.result(id)["verdict"];
+    format!("{} {}", verdict["reasons"], verdict["held"])
 }
 
 /// A lab with the tiny dataset; None: this kernel does not tell what is cached here.

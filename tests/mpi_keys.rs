@@ -20,7 +20,8 @@ fn data_files(lab: &Lab) -> Vec<PathBuf> {
 }
 
 fn reasons(result: &Value) -> String {
-    result["verdict"]["reasons"].to_string()
+    let verdict = &result["verdict"];
+    format!("{} {}", verdict["reasons"], verdict["held"])
 }
 
 /// Samples in records of their own: on demand a batch is read, in memory a file.

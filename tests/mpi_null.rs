@@ -11,10 +11,11 @@ mod launch;
 
 use launch::{Lab, mpirun_is_there, shared};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tries that count.
 const TRIES: usize = 3;
@@ -139,4 +140,64 @@ fn row_groups_of_dlrm_come_as_fast_as_its_steps() {
     let Some(shared) = shared().filter(|_| mpirun_is_there()) else { return };
     let file = shared.join("mlperf-configs/training/dlrm_b200.yaml");
     reaches(Some(&file), 1, &["train.total_training_steps=300"], 95.0);
+}
+
+/// Metrics of the training and all sentences of the verdict.
+fn told(lab: &Lab) -> (serde_json::Value, String) {
+    let verdict = &lab.result("t")["verdict"];
+    let sentences = format!("{} {} {}", verdict["status"], verdict["reasons"], verdict["held"]);
+    (lab.phase("t", "training")["metrics"].clone(), sentences)
+}
+
+/// Bug: a machine that stood still made steps of 100 ms last for 886 ms, which AU counted as work.
+#[test]
+fn a_rank_that_stood_still_is_named_and_not_taken_for_work() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let _turn = TURN.lock().unwrap_or_else(|other_failed| other_failed.into_inner());
+    let lab = Lab::new();
+    let settings = ["--set", "train.epochs=8", "--set", "train.computation_time=0.2"];
+    let words = [&settings[..], &["--engine", "null", "--quiet"]].concat();
+    let mut running = lab.job(2, "run", "t", &words).start();
+    let log = lab.path("results/t/mlperf");
+    running.wait_until("the training started", || {
+        std::fs::read_dir(&log).is_ok_and(|files| files.count() >= 2)
+    });
+    let rank = Pid::from_raw(running.ranks()[1]);
+    // Three times, since one of them may meet the rank in a barrier.
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(250));
+        kill(rank, Signal::SIGSTOP).unwrap();
+        std::thread::sleep(Duration::from_millis(600));
+        kill(rank, Signal::SIGCONT).unwrap();
+    }
+    let ended = running.end();
+    assert!(ended.status.success(), "{ended}");
+    let (metrics, sentences) = told(&lab);
+    let worst = &metrics["compute_over_configured_max"];
+    assert_eq!(worst["rank"], 1, "{metrics:#}");
+    assert!(worst["value"].as_f64() > Some(1.02), "{metrics:#}");
+    let au = |key: &str| metrics[key].as_f64().unwrap();
+    assert!(au("au_percent_by_configured_compute") < au("au_percent_mean"), "{metrics:#}");
+    assert!(sentences.contains("times as long as configured on rank 1 ("), "{sentences}");
+    assert!(ended.out.contains("by configured compute"), "{ended}");
+}
+
+/// A rank waits in the barrier for one that drew a longer step: no CPU is to blame.
+#[test]
+fn a_barrier_that_waits_for_a_longer_step_is_not_lost() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let _turn = TURN.lock().unwrap_or_else(|other_failed| other_failed.into_inner());
+    let lab = Lab::new();
+    let time = "train.computation_time={type: uniform, min: 0.0, max: 0.6}";
+    lab.job(2, "run", "t", &["--set", time, "--engine", "null", "--quiet"]).succeed();
+    let (metrics, _) = told(&lab);
+    let mean = |key: &str| metrics[key]["mean"].as_f64().unwrap();
+    let step = mean("load_wait_ns") + mean("compute_ns") + mean("barrier_ns");
+    let barrier_percent = 100.0 * mean("barrier_ns") / step;
+    let lost_percent = metrics["barrier_lost_percent"].as_f64().unwrap();
+    assert!(lost_percent < barrier_percent / 2.0, "{barrier_percent} %: {metrics:#}");
 }

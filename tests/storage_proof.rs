@@ -162,8 +162,38 @@ fn an_overlay_over_memory_is_not_judged_by_counts_that_do_not_move() {
     assert!(!probe.enforced, "{probe:?}");
     assert_eq!((probe.counts_reads, probe.counts_writes), (Some(false), Some(false)));
     let (status, reasons) = judged(mount.path());
-    assert_eq!((status, reasons.len()), (Status::Cached, 1), "{reasons:?}");
-    assert!(reasons[0].contains("could not be proved on overlay"), "{reasons:?}");
+    assert_eq!((status, reasons.len()), (Status::Cached, 2), "{reasons:?}");
+    assert!(reasons[0].contains("come from memory: the overlay's layer /dev/shm"), "{reasons:?}");
+    assert!(reasons[1].contains("could not be proved on overlay"), "{reasons:?}");
+}
+
+/// Bug: an overlay over a loop device that reads its file through the page cache was VALID, since
+/// an overlay has no device of its own to look at.
+#[test]
+fn an_overlay_is_looked_through_to_the_devices_of_its_layers() {
+    let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for direct in [false, true] {
+        let Some(image) = Mount::ext4(disk, direct) else {
+            eprintln!("skipped: ext4 on a loop device needs root and mkfs.ext4");
+            return;
+        };
+        let Some(mount) = Mount::overlay(image.path()) else {
+            eprintln!("skipped: an overlay needs the right to mount");
+            return;
+        };
+        let data = mount.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        assert_eq!(proof::devices_of(&data), proof::devices_of(image.path()));
+        let below = proof::memory_device(image.path());
+        assert!(direct || below.is_some());
+        let through = proof::memory_device(&data);
+        assert_eq!(through.is_some(), below.is_some(), "{through:?}");
+        let Some(below) = below else { continue };
+        assert!(through.unwrap().ends_with(&below));
+        let (status, reasons) = judged(&data);
+        assert_eq!(status, Status::Cached, "{reasons:?}");
+        assert!(reasons[0].contains("come from memory: the overlay's layer"), "{reasons:?}");
+    }
 }
 
 #[test]

@@ -90,6 +90,20 @@ pub fn cpu_seconds() -> f64 {
     cpu_of(UsageWho::RUSAGE_SELF)
 }
 
+/// How long the calling thread has waited for a CPU while it could run, nanoseconds; None where the
+/// kernel does not count that.
+pub fn thread_cpu_wait_ns() -> Option<u64> {
+    parse_schedstat(&std::fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
+/// Time on a CPU, time in the queue of one, times that it got one: see
+/// Documentation/scheduler/sched-stats.rst. A kernel that does not count shows zeros.
+fn parse_schedstat(text: &str) -> Option<u64> {
+    let mut words = text.split_ascii_whitespace().map(str::parse::<u64>);
+    let (_, waited_ns, times) = (words.next()?.ok()?, words.next()?.ok()?, words.next()?.ok()?);
+    (times > 0).then_some(waited_ns)
+}
+
 /// CPU time of the calling thread so far, seconds.
 pub fn thread_cpu_seconds() -> f64 {
     cpu_of(UsageWho::RUSAGE_THREAD)
@@ -169,6 +183,13 @@ mod tests {
             }
         }
         assert!(cpu_seconds() > before);
+    }
+
+    #[test]
+    fn the_wait_for_a_cpu_is_the_second_word_and_unknown_where_nothing_is_counted() {
+        assert_eq!(parse_schedstat("512 3989681 7\n"), Some(3_989_681));
+        assert_eq!(parse_schedstat("0 0 0\n"), None);
+        assert_eq!(parse_schedstat("512"), None);
     }
 
     #[test]

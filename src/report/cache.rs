@@ -77,7 +77,8 @@ impl TrainingMetrics {
     }
 }
 
-/// Names the epochs of a phase that began in the page cache, and gives the means without them.
+/// Names the epochs of a phase that began in the page cache, and gives the means without them; a
+/// sentence without its full stop.
 pub fn cached_epochs(phase: &Phase) -> Option<String> {
     let metrics = phase.training()?;
     let epochs = metrics.epochs_in(CacheState::Cached)?;
@@ -95,7 +96,7 @@ pub fn cached_epochs(phase: &Phase) -> Option<String> {
     };
     Some(format!(
         "{}: epoch {epochs} of {} began with up to {:.1} % of the sampled pages in the page \
-         cache{failed}; the means are over all epochs, {without}.",
+         cache{failed}; the means are over all epochs, {without}",
         phase.name,
         metrics.epochs,
         100.0 * most

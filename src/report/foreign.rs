@@ -91,7 +91,7 @@ mod tests {
                 foreign: Some(foreign),
             };
             let verdict = judge(&evidence);
-            (verdict.status, verdict.reasons.concat())
+            (verdict.status, [verdict.reasons, verdict.held].concat().concat())
         };
         let (status, why) = with(0.5, |_| ());
         assert_eq!(status, Status::Invalid);

@@ -233,10 +233,15 @@ pub enum Status {
 
 /// Verdict.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
 pub struct Verdict {
+    /// The gravest of the findings.
     pub status: Status,
+    /// One sentence for each finding, the gravest first; a valid run has none. (Results of builds
+    /// without `held` have there what held.)
     pub reasons: Vec<String>,
+    /// One sentence for each rule that held, and for each that could not be applied.
+    #[serde(default)]
+    pub held: Vec<String>,
 }
 
 /// `metrics` of a phase of kind `training` or `evaluation`.
@@ -292,8 +297,19 @@ pub struct TrainingMetrics {
     pub decode_ns: Option<Summary>,
     /// Measured over configured compute time, all ranks together.
     pub compute_measured_over_configured: f64,
+    /// The same of the rank with the largest ratio; null where nothing is computed.
+    #[serde(default)]
+    pub compute_over_configured_max: Option<RankValue>,
     /// `au_percent_mean` with the configured compute time in the numerator.
     pub au_percent_by_configured_compute: f64,
+    /// Share of the window in step barriers that no rank's load and configured compute explain:
+    /// mean over ranks; null where steps have no barrier.
+    #[serde(default)]
+    pub barrier_lost_percent: Option<f64>,
+    /// Share of the window in which the step loop of a rank waited for a CPU: the rank with most;
+    /// null where the kernel does not count that.
+    #[serde(default)]
+    pub cpu_wait_percent_max: Option<RankValue>,
     /// Batches that a rank may hold in flight or ready.
     pub prefetch_window_batches: u64,
     /// `io.cache`.
@@ -307,6 +323,15 @@ pub struct TrainingMetrics {
     pub samples_per_s_mean_uncached: Option<f64>,
     /// Each epoch by itself.
     pub blocks: Vec<EpochBlock>,
+}
+
+/// A value of the one rank that stands out by it.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct RankValue {
+    pub rank: u64,
+    pub host: String,
+    pub value: f64,
 }
 
 /// One epoch (or one evaluation) of all ranks.
@@ -496,7 +521,9 @@ mod tests {
     #[test]
     fn every_key_is_in_the_catalogue_and_every_entry_in_a_result() {
         let mut found = BTreeSet::new();
-        leaves(&serde_json::to_value(sample::result()).unwrap(), "", &mut found);
+        let mut full = sample::result();
+        full.verdict.reasons.push("a finding.".into());
+        leaves(&serde_json::to_value(full).unwrap(), "", &mut found);
         let unknown: Vec<_> = found.iter().filter(|path| find(path).is_none()).collect();
         assert!(unknown.is_empty(), "not in metrics::catalog: {unknown:?}");
         let used: BTreeSet<_> =
@@ -505,6 +532,19 @@ mod tests {
             CATALOG.iter().flat_map(|section| section.metrics).map(|m| m.path).collect();
         let stale: Vec<_> = all.difference(&used).collect();
         assert!(stale.is_empty(), "in metrics::catalog, but in no result: {stale:?}");
+    }
+
+    #[test]
+    fn a_result_without_what_held_is_still_read() {
+        let mut old = serde_json::to_value(sample::result()).unwrap();
+        old["verdict"] = serde_json::json!({"status": "VALID", "reasons": ["AU reaches."]});
+        let metrics = old["phases"][1]["metrics"].as_object_mut().unwrap();
+        for key in ["compute_over_configured_max", "barrier_lost_percent", "cpu_wait_percent_max"] {
+            assert!(metrics.remove(key).is_some(), "{key}");
+        }
+        let old: RunResult = serde_json::from_value(old).unwrap();
+        assert_eq!((old.verdict.reasons.len(), old.verdict.held.len()), (1, 0));
+        assert_eq!(old.phases[1].training().unwrap().barrier_lost_percent, None);
     }
 
     #[test]

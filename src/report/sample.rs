@@ -54,7 +54,10 @@ fn training() -> TrainingMetrics {
         compute_error_ns: summary(9_600, 10_000, 500),
         decode_ns: Some(summary(1_200, 2 * MS, 40)),
         compute_measured_over_configured: 1.0001,
-        au_percent_by_configured_compute: 93.9,
+        compute_over_configured_max: rank_value(1.0002),
+        au_percent_by_configured_compute: 92.49,
+        barrier_lost_percent: Some(0.4),
+        cpu_wait_percent_max: rank_value(0.3),
         prefetch_window_batches: 4,
         cache: CacheMode::Direct,
         uncached_epochs: 2,
@@ -71,6 +74,10 @@ fn training() -> TrainingMetrics {
             cache_drop_s: Some(0.25),
         }],
     }
+}
+
+fn rank_value(value: f64) -> Option<RankValue> {
+    Some(RankValue { rank: 5, host: "node1".into(), value })
 }
 
 fn checkpoint() -> CheckpointMetrics {
@@ -286,7 +293,8 @@ pub(crate) fn result() -> RunResult {
             .to_vec(),
         verdict: Verdict {
             status: Status::Valid,
-            reasons: vec!["training: AU 92.50 % reaches the required 90.00 %.".into()],
+            reasons: Vec::new(),
+            held: vec!["training: AU 92.50 % reaches the required 90.00 %.".into()],
         },
     }
 }

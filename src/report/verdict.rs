@@ -2,26 +2,20 @@
 //!
 //! Each rule looks at the phases and answers with sentences that hold the figures it judged by. A
 //! failed rule makes the run INVALID; a page cache that may have served bytes makes it CACHED; a
-//! client that was the limit makes it CLIENT_BOUND. The gravest of these is the status, the reasons
-//! of all of them are kept.
+//! client that was the limit makes it CLIENT_BOUND. The gravest of these is the status. The reasons
+//! of all of them are kept, and beside them what held.
+
+mod client;
 
 use super::cache::{self, RESIDENCY_TOLERANCE};
 use super::foreign::{ForeignSamples, sample_size};
-use super::result::{
-    Calibration, Ceiling, DatagenMetrics, DirectProof, Phase, Rate, Status, Verdict,
-};
+use super::result::{Calibration, DirectProof, Phase, Status, Verdict};
 use crate::storage::proof::AlignmentProbe;
 
 /// Bytes claimed may exceed bytes delivered by this share: counters are read around the phase.
 const CLAIM_TOLERANCE: f64 = 0.01;
 /// ... and by these bytes, so that tiny runs are not judged by one read of metadata.
 const CLAIM_SLACK_BYTES: u64 = 4 << 20;
-/// A phase that reaches this share of the null store's rate may have been limited by the client.
-const CLIENT_SHARE: f64 = 0.8;
-/// From this share of a host's CPU time on, the client may have been the limit.
-const CPU_SHARE: f64 = 0.9;
-/// Above this share of the writing threads' time the generator was the limit of a datagen.
-const GENERATOR_SHARE: f64 = 0.8;
 
 /// What is judged.
 #[derive(Debug, Clone, Copy)]
@@ -60,25 +54,18 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         } else {
             page_cache(phase, &mut findings, &mut held);
             directness(phase, &mut findings, &mut held);
-            client_ceiling(phase, evidence, &mut findings);
-            client_cpus(phase, &mut findings);
-            generator_limit(phase, &mut findings);
         }
+        client::judge(phase, evidence, &mut findings, &mut held);
     }
-    // In order of gravity.
-    for status in [Status::Invalid, Status::Cached, Status::ClientBound] {
-        if findings.iter().any(|(found, _)| *found == status) {
-            let rank = |status: &Status| match status {
-                Status::Invalid => 0,
-                Status::Cached => 1,
-                Status::ClientBound | Status::Valid => 2,
-            };
-            findings.sort_by_key(|(status, _)| rank(status));
-            let reasons = findings.into_iter().map(|(_, reason)| reason).collect();
-            return Verdict { status, reasons };
-        }
-    }
-    Verdict { status: Status::Valid, reasons: held }
+    findings.sort_by_key(|(status, _)| match status {
+        Status::Invalid => 0,
+        Status::Cached => 1,
+        Status::ClientBound => 2,
+        Status::Valid => 3,
+    });
+    let status = findings.first().map_or(Status::Valid, |(status, _)| *status);
+    let reasons = findings.into_iter().map(|(_, reason)| reason).collect();
+    Verdict { status, reasons, held }
 }
 
 /// AU of a training against `metric.au`.
@@ -103,7 +90,13 @@ fn utilization(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut V
         return findings.push((Status::Invalid, text));
     }
     let (au, required) = (metrics.au_percent_mean, metrics.au_required_percent);
-    if metrics.au_pass {
+    let configured = metrics.au_percent_by_configured_compute;
+    if metrics.au_pass && configured < required {
+        held.push(format!(
+            "{name}: AU {au:.2} % reaches the required {required:.2} %, but by configured compute \
+             it is {configured:.2} %."
+        ));
+    } else if metrics.au_pass {
         held.push(format!("{name}: AU {au:.2} % reaches the required {required:.2} %."));
     } else {
         let text = format!("{name}: AU {au:.2} % is below the required {required:.2} %.");
@@ -140,6 +133,7 @@ fn altered(phase: &Phase, findings: &mut Vec<(Status, String)>) {
 /// Whether a page cache may have served or taken the bytes.
 fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Vec<String>) {
     let name = &phase.name;
+    let passed_by = passed_by(phase);
     let mut cached = |text: String| findings.push((Status::Cached, text));
     let mut emptied = false;
     if phase.storage.direct == Some(false) {
@@ -154,17 +148,15 @@ fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Ve
             )),
         }
     }
-    if let Some(sentence) = cache::cached_epochs(phase) {
-        cached(sentence);
+    match (cache::cached_epochs(phase), &passed_by) {
+        (Some(sentence), None) => cached(format!("{sentence}.")),
+        (Some(sentence), Some(counts)) => held.push(format!("{sentence}; {counts}.")),
+        (None, _) => {}
     }
     let Some(proof) = &phase.proof else { return };
-    let &DirectProof { claimed_bytes: claimed, process_io_bytes, device_bytes, .. } = proof;
-    for (who, delivered) in [
-        ("the block devices counted", device_bytes),
-        ("the kernel counted for the processes", process_io_bytes),
-    ] {
-        let Some(delivered) = delivered else { continue };
-        if claimed as f64 > delivered as f64 * (1.0 + CLAIM_TOLERANCE) + CLAIM_SLACK_BYTES as f64 {
+    let claimed = proof.claimed_bytes;
+    for (who, delivered) in counts(proof) {
+        if falls_short(claimed, delivered) {
             cached(format!("{name}: claims {claimed} bytes, {who} {delivered}."));
         }
     }
@@ -175,11 +167,53 @@ fn page_cache(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Ve
     for (when, share) in [("before", proof.resident_before), ("after", proof.resident_after)] {
         if let Some(share) = share.filter(|&share| share > RESIDENCY_TOLERANCE) {
             let percent = 100.0 * share;
-            cached(format!(
-                "{name}: {percent:.1} % of the sampled pages were in the page cache {when} it."
-            ));
+            let seen = format!(
+                "{name}: {percent:.1} % of the sampled pages were in the page cache {when} it"
+            );
+            match &passed_by {
+                Some(counts) => held.push(format!("{seen}; {counts}.")),
+                None => cached(format!("{seen}.")),
+            }
         }
     }
+}
+
+/// What the kernel counted, as far as it did.
+fn counts(proof: &DirectProof) -> impl Iterator<Item = (&'static str, u64)> + Clone {
+    [
+        ("the block devices counted", proof.device_bytes),
+        ("the kernel counted for the processes", proof.process_io_bytes),
+    ]
+    .into_iter()
+    .filter_map(|(who, delivered)| Some((who, delivered?)))
+}
+
+/// More was claimed than was delivered, and not by a little.
+fn falls_short(claimed: u64, delivered: u64) -> bool {
+    claimed as f64 > delivered as f64 * (1.0 + CLAIM_TOLERANCE) + CLAIM_SLACK_BYTES as f64
+}
+
+/// What was delivered is all that was claimed: this proves something about the smallest run too.
+fn reaches(claimed: u64, delivered: u64) -> bool {
+    claimed as f64 <= delivered as f64 * (1.0 + CLAIM_TOLERANCE)
+}
+
+/// A count says something about the run: it reaches the claim, or falls so short of it that this is
+/// a finding of its own. Of a run of a few bytes it may do neither.
+fn tells(claimed: u64, delivered: u64) -> bool {
+    reaches(claimed, delivered) || falls_short(claimed, delivered)
+}
+
+/// Why pages that lay in the page cache served nothing: files were opened with O_DIRECT, and all
+/// that the kernel counts reaches the claim.
+fn passed_by(phase: &Phase) -> Option<String> {
+    let proof = phase.proof.as_ref().filter(|_| phase.storage.direct == Some(true))?;
+    let claimed = proof.claimed_bytes;
+    let mut counts = counts(proof);
+    let (who, delivered) = counts.clone().last().filter(|_| claimed > 0)?;
+    counts
+        .all(|(_, delivered)| reaches(claimed, delivered))
+        .then(|| format!("O_DIRECT passed them by: of {claimed} bytes claimed, {who} {delivered}"))
 }
 
 /// Whether anything proves that accepted O_DIRECT was real, and that the bytes are storage's.
@@ -199,7 +233,7 @@ fn directness(phase: &Phase, findings: &mut Vec<(Status, String)>, held: &mut Ve
         return;
     }
     let Some(probe) = &proof.alignment_probe else {
-        if proof.device_bytes.is_none() {
+        if !proof.device_bytes.is_some_and(|counted| tells(proof.claimed_bytes, counted)) {
             let why = proof.not_probed.as_deref().unwrap_or("no probe was made");
             let text = format!("{name}: direct I/O could not be proved: {why}.");
             findings.push((Status::Cached, text));
@@ -228,88 +262,27 @@ fn unproved(probe: &AlignmentProbe, proof: &DirectProof) -> Option<String> {
     if probe.own_cache {
         return Some("it answers from its own cache with O_DIRECT too".into());
     }
-    if probe.enforced || proof.device_bytes.is_some() {
+    let told = |counted| tells(proof.claimed_bytes, counted);
+    if probe.enforced || proof.device_bytes.is_some_and(told) {
         return None;
     }
     match (probe.network, proof.process_io_bytes) {
-        (true, Some(_)) => None,
+        (true, Some(counted)) if told(counted) => None,
+        (true, Some(_)) => Some(
+            "misaligned requests are accepted, and the kernel counted less than these few bytes"
+                .into(),
+        ),
         (true, None) => Some(
             "misaligned requests are accepted, and the kernel does not count the bytes it asks \
              the server for"
                 .into(),
         ),
-        (false, _) => {
-            Some("misaligned requests are accepted, and no block device counts the bytes".into())
-        }
-    }
-}
-
-/// Whether the null store would hardly have been faster.
-fn client_ceiling(phase: &Phase, evidence: &Evidence, findings: &mut Vec<(Status, String)>) {
-    let Some(ceiling) = evidence.calibration.and_then(|known| ceiling_of(phase, known)) else {
-        return;
-    };
-    let Rate { gib_per_s, ops_per_s, .. } = phase.rate;
-    let ranks = evidence.ranks.max(1) as f64;
-    for (unit, measured, ceiling) in [
-        ("GiB/s", gib_per_s / ranks, ceiling.gib_per_s_per_rank),
-        ("requests/s", ops_per_s / ranks, ceiling.requests_per_s_per_rank),
-    ] {
-        if ceiling > 0.0 && measured > CLIENT_SHARE * ceiling {
-            let share = 100.0 * measured / ceiling;
-            let text = format!(
-                "{}: {measured:.2} {unit} for each rank is {share:.0} % of the {ceiling:.2} {unit} \
-                 that this client reaches on the null store.",
-                phase.name
-            );
-            findings.push((Status::ClientBound, text));
-        }
-    }
-}
-
-/// What the null store was measured with as this phase does it; None: with nothing like it.
-fn ceiling_of(phase: &Phase, calibration: &Calibration) -> Option<Ceiling> {
-    match phase.kind.as_str() {
-        "training" | "evaluation" => Some(Ceiling {
-            requests_per_s_per_rank: calibration.null_store_requests_per_s_per_rank,
-            gib_per_s_per_rank: calibration.null_store_gib_per_s_per_rank,
+        (false, _) => Some(match proof.device_bytes {
+            None => "misaligned requests are accepted, and no block device counts the bytes".into(),
+            Some(_) => "misaligned requests are accepted, and the block devices counted less than \
+                        these few bytes"
+                .into(),
         }),
-        "checkpoint_save" => calibration.checkpoint_save,
-        "checkpoint_restore" => calibration.checkpoint_restore,
-        _ => None,
-    }
-}
-
-/// Whether the client used nearly all CPU time that it could have.
-fn client_cpus(phase: &Phase, findings: &mut Vec<(Status, String)>) {
-    let share = phase.client.cpu_share_max;
-    // A dataset that was there whole: its window is as short as a look at the clock.
-    let nothing = phase.kind == "datagen" && phase.bytes.requested == 0;
-    if share >= CPU_SHARE && !nothing {
-        let text = format!(
-            "{}: the client used {:.0} % of the CPU time that the ranks of a host may use.",
-            phase.name,
-            100.0 * share
-        );
-        findings.push((Status::ClientBound, text));
-    }
-}
-
-/// Whether making the content took most of the time of a datagen or of writing checkpoints.
-fn generator_limit(phase: &Phase, findings: &mut Vec<(Status, String)>) {
-    let metrics = serde_json::from_value(phase.metrics.clone());
-    let generator_share = match (phase.kind.as_str(), metrics) {
-        ("datagen", Ok(DatagenMetrics { generator_share, .. })) => generator_share,
-        ("checkpoint_save", _) => phase.checkpoint().map_or(0.0, |metrics| metrics.content_share),
-        _ => return,
-    };
-    if generator_share > GENERATOR_SHARE {
-        let text = format!(
-            "{}: making the content took {:.0} % of the I/O threads' time.",
-            phase.name,
-            100.0 * generator_share
-        );
-        findings.push((Status::ClientBound, text));
     }
 }
 

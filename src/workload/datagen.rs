@@ -7,7 +7,7 @@ use super::crew::{Crew, with_crew};
 use super::dataset::{MARKER, Marker, Progress as State};
 use super::devices;
 use super::partials;
-use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced};
 use super::run::end_by_root;
 use super::session::Session;
 use super::shared_folder;
@@ -64,10 +64,10 @@ pub fn run(session: &Session<'_>, overwrite: bool, run_id: &str) -> Result<Gener
     let open = || write_thread::open(&job);
     let work = |store, index: usize| write_thread::run(&job, store, &live[index]);
     let measured = |go: &dyn Fn()| {
-        let clock = PhaseClock::start(session, Direction::Write);
+        let mut clock = PhaseClock::start(session, Direction::Write);
         set_milestone(Milestone::Part("the end of datagen"));
         let (((), window_ns), series) = devices::recording(session, "datagen", || {
-            with_ticker(&live, &steps, progress, || timed(go))
+            with_ticker(&live, &steps, progress, || clock.timed(go))
         });
         (clock, window_ns, series)
     };

@@ -1,7 +1,7 @@
 //! The `metrics` of a training or evaluation phase, from reduced values.
 
 use super::page_cache::CacheBefore;
-use super::phase::Reduced;
+use super::phase::{RankRow, Reduced};
 use super::reader::window_batches;
 use super::session::Session;
 use super::training::EpochTable;
@@ -9,7 +9,7 @@ use crate::metrics::Summary;
 use crate::plan::nominal_sample_bytes;
 use crate::report::cache::CacheState;
 use crate::report::dlio::BlockLog;
-use crate::report::result::{EpochBlock, FiguresByFormula, TrainingMetrics};
+use crate::report::result::{EpochBlock, FiguresByFormula, RankValue, TrainingMetrics};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -72,6 +72,13 @@ pub fn metrics(
         compute_error_ns: histogram("compute_error_ns"),
         decode_ns: config.io.decode.then(|| histogram("decode_ns")),
         compute_measured_over_configured: measured_over_configured,
+        compute_over_configured_max: largest(&reduced.rows, &|row| {
+            row.columns.compute_over_configured
+        }),
+        barrier_lost_percent: barrier_lost_percent(&reduced.rows),
+        cpu_wait_percent_max: largest(&reduced.rows, &|row| {
+            Some(percent_of_window(row.columns.cpu_wait_ns?, row))
+        }),
         prefetch_window_batches: window_batches(
             config.reader.read_threads.max(1),
             config.reader.prefetch_size,
@@ -84,4 +91,22 @@ pub fn metrics(
     metrics.set_uncached(reduced.phase.storage.direct == Some(true));
     metrics.au_percent_by_configured_compute = metrics.au_percent_mean / measured_over_configured;
     metrics
+}
+
+/// The rank with the largest value of those that have one.
+fn largest(rows: &[RankRow], value: &dyn Fn(&RankRow) -> Option<f64>) -> Option<RankValue> {
+    let known = rows.iter().filter_map(|row| Some((row, value(row)?)));
+    let (row, value) = known.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    Some(RankValue { rank: row.rank, host: row.host.clone(), value })
+}
+
+fn percent_of_window(ns: u64, row: &RankRow) -> f64 {
+    100.0 * ns as f64 / row.window_ns.max(1) as f64
+}
+
+/// Mean over ranks, as AU is; None for a phase whose steps have no barrier.
+fn barrier_lost_percent(rows: &[RankRow]) -> Option<f64> {
+    let lost = rows.iter().map(|row| Some(percent_of_window(row.columns.barrier_lost_ns?, row)));
+    let lost: Vec<f64> = lost.collect::<Option<_>>()?;
+    (!lost.is_empty()).then(|| lost.iter().sum::<f64>() / lost.len() as f64)
 }

@@ -29,6 +29,8 @@ pub struct PhaseClock<'a> {
     direction: Direction,
     place: Place<'a>,
     running: Option<Snapshot>,
+    /// CPU time of this process when it began to count; None: it does not.
+    cpu_since_s: Option<f64>,
     cpu_s: f64,
     process_bytes: Option<u64>,
     device_bytes: Option<u64>,
@@ -37,7 +39,6 @@ pub struct PhaseClock<'a> {
 }
 
 struct Snapshot {
-    cpu_s: f64,
     process_bytes: Option<u64>,
     device_bytes: Option<u64>,
 }
@@ -72,6 +73,12 @@ pub struct RankColumns {
     pub load_mean_ns: Option<u64>,
     pub compute_mean_ns: Option<u64>,
     pub barrier_mean_ns: Option<u64>,
+    /// Measured over configured compute time.
+    pub compute_over_configured: Option<f64>,
+    /// Barrier time that no rank's load and configured compute explain.
+    pub barrier_lost_ns: Option<u64>,
+    /// The step loop waited so long for a CPU; None: the kernel does not count that.
+    pub cpu_wait_ns: Option<u64>,
 }
 
 /// A row that every rank sends to rank 0.
@@ -80,6 +87,8 @@ pub struct RankColumns {
 pub struct RankRow {
     pub rank: u64,
     pub host: String,
+    /// Hosts may bear one name; this number tells them apart.
+    pub host_index: u64,
     pub phase: String,
     pub window_ns: u64,
     pub busy_ns: u64,
@@ -130,6 +139,7 @@ impl<'a> PhaseClock<'a> {
             direction,
             place,
             running: None,
+            cpu_since_s: None,
             cpu_s: 0.0,
             process_bytes: Some(0),
             device_bytes: Some(0),
@@ -159,11 +169,36 @@ impl<'a> PhaseClock<'a> {
     pub fn resume(&mut self, session: &Session<'_>) {
         session.world.barrier();
         self.running = Some(Snapshot {
-            cpu_s: crate::host::cpu_seconds(),
             process_bytes: process_bytes(self.direction),
             device_bytes: device_bytes(session, &self.place, self.direction),
         });
         session.world.barrier();
+        self.start_cpu();
+    }
+
+    /// Runs `work`, which is the window of this phase, and gives its time: CPU time is counted for
+    /// it alone, not for the barriers and the threads around it.
+    pub fn timed<R>(&mut self, work: impl FnOnce() -> R) -> (R, u64) {
+        self.start_cpu();
+        let timed = timed(work);
+        self.stop_cpu();
+        timed
+    }
+
+    fn start_cpu(&mut self) {
+        self.cpu_since_s = Some(crate::host::cpu_seconds());
+    }
+
+    /// Counts no more CPU time until the clock is resumed: the window has ended.
+    pub fn stop_cpu(&mut self) {
+        if let Some(since_s) = self.cpu_since_s.take() {
+            self.cpu_s += crate::host::cpu_seconds() - since_s;
+        }
+    }
+
+    /// CPU time of the window, from one who counted it by itself.
+    pub fn cpu_was(&mut self, cpu_s: f64) {
+        (self.cpu_since_s, self.cpu_s) = (None, cpu_s);
     }
 
     /// CPU time that passed while this clock ran but belongs to another phase.
@@ -173,8 +208,8 @@ impl<'a> PhaseClock<'a> {
 
     /// Stops counting: no rank looks before all have ended. Collective.
     pub fn pause(&mut self, session: &Session<'_>) {
+        self.stop_cpu();
         let Some(start) = self.running.take() else { return };
-        self.cpu_s += crate::host::cpu_seconds() - start.cpu_s;
         let process = since(process_bytes(self.direction), start.process_bytes);
         self.process_bytes = plus(self.process_bytes, process);
         session.world.barrier();
@@ -297,6 +332,7 @@ fn row(
     RankRow {
         rank: session.world.rank(),
         host: session.world.host().to_string(),
+        host_index: session.world.host_index(),
         phase: outcome.kind.to_string(),
         window_ns: outcome.window_ns,
         busy_ns: outcome.busy_ns,
@@ -408,9 +444,9 @@ fn phase_of(
 
 /// CPU time of a host's ranks over the time that the CPUs they may run on had; of the busiest host.
 fn cpu_share_max(rows: &[RankRow], window_s: f64) -> f64 {
-    let mut hosts: BTreeMap<&str, (f64, BTreeSet<u64>)> = BTreeMap::new();
+    let mut hosts: BTreeMap<u64, (f64, BTreeSet<u64>)> = BTreeMap::new();
     for row in rows {
-        let (cpu_s, cpus) = hosts.entry(&row.host).or_default();
+        let (cpu_s, cpus) = hosts.entry(row.host_index).or_default();
         *cpu_s += row.cpu_s;
         // Ranks may share their CPUs or have each their own.
         cpus.extend(crate::host::cpus_of(&row.cpus));
@@ -439,10 +475,11 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
 mod tests {
     use super::*;
 
-    fn row(host: &str, cpus: &str, cpu_s: f64) -> RankRow {
+    fn row(host_index: u64, cpus: &str, cpu_s: f64) -> RankRow {
         RankRow {
             rank: 0,
-            host: host.into(),
+            host: "node".into(),
+            host_index,
             phase: "training".into(),
             window_ns: 10_000_000_000,
             busy_ns: 0,
@@ -463,12 +500,49 @@ mod tests {
     fn the_busiest_host_gives_the_share_of_cpu_time() {
         let share = |rows: &[RankRow]| cpu_share_max(rows, 10.0);
         // Two ranks bound to a CPU each, and two that share both.
-        assert_eq!(share(&[row("a", "0", 9.0), row("a", "1", 5.0)]), 0.7);
-        assert_eq!(share(&[row("a", "0-1", 9.0), row("a", "0-1", 5.0)]), 0.7);
-        let rows = [row("a", "0-3", 10.0), row("b", "0,2", 19.0), row("b", "2", 0.0)];
+        assert_eq!(share(&[row(0, "0", 9.0), row(0, "1", 5.0)]), 0.7);
+        assert_eq!(share(&[row(0, "0-1", 9.0), row(0, "0-1", 5.0)]), 0.7);
+        let rows = [row(0, "0-3", 10.0), row(1, "0,2", 19.0), row(1, "2", 0.0)];
         assert_eq!(share(&rows), 0.95);
-        assert_eq!(share(&[row("a", "", 5.0)]), 0.0);
+        assert_eq!(share(&[row(0, "", 5.0)]), 0.0);
         assert_eq!(cpu_share_max(&rows, 0.0), 0.0);
+    }
+
+    /// Bug: the CPUs of two hosts of one name were counted as those of one, their time as both.
+    #[test]
+    fn two_hosts_of_one_name_do_not_double_the_cpu_share() {
+        let rows = [row(0, "0-1", 8.0), row(1, "0-1", 8.0)];
+        assert_eq!(rows[0].host, rows[1].host);
+        assert_eq!(cpu_share_max(&rows, 10.0), 0.4);
+    }
+
+    /// Bug: a datagen of some milliseconds was said to use 212 % of its CPUs, since the clock of
+    /// its CPU time ran on through the barriers behind its window.
+    #[test]
+    fn cpu_time_outside_the_window_is_not_counted() {
+        let burn = |seconds: f64| {
+            let start = crate::host::cpu_seconds();
+            while crate::host::cpu_seconds() < start + seconds {
+                std::hint::spin_loop();
+            }
+        };
+        let mut clock = PhaseClock {
+            direction: Direction::Write,
+            place: Place { folder: None, marker: "", files: None },
+            running: None,
+            cpu_since_s: None,
+            cpu_s: 0.0,
+            process_bytes: None,
+            device_bytes: None,
+            resident_before: Residency::default(),
+            resident_after: Residency::default(),
+        };
+        clock.start_cpu();
+        burn(0.05);
+        clock.timed(|| ());
+        burn(0.05);
+        clock.stop_cpu();
+        assert!(clock.cpu_s < 0.05, "{}", clock.cpu_s);
     }
 
     #[test]

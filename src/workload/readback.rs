@@ -3,7 +3,7 @@
 use super::compute::now_ns;
 use super::crew::{Crew, with_crew};
 use super::devices;
-use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced, timed};
+use super::phase::{Direction, PhaseClock, RankColumns, RankOutcome, Reduced};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use crate::data::Generator;
@@ -73,9 +73,9 @@ pub fn run(session: &Session<'_>) -> Result<Checked, String> {
         session.world.fail(message);
     };
     let measured = |go: &dyn Fn()| {
-        let clock = PhaseClock::start(session, Direction::Read);
+        let mut clock = PhaseClock::start(session, Direction::Read);
         let (((), window_ns), series) = devices::recording(session, "verify", || {
-            with_ticker(&live, &steps, progress, || timed(go))
+            with_ticker(&live, &steps, progress, || clock.timed(go))
         });
         (clock, window_ns, series)
     };

@@ -158,6 +158,7 @@ fn result_of(
         true => Verdict {
             status: Status::Invalid,
             reasons: vec!["workflow asks for nothing: no phase ran.".into()],
+            held: Vec::new(),
         },
         false => judge(&Evidence {
             phases: &all,

@@ -135,6 +135,10 @@ impl<'a> Tally<'a> {
                 load_mean_ns: mean(&times.load),
                 compute_mean_ns: mean(&times.compute),
                 barrier_mean_ns: mean(&times.barrier),
+                compute_over_configured: (times.configured_ns > 0)
+                    .then(|| times.computed_ns as f64 / times.configured_ns as f64),
+                barrier_lost_ns: (self.kind == "training").then_some(times.barrier_lost_ns),
+                cpu_wait_ns: times.cpu_wait_ns,
             },
             histograms,
             verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
@@ -143,6 +147,7 @@ impl<'a> Tally<'a> {
         session.world.sum(&mut sums);
         let [configured, measured, samples] = sums;
         let (table, blocks) = (&self.table, self.blocks);
+        self.clock.cpu_was(times.cpu_s);
         let reduced = self.clock.finish(session, &outcome).map(|mut reduced| {
             let compute_ns = [configured, measured];
             let metrics =
@@ -354,12 +359,7 @@ impl Epochs<'_, '_> {
             )?;
             blocks.end(figures);
             if let (Some(saves), false) = (&mut self.saves, stopped) {
-                let cpu_s = crate::host::cpu_seconds();
                 let after = saves.after(run.epoch, end, steps)?;
-                if end < steps {
-                    // The training's clock runs on, for its threads read on.
-                    train.clock.leave_out_cpu(crate::host::cpu_seconds() - cpu_s);
-                }
                 stopped = matches!(after, After::Interrupted);
                 blocks.checkpoints.push(match after {
                     After::Written(log) => Some(log),

@@ -145,18 +145,18 @@ impl MpiLink {
         finish(self.world.immediate_barrier(), LAST_PAUSE, Wait::meeting());
     }
 
-    pub fn max_polled(&self, value: u64) -> u64 {
-        let mut result = 0u64;
+    pub fn max_polled(&self, values: [u64; 2]) -> [u64; 2] {
+        let mut results = [0u64; 2];
         mpi::request::scope(|scope| {
             let request = self.world.immediate_all_reduce_into(
                 scope,
-                &value,
-                &mut result,
+                &values[..],
+                &mut results[..],
                 SystemOperation::max(),
             );
             finish(request, Duration::from_micros(50), Wait::meeting());
         });
-        result
+        results
     }
 
     pub fn all_reduce<T: Equivalence + Clone>(&self, values: &mut [T], operation: SystemOperation) {

@@ -514,6 +514,7 @@ pub const CATALOG: &[Section] = &[
             ),
         ],
     },
+    super::client::CLIENT,
     Section {
         title: "Metrics of datagen",
         metrics: &[

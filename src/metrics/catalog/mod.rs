@@ -5,6 +5,7 @@
 
 mod ceiling;
 mod checkpoint;
+mod client;
 mod entries;
 mod object;
 mod proof;

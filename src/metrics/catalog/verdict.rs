@@ -12,7 +12,13 @@ pub(super) const VERDICT: Section = Section {
             "verdict.reasons[]",
             "",
             Merge::Derived,
-            "One sentence for each finding, with its figures.",
+            "One sentence for each finding, with its figures; a valid run has none.",
+        ),
+        metric(
+            "verdict.held[]",
+            "",
+            Merge::Derived,
+            "One sentence for each rule that held, and for each that could not be applied.",
         ),
     ],
 };

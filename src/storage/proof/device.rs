@@ -1,7 +1,7 @@
 //! The block devices below a path: their counters, and whether their bytes come from memory.
 
 use super::IoCounters;
-use super::mount::{filesystem_of, mount_of};
+use super::mount::{Mount, filesystem_of, mount_of};
 use crate::storage::filesystem::is_memory;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 const DEPTH: usize = 16;
 
 /// A block device by its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct DeviceId {
     /// Major number; 0 for file systems without a block device of their own.
     pub major: u64,
@@ -41,22 +43,48 @@ fn existing(path: &Path) -> Option<PathBuf> {
     path.ancestors().find(|path| path.exists()).map(Path::to_path_buf)
 }
 
-/// The block devices that hold `path`, or its nearest parent that exists: several for btrfs, none
-/// for tmpfs, NFS, overlays and FUSE.
+/// The block devices that hold `path`, or its nearest parent that exists: several for btrfs, those
+/// of the layers for overlays, none for tmpfs, NFS and FUSE.
 pub fn devices_of(path: &Path) -> Vec<DeviceId> {
-    let Some(path) = existing(path) else { return Vec::new() };
+    devices_below(path, DEPTH)
+}
+
+fn devices_below(path: &Path, depth: usize) -> Vec<DeviceId> {
+    let Some(path) = existing(path).filter(|_| depth > 0) else { return Vec::new() };
     let Ok(meta) = fs::metadata(&path) else { return Vec::new() };
     let device = DeviceId::of_number(meta.dev());
     if device.major != 0 {
         return vec![device];
     }
+    let Some(mount) = mount_of(&path) else { return Vec::new() };
+    if mount.kind == "overlay" {
+        let layers = layers_apart(&mount, &path);
+        let mut all: Vec<_> = layers.iter().flat_map(|l| devices_below(l, depth - 1)).collect();
+        all.sort_unstable();
+        all.dedup();
+        return all;
+    }
     // btrfs gives every subvolume a number of its own; the mount names one of its devices.
-    let source = mount_of(&path).filter(|mount| mount.kind == "btrfs").map(|mount| mount.source);
+    let source = Some(mount.source).filter(|_| mount.kind == "btrfs");
     let Some(meta) = source.and_then(|source| fs::metadata(source).ok()) else { return Vec::new() };
     if !meta.file_type().is_block_device() {
         return Vec::new();
     }
     btrfs_devices(DeviceId::of_number(meta.rdev()))
+}
+
+/// Where the layers of an overlay hold `path`, one for each file system: an overlay may have
+/// hundreds of layers.
+fn layers_apart(mount: &Mount, path: &Path) -> Vec<PathBuf> {
+    let mut seen = Vec::new();
+    let mut layers = mount.in_layers(path);
+    layers.retain(|layer| {
+        let Ok(meta) = fs::metadata(layer) else { return false };
+        let new = !seen.contains(&meta.dev());
+        seen.push(meta.dev());
+        new
+    });
+    layers
 }
 
 /// All devices of the btrfs that `member` belongs to (/sys/fs/btrfs/UUID/devices).
@@ -99,13 +127,33 @@ fn parse_device_stat(text: &str) -> Option<IoCounters> {
 
 /// Why bytes of `path` come from this host's memory although a block device lies below it, as one
 /// sentence without a full stop; None where nothing says so. Partitions, mappings and arrays are
-/// followed down, and loop devices into the file system of their file.
+/// followed down, loop devices into the file system of their file, and overlays into the layers
+/// that hold the path.
 pub fn memory_device(path: &Path) -> Option<String> {
-    memory_behind(path, DEPTH)
+    memory_behind(&existing(path)?, DEPTH)
 }
 
+/// The same of a path that exists.
 fn memory_behind(path: &Path, depth: usize) -> Option<String> {
-    devices_of(path).into_iter().find_map(|d| memory_in(&d.folder().canonicalize().ok()?, depth))
+    if depth == 0 {
+        return None;
+    }
+    let overlay = mount_of(path).filter(|mount| mount.kind == "overlay");
+    if let Some(mount) = overlay {
+        return layers_apart(&mount, path).iter().find_map(|layer| {
+            let (magic, filesystem) = filesystem_of(layer)?;
+            if is_memory(magic) {
+                let layer = layer.display();
+                return Some(format!(
+                    "the overlay's layer {layer} lies in {filesystem}, which is memory"
+                ));
+            }
+            let reason = memory_behind(layer, depth - 1)?;
+            Some(format!("the overlay's layer {} lies on a device where {reason}", layer.display()))
+        });
+    }
+    let devices = devices_below(path, depth).into_iter();
+    devices.filter_map(|d| d.folder().canonicalize().ok()).find_map(|d| memory_in(&d, depth))
 }
 
 /// The same of a device by its folder below /sys/devices.

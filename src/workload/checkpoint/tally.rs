@@ -30,6 +30,7 @@ pub fn measure(session: &Session<'_>, clock: &mut PhaseClock<'_>, go: &dyn Fn())
     clock.resume(session);
     let (start_unix_ns, start) = (unix_ns(), now_ns());
     go();
+    clock.stop_cpu();
     let barrier = || session.world.barrier();
     let synced: Option<&dyn Fn()> = session.config.checkpoint.rank_sync.then_some(&barrier);
     let [own_ns, official_ns] = ends(&now_ns, synced).map(|end| end - start);
