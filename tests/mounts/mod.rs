@@ -7,6 +7,8 @@ use std::process::Command;
 pub struct Mount {
     dir: tempfile::TempDir,
     image: Option<tempfile::TempPath>,
+    /// Of an overlay.
+    layers: Option<tempfile::TempDir>,
 }
 
 impl Mount {
@@ -27,7 +29,7 @@ impl Mount {
         let options = format!("size={size}");
         let at = dir.path().to_str()?.to_string();
         let done = Self::run("mount", &["-t", "tmpfs", "-o", &options, "rankio-test", &at]);
-        done.then(|| Mount { dir, image: None })
+        done.then(|| Mount { dir, image: None, layers: None })
     }
 
     /// ext4 on a loop device over a file in `images`, which the loop reads directly or through the
@@ -53,7 +55,7 @@ impl Mount {
         let (at, file) = (dir.path().to_str()?.to_string(), image.to_str()?.to_string());
         let done = Self::run(make[0], &[&make[1..], &[&file]].concat())
             && Self::run("mount", &["-o", "loop", &file, &at]);
-        done.then(|| Mount { dir, image: Some(image) })
+        done.then(|| Mount { dir, image: Some(image), layers: None })
     }
 
     /// The loop device that is mounted.
@@ -73,17 +75,19 @@ impl Mount {
     /// An overlay whose layers lie in a new folder of `layers`; None without the right to mount.
     #[allow(dead_code, reason = "each test program uses its own part")]
     pub fn overlay(layers: &Path) -> Option<Mount> {
-        let dir = tempfile::tempdir_in(layers).ok()?;
+        let layers = tempfile::tempdir_in(layers).ok()?;
         let layer = |name: &str| {
-            let path = dir.path().join(name);
+            let path = layers.path().join(name);
             std::fs::create_dir(&path).ok()?;
             Some(path.display().to_string())
         };
         let (lower, upper, work) = (layer("lower")?, layer("upper")?, layer("work")?);
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        // Elsewhere: mounted over the folder of its layers it would hide them.
+        let dir = tempfile::tempdir().ok()?;
         let at = dir.path().to_str()?.to_string();
         let done = Self::run("mount", &["-t", "overlay", "-o", &options, "rankio-test", &at]);
-        done.then(|| Mount { dir, image: None })
+        done.then(|| Mount { dir, image: None, layers: Some(layers) })
     }
 
     /// xfs on a loop device; None without mkfs.xfs or the right to mount.
@@ -95,7 +99,7 @@ impl Mount {
         let (at, file) = (dir.path().to_str()?.to_string(), image.to_str()?.to_string());
         let done = Self::run("mkfs.xfs", &["-q", &file])
             && Self::run("mount", &["-o", "loop", &file, &at]);
-        done.then(|| Mount { dir, image: Some(image) })
+        done.then(|| Mount { dir, image: Some(image), layers: None })
     }
 }
 
@@ -105,6 +109,6 @@ impl Drop for Mount {
         if !Self::run("umount", &[&at]) && !Self::run("umount", &["-l", &at]) {
             eprintln!("{at} is still mounted");
         }
-        drop(self.image.take());
+        drop((self.image.take(), self.layers.take()));
     }
 }

@@ -14,7 +14,12 @@ pub(super) const CLIENT: Section = Section {
             "Measured over configured compute time of the rank where it is largest; null: nothing \
              is computed.",
         ),
-        metric("phases[].metrics.compute_over_configured_max.rank", "rank", Merge::Derived, "It."),
+        metric(
+            "phases[].metrics.compute_over_configured_max.rank",
+            "rank",
+            Merge::Derived,
+            "That rank.",
+        ),
         metric(
             "phases[].metrics.compute_over_configured_max.host",
             "",
@@ -35,7 +40,7 @@ pub(super) const CLIENT: Section = Section {
             "Share of the window in which the step loop could run and had no CPU, of the rank with \
              most; null: the kernel does not count that.",
         ),
-        metric("phases[].metrics.cpu_wait_percent_max.rank", "rank", Merge::Derived, "It."),
+        metric("phases[].metrics.cpu_wait_percent_max.rank", "rank", Merge::Derived, "That rank."),
         metric("phases[].metrics.cpu_wait_percent_max.host", "", Merge::Derived, "Its host."),
     ],
 };

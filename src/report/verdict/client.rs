@@ -6,8 +6,8 @@ use crate::report::result::{
 };
 use crate::report::units::duration;
 
-/// Shorter windows are not judged by rates and CPU time. The kernel brings the CPU time of a running
-/// thread up to date at its clock ticks, 10 ms apart on the slowest kernels: at the two ends of a
+/// Shorter windows are not judged by rates and CPU time. The kernel brings the CPU time of a thread
+/// that runs up to date at its clock ticks, 10 ms apart on the slowest kernels: at the two ends of a
 /// window of a second that is 2 % of a CPU, of a window of 20 ms all of it. The ceilings are rates
 /// of a tenth of a second and more, which the start of a window that is as short does not have.
 const JUDGED_FROM_S: f64 = 1.0;
@@ -34,10 +34,11 @@ pub(super) fn judge(
     held: &mut Vec<String>,
 ) {
     let null = phase.is_null_store();
+    let training = phase.training();
     // A dataset that was there whole: its window is as short as a look at the clock.
     let nothing = phase.kind == "datagen" && phase.bytes.requested == 0;
     if phase.window_s < JUDGED_FROM_S {
-        if phase.window_s > 0.0 && !null && !nothing {
+        if phase.window_s > 0.0 && !nothing && (!null || training.is_some()) {
             let window = duration((phase.window_s * 1e9) as u64);
             held.push(format!(
                 "{}: whether the client was the limit is not judged: the window of {window} is too \
@@ -47,7 +48,7 @@ pub(super) fn judge(
         }
         return;
     }
-    if let Some(metrics) = phase.training() {
+    if let Some(metrics) = training {
         overslept(phase, &metrics, findings);
         barriers(phase, &metrics, findings, held);
     }

@@ -198,4 +198,9 @@ fn the_null_store_is_judged_by_its_compute_and_barriers() {
     let reasons = verdict.reasons.join(" ");
     assert_eq!((verdict.status, verdict.reasons.len()), (Status::ClientBound, 2), "{reasons}");
     assert!(reasons.contains("no storage was measured") && reasons.contains("1.500 times"));
+    let short = judged(|phase| {
+        phase.storage.engine = "null".into();
+        phase.window_s = 0.4;
+    });
+    assert!(short.held.join(" ").contains("the window of 400.00 ms is too short"), "{short:?}");
 }

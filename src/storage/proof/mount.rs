@@ -24,8 +24,8 @@ pub(super) struct Mount {
 
 impl Mount {
     /// Where the layers of an overlay hold `path`, which lies in this mount: of each layer that has
-    /// it. None at all if a layer cannot be seen from here, as those of a container: what is in that
-    /// one is not known.
+    /// it. None at all if a layer cannot be seen from here, as those of a container: what is in it
+    /// is not known.
     pub(super) fn in_layers(&self, path: &Path) -> Vec<PathBuf> {
         let Ok(below) = path.strip_prefix(&self.point) else { return Vec::new() };
         let root = self.root.strip_prefix("/").unwrap_or(&self.root);
