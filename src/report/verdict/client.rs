@@ -7,7 +7,7 @@ use crate::report::result::{
 use crate::report::units::duration;
 
 /// Shorter windows are not judged by rates and CPU time. The kernel brings the CPU time of a thread
-/// that runs up to date at its clock ticks, 10 ms apart on the slowest kernels: at the two ends of a
+/// that runs up to date at its clock ticks, 10 ms apart on the slowest kernels: at both ends of a
 /// window of a second that is 2 % of a CPU, of a window of 20 ms all of it. The ceilings are rates
 /// of a tenth of a second and more, which the start of a window that is as short does not have.
 const JUDGED_FROM_S: f64 = 1.0;
