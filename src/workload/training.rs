@@ -184,8 +184,8 @@ impl StepLoop<'_, '_> {
     }
 }
 
-/// Empties the lists and gives them room for so many steps: before the clock starts, so that they do
-/// not grow inside the window.
+/// Empties the lists and gives them room for so many steps: before the clock starts, so that they
+/// do not grow inside the window.
 fn make_room(log: &mut BlockLog, steps: usize) {
     log.clear();
     for list in [&mut log.load_s, &mut log.compute_s, &mut log.barrier_s] {
