@@ -90,8 +90,7 @@ impl StepLoop<'_, '_> {
         set_milestone(self.place("the start of the training", "the start of the evaluation"));
         world.barrier();
         log.start_unix_ns = unix_ns();
-        let usage = Usage::now();
-        let block_start = now_ns();
+        let (usage, block_start) = (Usage::now(), now_ns());
         if part.start == 0 {
             control.begin(*task);
         }
@@ -125,9 +124,7 @@ impl StepLoop<'_, '_> {
             let met = now_ns();
             let parts = [loaded - start, own - loaded, met - own];
             times.step(parts);
-            // The first step of a block begins behind a barrier whose waits may be longer, and one
-            // that was stopped was not done by all.
-            if self.step_barrier && step > part.start && heard != STOP {
+            if self.is_judged(step, &part, heard) {
                 times.lose(parts[2], due_ns - (loaded - start + wanted.mean_ns));
             }
             times.sleep(wanted, computed - loaded, own - loaded);
@@ -162,6 +159,13 @@ impl StepLoop<'_, '_> {
         Milestone::Epoch(if self.step_barrier { of_training } else { of_evaluation }, self.epoch)
     }
 
+    /// The barrier of this step tells what is lost. The first step of a block begins behind a
+    /// barrier whose waits may be longer, and one that was stopped was not done by all.
+    #[inline]
+    fn is_judged(&self, step: u64, part: &Range<u64>, heard: u64) -> bool {
+        self.step_barrier && step > part.start && heard != STOP
+    }
+
     /// What this rank says in the barrier of a step.
     fn flag(&mut self) -> Result<u64, String> {
         let flushing = match &mut self.saves {
@@ -184,7 +188,7 @@ impl StepLoop<'_, '_> {
     }
 }
 
-/// Empties the lists, and gives them room for so many steps. Before the clock starts, so that they
+/// Empties the lists and gives them room for so many steps: before the clock starts, so that they
 /// do not grow inside the window.
 fn make_room(log: &mut BlockLog, steps: usize) {
     log.clear();
