@@ -214,7 +214,7 @@ fn long_run(lab: &Lab, ranks: usize, id: &str) -> launch::Running {
     let mut running = lab.job(ranks, "run", id, &settings).start();
     let log = lab.path("results").join(id).join("mlperf");
     running.wait_until("the training started", || {
-        std::fs::read_dir(&log).is_ok_and(|files| files.count() >= ranks)
+        (0..ranks).all(|rank| log.join(format!("{rank}_output.json")).exists())
     });
     std::thread::sleep(std::time::Duration::from_millis(600));
     running
@@ -266,6 +266,9 @@ fn is_partial(lab: &Lab, id: &str, ended: &Ended) {
     assert!(samples > 0 && samples < 12_000, "{samples}");
     for entry in std::fs::read_dir(lab.path("results").join(id).join("mlperf")).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "json") {
+            continue;
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(&text);
         assert!(parsed.is_ok(), "{}: {parsed:?}", path.display());

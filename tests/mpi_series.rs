@@ -46,8 +46,16 @@ fn a_repeated_run_has_a_folder_and_a_seed_for_each_time() {
         let model = lab.path("results/s/training/tiny");
         assert_eq!(names(&model), ["datagen", "run"]);
         assert_eq!(names(&model.join("datagen")).len(), 1, "generated once");
-        let folders = names(&model.join("run"));
+        let mut folders = names(&model.join("run"));
+        assert_eq!(folders.pop().as_deref(), Some("results.json"));
         assert_eq!(folders.len(), 3, "{folders:?}");
+        let listed = json(&lab, "results/s/training/tiny/run/results.json");
+        let ids: Vec<&str> =
+            listed.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+        for (id, folder) in ids.iter().zip(&folders) {
+            assert_eq!(*id, format!("training_run_tiny_{folder}"), "in the order of the runs");
+        }
+        assert_eq!(ids.len(), 3);
         let report = json(&lab, "results/s/repeat.json");
         let runs = report["runs"].as_array().unwrap();
         for (index, (run, folder)) in runs.iter().zip(&folders).enumerate() {
@@ -61,7 +69,11 @@ fn a_repeated_run_has_a_folder_and_a_seed_for_each_time() {
             assert_eq!(result["run"]["partial"], false);
             assert!(json(&lab, &format!("{path}/mlperf/summary.json"))["metric"].is_object());
             let logs = names(&lab.path(&path).join("mlperf"));
-            assert_eq!(logs.len(), 2 * ranks + 1, "{logs:?}");
+            let of_ranks = |end: &str| logs.iter().filter(|name| name.ends_with(end)).count();
+            assert_eq!(of_ranks("_output.json"), ranks, "{logs:?}");
+            assert_eq!(of_ranks("_per_epoch_stats.json"), ranks, "{logs:?}");
+            let told = format!("training_{folder}_metadata.json");
+            assert!(logs.contains(&told), "the folder has the time of its metadata: {logs:?}");
         }
         let rates: Vec<f64> =
             runs.iter().map(|run| run["samples_per_s"].as_f64().unwrap()).collect();

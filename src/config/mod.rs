@@ -9,6 +9,7 @@
 //! that it has no effect, `check` compares fields.
 
 mod accelerators;
+mod benchmark;
 mod cache;
 pub mod catalogue;
 mod check;
@@ -33,6 +34,7 @@ pub mod units;
 mod written;
 
 pub use accelerators::{Accelerator, accelerators};
+pub use benchmark::{accelerator_of, benchmark, benchmark_model};
 pub use cache::CacheMode;
 pub use checkpoint::{
     Checkpoint, CheckpointContent, CheckpointLayout, CheckpointMode, CheckpointOrder,

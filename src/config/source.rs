@@ -124,6 +124,11 @@ impl Sources {
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError(format!("{name}: cannot be read: {error}; give a workload file"))
         })?;
+        self.add_text(name, text)
+    }
+
+    /// Adds the workload file `name` that holds `text`.
+    pub fn add_text(&mut self, name: String, text: String) -> Result<(), ConfigError> {
         let root = parse(&name, &text)?;
         let origin = Origin::File(self.files.len());
         self.files.push(File { name: name.clone(), text });

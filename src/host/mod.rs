@@ -4,12 +4,14 @@
 //! clock starts. A fact that cannot be read stays at its empty value (0 or ""), because a missing
 //! `/proc` file must not end a benchmark.
 
+mod clock;
 pub mod doctor;
 mod limits;
 mod mounts;
 mod paths;
 mod proc_files;
 
+pub use clock::{LocalTime, local_time};
 pub use paths::check_data_path;
 pub use proc_files::cpus_of;
 

@@ -1,7 +1,7 @@
 //! The result folder of a run, written by rank 0.
 
 use super::csv::{DeviceSeries, PhaseSeries, RankRow, write_ranks, write_series};
-use super::dlio::{RunFacts, write_summary};
+use super::dlio::{self, Mlperf};
 use super::hlog::{self, Interval};
 use super::result::RunResult;
 use super::{atomic::write_atomic, json, text};
@@ -22,15 +22,15 @@ pub struct Attachments<'a> {
     pub devices: &'a [DeviceSeries],
     /// Merged histograms of each phase and operation.
     pub histograms: &'a [Interval<'a>],
-    /// Facts of `mlperf/summary.json`; None where there was neither training nor
-    /// a checkpoint.
-    pub mlperf: Option<RunFacts<'a>>,
+    /// What the `mlperf/` folder tells; None where the reference has no such run, or nothing was
+    /// measured.
+    pub mlperf: Option<Mlperf<'a>>,
 }
 
 /// Folder of the `mlperf/` tree, into which every rank writes its [`super::dlio::RankLog`].
 pub const MLPERF_DIR: &str = "mlperf";
 
-/// Writes `config.yaml`, `ranks.csv`, `series.csv`, `histograms.hlog`, `mlperf/summary.json`,
+/// Writes `config.yaml`, `ranks.csv`, `series.csv`, `histograms.hlog`, rank 0's part of `mlperf/`,
 /// `summary.txt` and, last of all, `result.json`: where that is, the folder is complete.
 ///
 /// # Errors
@@ -45,13 +45,20 @@ pub fn write_all(dir: &Path, result: &RunResult, attachments: Attachments) -> io
     write_series(&dir.join("series.csv"), attachments.series, attachments.devices)?;
     let (start, histograms) = (attachments.start_unix_ns, attachments.histograms);
     hlog::write(&dir.join("histograms.hlog"), start, histograms)?;
-    if let Some(facts) = &attachments.mlperf {
-        let mlperf = dir.join(MLPERF_DIR);
-        make_dir(&mlperf)?;
-        write_summary(&mlperf, facts)?;
+    let summary = text::summary(result);
+    if let Some(mlperf) = &attachments.mlperf {
+        let folder = dir.join(MLPERF_DIR);
+        make_dir(&folder)?;
+        let printed = format!("{}\n{}\n", summary.trim_end(), place(dir));
+        dlio::write_all(&folder, mlperf, &printed)?;
     }
-    text_file("summary.txt", &text::summary(result))?;
+    text_file("summary.txt", &summary)?;
     json::write(&dir.join("result.json"), result)
+}
+
+/// The line that says where the results lie.
+pub fn place(dir: &Path) -> String {
+    format!("results: {}", dir.display())
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -63,7 +70,9 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::benchmark;
     use crate::metrics::Series;
+    use crate::report::dlio::{Job, Kind, RunFacts};
     use crate::report::official::RunFigures;
     use crate::report::sample;
     use std::time::Duration;
@@ -75,6 +84,8 @@ mod tests {
         let result = sample::result();
         let (series, read) = (Series::new(), sample::histogram(10, 1, 1));
         let figures = RunFigures::default();
+        let config = benchmark("unet3d", Some("h100")).unwrap();
+        let kind = Kind::of(&config, false).unwrap();
         let attachments = Attachments {
             effective_yaml: "workflow: {train: true}\n",
             start_unix_ns: 0,
@@ -88,23 +99,29 @@ mod tests {
                 length: Duration::from_secs(1),
                 histogram: &read,
             }],
-            mlperf: Some(RunFacts {
-                start_unix_ns: 0,
-                end_unix_ns: 0,
-                hosts: &result.environment,
-                accelerators: 24,
-                accelerators_per_rank: 1,
-                files_train: 1,
-                files_eval: 0,
-                samples_per_file: 1,
-                record_length_bytes: 1.0,
-                epochs: 0,
-                required_au: 0.9,
-                train: Some(&figures),
-                eval: None,
-                save: None,
-                load: None,
-                checkpoint_bytes: None,
+            mlperf: Some(Mlperf {
+                facts: RunFacts {
+                    start_unix_ns: 0,
+                    end_unix_ns: 0,
+                    hosts: &result.environment,
+                    accelerators: 24,
+                    accelerators_per_rank: 1,
+                    files_train: 1,
+                    files_eval: 0,
+                    samples_per_file: 1,
+                    record_length_bytes: 1.0,
+                    epochs: 0,
+                    required_au: 0.9,
+                    train: Some(&figures),
+                    eval: None,
+                    save: None,
+                    load: None,
+                    checkpoint_bytes: None,
+                },
+                job: Job::of(&config, kind, 1.0),
+                results_root: dir.parent().unwrap(),
+                command_line: "rankio run",
+                processes: 24,
             }),
         };
         write_all(&dir, &result, attachments).unwrap();
@@ -127,7 +144,22 @@ mod tests {
                 "summary.txt"
             ]
         );
-        assert_eq!(names(&dir.join("mlperf")), ["summary.json"]);
+        let mlperf = dir.join("mlperf");
+        let stamp = crate::report::timestamp::stamp_local(0);
+        assert_eq!(
+            names(&mlperf),
+            [
+                "dlio_config",
+                "results.json",
+                "summary.json",
+                format!("training_{stamp}_metadata.json").as_str(),
+                "training_run.stdout.log"
+            ]
+        );
+        let hydra = names(&mlperf.join("dlio_config"));
+        assert_eq!(hydra, ["config.yaml", "hydra.yaml", "overrides.yaml"]);
+        let printed = std::fs::read_to_string(mlperf.join("training_run.stdout.log")).unwrap();
+        assert!(printed.ends_with(&format!("\nresults: {}\n", dir.display())), "{printed}");
         json::read(&dir.join("result.json")).unwrap();
     }
 

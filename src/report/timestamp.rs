@@ -1,22 +1,43 @@
 //! Points in time as text, without a calendar crate.
 //!
-//! `result.json` says `2026-01-31T12:00:00.000001Z`. The `mlperf/` files have DLIO's form, which
-//! carries no zone; DLIO writes local time there, we write UTC, because the ranks of one run may
-//! disagree about local time.
+//! `result.json` says `2026-01-31T12:00:00.000001Z`. The `mlperf/` files and the names of run
+//! folders have local time without a zone, as those of the reference. Where the system cannot say
+//! local time it is UTC.
+
+use crate::host::{LocalTime, local_time};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// ISO 8601 in UTC with microseconds and `Z`; `unix_ns` counts from 1970-01-01.
 pub fn iso_utc(unix_ns: u64) -> String {
-    iso_without_zone(unix_ns) + "Z"
+    iso(utc(unix_ns / NS_PER_S), unix_ns) + "Z"
 }
 
-/// The same without a zone, as the `mlperf/` files have it.
-pub fn iso_without_zone(unix_ns: u64) -> String {
+/// ISO 8601 in local time with microseconds and without a zone, as the `mlperf/` files have it.
+pub fn iso_local(unix_ns: u64) -> String {
+    iso(local(unix_ns), unix_ns)
+}
+
+/// `YYYYMMDD_HHMMSS` in local time, as the reference names the folders of runs.
+pub fn stamp_local(unix_ns: u64) -> String {
+    let LocalTime { year, month, day, hour, minute, second } = local(unix_ns);
+    format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
+}
+
+fn local(unix_ns: u64) -> LocalTime {
     let seconds = unix_ns / NS_PER_S;
-    let micros = unix_ns % NS_PER_S / 1000;
+    local_time(seconds).unwrap_or_else(|| utc(seconds))
+}
+
+fn utc(seconds: u64) -> LocalTime {
     let (year, month, day) = date_of(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    LocalTime { year, month, day, hour, minute, second }
+}
+
+fn iso(time: LocalTime, unix_ns: u64) -> String {
+    let LocalTime { year, month, day, hour, minute, second } = time;
+    let micros = unix_ns % NS_PER_S / 1000;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}")
 }
 
@@ -58,10 +79,19 @@ mod tests {
     #[test]
     fn known_moments() {
         assert_eq!(iso_utc(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(iso_without_zone(951_782_400 * NS_PER_S), "2000-02-29T00:00:00.000000");
+        assert_eq!(iso_utc(951_782_400 * NS_PER_S), "2000-02-29T00:00:00.000000Z");
         assert_eq!(iso_utc(1_000_000_000 * NS_PER_S + 1_999), "2001-09-09T01:46:40.000001Z");
         assert_eq!(iso_utc(4_107_542_399 * NS_PER_S), "2100-02-28T23:59:59.000000Z");
         assert_eq!(iso_utc(4_107_542_400 * NS_PER_S), "2100-03-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn local_time_has_the_same_seconds_and_microseconds() {
+        let moment = 1_000_000_000 * NS_PER_S + 1_999;
+        let (local, utc) = (iso_local(moment), iso_utc(moment));
+        assert_eq!(local[17..], utc[17..26], "{local}");
+        let digits: String = local.chars().filter(char::is_ascii_digit).take(14).collect();
+        assert_eq!(stamp_local(moment).replace('_', ""), digits);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::host::HostFacts;
 use crate::metrics::{Histogram, Series};
 use crate::report::checkpoint::OfficialCheckpoints;
 use crate::report::csv::{self, DeviceSeries, PhaseSeries, RankFigures};
-use crate::report::dlio::RunFacts;
-use crate::report::files::{Attachments, write_all};
+use crate::report::dlio::{Job, Kind, Mlperf, RunFacts};
+use crate::report::files::{self, Attachments, write_all};
 use crate::report::foreign::ForeignSamples;
 use crate::report::hlog::Interval;
 use crate::report::official::RunFigures;
@@ -29,6 +29,13 @@ pub(super) struct Collected<'a> {
     pub loaded: &'a Loaded,
     pub request: &'a Request,
     pub started_unix_ns: u64,
+}
+
+impl Collected<'_> {
+    /// What the reference would call this run.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::of(&self.loaded.config, self.request.datagen_only)
+    }
 }
 
 /// Official figures for `mlperf/summary.json`.
@@ -121,7 +128,7 @@ fn write_on_root(
         .map(|(phase, series)| PhaseSeries { phase, window_ns: window_ns(phase), series })
         .collect();
     let histograms: Vec<Interval<'_>> = phases.reduced.iter().flat_map(intervals).collect();
-    let mlperf = run_facts(session, collected, hosts, official, &result.phases, ended_unix_ns);
+    let mlperf = mlperf(session, collected, hosts, official, &result, ended_unix_ns);
     let attachments = Attachments {
         effective_yaml: &collected.loaded.effective_yaml,
         start_unix_ns: collected.started_unix_ns,
@@ -137,7 +144,7 @@ fn write_on_root(
     let brief = collected.request.brief;
     let printed = if brief { Ok(()) } else { screen::print(text::summary(&result).trim_end()) };
     write_all(collected.folder, &result, attachments).map_err(|error| error.to_string())?;
-    let place = format!("results: {}", collected.folder.display());
+    let place = files::place(collected.folder);
     printed
         .and_then(|()| if brief { Ok(()) } else { screen::print(&place) })
         .map_err(|message| format!("{message} ({place})"))?;
@@ -272,22 +279,30 @@ fn csv_row(row: &RankRow) -> csv::RankRow {
     csv::RankRow { rank: row.rank, host: row.host.clone(), phase: row.phase.clone(), figures }
 }
 
-fn run_facts<'a>(
+/// What the `mlperf/` folder tells of this run, if the reference has such a run and something was
+/// measured.
+fn mlperf<'a>(
     session: &Session<'_>,
-    collected: &Collected<'_>,
+    collected: &Collected<'a>,
     hosts: &'a [HostFacts],
     official: &'a Official,
-    phases: &[Phase],
+    result: &RunResult,
     end_unix_ns: u64,
-) -> Option<RunFacts<'a>> {
+) -> Option<Mlperf<'a>> {
     let config = session.config;
-    let (save, load) =
-        (official_of(phases, "checkpoint_save"), official_of(phases, "checkpoint_restore"));
+    let kind = collected.kind()?;
+    let (save, load) = (
+        official_of(&result.phases, "checkpoint_save"),
+        official_of(&result.phases, "checkpoint_restore"),
+    );
     let checkpoint_bytes = save.as_ref().or(load.as_ref()).map(|(bytes, _)| *bytes);
-    if official.train.is_none() && checkpoint_bytes.is_none() {
+    let generated = kind.generates() && !result.run.partial;
+    if official.train.is_none() && checkpoint_bytes.is_none() && !generated {
         return None;
     }
-    Some(RunFacts {
+    let sample_bytes = crate::plan::nominal_sample_bytes(&config.dataset);
+    let epochs = official.train.as_ref().map_or(0, |train| train.au_percent_per_epoch.len());
+    let facts = RunFacts {
         start_unix_ns: collected.started_unix_ns,
         end_unix_ns,
         hosts,
@@ -296,14 +311,21 @@ fn run_facts<'a>(
         files_train: config.dataset.num_files_train,
         files_eval: config.dataset.num_files_eval,
         samples_per_file: config.dataset.num_samples_per_file,
-        record_length_bytes: crate::plan::nominal_sample_bytes(&config.dataset),
-        epochs: config.train.epochs,
+        record_length_bytes: sample_bytes,
+        epochs: epochs as u64,
         required_au: config.metric.au,
         train: official.train.as_ref(),
         eval: official.eval.as_ref(),
         save: save.map(|(_, figures)| figures),
         load: load.map(|(_, figures)| figures),
         checkpoint_bytes,
+    };
+    Some(Mlperf {
+        facts,
+        job: Job::of(config, kind, sample_bytes),
+        results_root: collected.folder.parent().unwrap_or(collected.folder),
+        command_line: &collected.request.command,
+        processes: session.world.size(),
     })
 }
 

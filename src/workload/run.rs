@@ -5,7 +5,7 @@ use super::dataset::{self, Standing};
 use super::devices::DeviceRecorder;
 use super::phase::Reduced;
 use super::results::{Collected, write_results};
-use super::run_folder::{MLPERF, RunFolder};
+use super::run_folder::RunFolder;
 use super::session::Session;
 use super::small::connect_small_by;
 use super::train_phase::{self, Trained};
@@ -15,12 +15,16 @@ use crate::config::{Loaded, VerifyMode, is_object_root};
 use crate::host::HostFacts;
 use crate::metrics::Series;
 use crate::plan::{Plan, Schedule, WorldShape};
-use crate::report::dlio::{RankLog, data_gib_per_host};
+use crate::report::dlio::{Kind, RankLog, data_gib_per_host};
+use crate::report::files::MLPERF_DIR;
 use crate::report::result::{Calibration, RunResult, Status};
-use crate::report::run_log::RunLog;
+use crate::report::run_log::{Form, RunLog};
 use crate::world::{Doing, Milestone, World, look, set_milestone};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// Messages of a run with their times, in its `mlperf/` folder.
+pub(super) const DLIO_LOG: &str = "dlio.log";
 
 /// What the command line adds to the workload file.
 #[derive(Debug, Clone)]
@@ -111,29 +115,46 @@ pub fn execute(
     claimed.make_log_folder()?;
     let (run_id, folder) = (claimed.name.clone(), claimed.path.clone());
     let mut session = Session::new(world, &loaded.config, plan, claimed.seed, request.quiet);
-    session.log = run_log(world, loaded, &folder)?;
+    let collected =
+        Collected { run_id: &run_id, folder: &folder, loaded, request, started_unix_ns };
+    session.log = run_log(world, &collected)?;
     session.devices = DeviceRecorder::of(&session)?;
     if let Some(private) = private {
         session.note(&format!(
             "note: {private}; step logs of ranks of other hosts stay there; for a complete \
-             {MLPERF}/ give a --results-dir that all hosts share"
+             {MLPERF_DIR}/ give a --results-dir that all hosts share"
         ));
     }
-    let collected =
-        Collected { run_id: &run_id, folder: &folder, loaded, request, started_unix_ns };
     let outcome = phases(&session, &collected);
     if let Err(message) = &outcome {
-        session.log_line(&format!("error: {message}"));
+        session.log_error(message);
     }
     outcome
 }
 
-/// The file that messages are copied to, on rank 0.
-fn run_log(world: &World, loaded: &Loaded, folder: &Path) -> Result<Option<RunLog>, String> {
-    match &loaded.config.output.log_file {
-        Some(name) if world.is_root() => RunLog::create(&folder.join(name)).map(Some),
-        _ => Ok(None),
+/// The files that messages are copied to, on rank 0.
+fn run_log(world: &World, collected: &Collected<'_>) -> Result<RunLog, String> {
+    let mut log = RunLog::default();
+    if !world.is_root() {
+        return Ok(log);
     }
+    if let Some(name) = &collected.loaded.config.output.log_file {
+        let path = collected.folder.join(name);
+        log.add(Form::Utc, &path).map_err(|error| {
+            format!("{}: {error}; give another output.log_file", path.display())
+        })?;
+    }
+    if let Some(kind) = collected.kind() {
+        let mlperf = collected.folder.join(MLPERF_DIR);
+        for (form, name) in [(Form::Dlio, DLIO_LOG.into()), (Form::Screen, kind.log_name("stderr"))]
+        {
+            let path = mlperf.join(name);
+            log.add(form, &path).map_err(|error| {
+                format!("{}: {error}; give another --results-dir", path.display())
+            })?;
+        }
+    }
+    Ok(log)
 }
 
 /// What the workflow asks for, one after the other.
@@ -150,6 +171,10 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     let mut phases = Phases::default();
     if loaded.config.workflow.generate_data || request.datagen_only {
         generate(session, request, run_id, &mut phases)?;
+    }
+    if collected.kind().is_some_and(Kind::generates) && !phases.partial {
+        // An epoch there is none, but the files are part of what the reference leaves.
+        phases.take_log_end(rank_log(session, folder)?);
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
     if trains && !phases.partial {
@@ -326,7 +351,7 @@ fn rank_log(session: &Session<'_>, folder: &Path) -> Result<RankLog, String> {
         config.num_samples_per_file,
         crate::plan::nominal_sample_bytes(config),
     );
-    RankLog::create(&folder.join("mlperf"), world.rank(), &host, data_gib)
+    RankLog::create(&folder.join(MLPERF_DIR), world.rank(), &host, data_gib)
         .map_err(|error| error.to_string())
 }
 

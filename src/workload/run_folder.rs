@@ -3,17 +3,16 @@
 //! A name belongs to one run at a time: rank 0 holds a file lock in the folder while it works, and
 //! an existing result is never overwritten. What a failed run left may be used again.
 
-use super::run::Request;
+use super::run::{DLIO_LOG, Request};
 use super::{partials, shared_folder};
 use crate::config::Config;
-use crate::report::timestamp;
+use crate::report::{files::MLPERF_DIR, timestamp};
 use crate::world::World;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Folder of the step logs of ranks.
-pub(super) const MLPERF: &str = "mlperf";
 /// Held by the run that is at work in the folder.
 const RUNNING: &str = ".running";
 
@@ -88,7 +87,7 @@ impl RunFolder {
     /// Makes the folder of the step logs. On a second host the whole folder may be another one;
     /// each rank writes its own log there.
     pub fn make_log_folder(&self) -> Result<(), String> {
-        std::fs::create_dir_all(self.path.join(MLPERF))
+        std::fs::create_dir_all(self.path.join(MLPERF_DIR))
             .map_err(|error| format!("{}: {error}", self.path.display()))
     }
 }
@@ -102,15 +101,29 @@ impl Drop for RunFolder {
     }
 }
 
-/// Removes the folder of a run that failed before it had anything to say. What holds more than this
-/// run's lock and its empty folder stays.
+/// Removes the folder of a run that failed before it measured anything. What holds more than this
+/// run's lock and the copies of its messages stays.
 fn remove_if_empty(folder: &Path) {
-    let _ = std::fs::remove_dir(folder.join(MLPERF));
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    if names.map(|entry| entry.file_name()).all(|name| name == RUNNING) {
+    let mlperf = folder.join(MLPERF_DIR);
+    let messages = names_in(&mlperf);
+    let is_message = |name: &OsString| {
+        name == DLIO_LOG || name.to_str().is_some_and(|name| name.ends_with(".stderr.log"))
+    };
+    if messages.iter().all(is_message) {
+        for name in &messages {
+            let _ = std::fs::remove_file(mlperf.join(name));
+        }
+        let _ = std::fs::remove_dir(&mlperf);
+    }
+    if names_in(folder).iter().all(|name| name == RUNNING) {
         let _ = std::fs::remove_file(folder.join(RUNNING));
         let _ = std::fs::remove_dir(folder);
     }
+}
+
+fn names_in(folder: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
 }
 
 /// A folder of the user's choice.
@@ -124,17 +137,10 @@ fn claim_folder(root: &Path, name: &str) -> Result<(String, File), String> {
     Ok((name.to_string(), file))
 }
 
-/// Date and time as `YYYYMMDD_HHMMSS`, UTC.
-pub(super) fn stamp(unix_ns: u64) -> String {
-    let text = timestamp::iso_utc(unix_ns);
-    let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
-    format!("{}_{}", &digits[..8], &digits[8..])
-}
-
 /// A folder by date and time; a number follows where another run began in the same second.
 fn claim_new_folder(root: &Path, unix_ns: u64) -> Result<(String, File), String> {
     std::fs::create_dir_all(root).map_err(|error| cannot_make(root, &error))?;
-    let first = stamp(unix_ns);
+    let first = timestamp::stamp_local(unix_ns);
     let mut name = first.clone();
     for number in 2.. {
         let folder = root.join(&name);

@@ -2,11 +2,12 @@
 //! for each run, and `--repeat`.
 
 use super::run::{Finished, Request, execute, remove_after};
-use super::run_folder::{RunFolder, stamp};
+use super::run_folder::RunFolder;
 use crate::config::{Config, Loaded, effective_yaml};
 use crate::plan::Plan;
+use crate::report::dlio::join_results;
 use crate::report::repeat::{self, OverRuns, RepeatReport, RuleCheck, RunRecord};
-use crate::report::screen;
+use crate::report::{screen, timestamp};
 use crate::world::{World, interrupted};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -179,6 +180,7 @@ pub fn repeat(
         report.evaluate();
         let folder = &series.claimed.path;
         conclude(folder, &report.text(), || report.write(folder))?;
+        list_runs(folder, &report.runs)?;
     }
     series.end(partial)?;
     // Only rank 0 has the records; the others learn what it found.
@@ -200,10 +202,17 @@ pub(super) fn conclude(
     told.map_err(|message| format!("{message} ({place})"))
 }
 
+/// Writes `results.json` of all runs beside their folders, as a submission has it.
+fn list_runs(folder: &Path, runs: &[RunRecord]) -> Result<(), String> {
+    let runs: Vec<PathBuf> = runs.iter().map(|run| folder.join(&run.folder)).collect();
+    let Some(phase) = runs.first().and_then(|run| run.parent()) else { return Ok(()) };
+    join_results(phase, &runs).map_err(|error| error.to_string())
+}
+
 /// Folders of runs are named by the second; a run that would have the name of the one before it
 /// waits.
 fn wait_for_a_free_stamp(root: &Path) {
-    while root.join(stamp(super::compute::unix_ns())).exists() && !interrupted() {
+    while root.join(timestamp::stamp_local(super::compute::unix_ns())).exists() && !interrupted() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -33,8 +33,8 @@ pub struct Session<'a> {
     pub generator: Generator,
     /// The same of checkpoints, where theirs is of another kind.
     stamped: Option<Generator>,
-    /// Where messages are copied to; on rank 0 only.
-    pub log: Option<RunLog>,
+    /// Where messages are copied to; to no file on other ranks than 0.
+    pub log: RunLog,
     /// Block devices that are recorded; on the first rank of a host only.
     pub devices: Option<DeviceRecorder>,
 }
@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
         let generator = Generator::new(content_settings(config));
         let stamped = config.checkpoint.content == CheckpointContent::Stamped;
         let stamped = stamped.then(|| Generator::new(checkpoint_content_settings(config)));
-        let (log, devices) = (None, None);
+        let (log, devices) = (RunLog::default(), None);
         Session {
             world,
             config,
@@ -153,19 +153,23 @@ impl<'a> Session<'a> {
 
     /// Tells the user something, once, on rank 0.
     pub fn note(&self, text: &str) {
-        self.log_line(text);
-        if self.world.is_root() && !self.quiet {
+        if self.quiet {
+            return self.log.line(text);
+        }
+        self.log.said(text);
+        if self.world.is_root() {
             crate::report::screen::notice(text);
         }
     }
-}
 
-impl Session<'_> {
-    /// Copies a message to the run's log file, if there is one.
+    /// Copies a message to the run's log files that the user does not need to read.
     pub fn log_line(&self, text: &str) {
-        if let Some(log) = &self.log {
-            log.line(text);
-        }
+        self.log.line(text);
+    }
+
+    /// Copies the error that ends the run to its log files; whoever ends it says it.
+    pub fn log_error(&self, message: &str) {
+        self.log.said(&format!("error: {message}"));
     }
 }
 

@@ -1,21 +1,65 @@
-//! The `mlperf/` tree: DLIO's `summary.json` (rank 0) and, from each rank,
-//! `<rank>_per_epoch_stats.json` and `<rank>_output.json`, with DLIO's keys, nesting and units.
+//! The `mlperf/` folder: what DLIO and the command `mlpstorage` around it leave of one run, with
+//! their names, keys, nesting and units. It is what a folder `<YYYYMMDD_HHMMSS>` of a submission
+//! holds, so scripts, the report generator and the submission checker read it.
 //!
-//! Scripts that read DLIO's results read these. What differs: times are UTC (DLIO: local time, also
-//! written without a zone), and `compute` holds measured sleeps, as the MLCommons version of DLIO
-//! does; DLIO 2.0.0 stored the configured time.
+//! | File | Written by | Source |
+//! |---|---|---|
+//! | `<rank>_output.json`, `<rank>_per_epoch_stats.json` | each rank, epoch by epoch | `rank_log` |
+//! | `dlio.log`, `<benchmark>_<command>.stderr.log` | rank 0, message by message | `run_log` |
+//! | `summary.json` | rank 0 at the end | `summary` |
+//! | `dlio_config/{config,hydra,overrides}.yaml` | rank 0 at the end | `hydra` |
+//! | `<benchmark>_<time>_metadata.json`, `results.json` | rank 0 at the end | `metadata` |
+//! | `<benchmark>_<command>.stdout.log` | rank 0 at the end | here |
+//!
+//! What differs: `compute` holds measured sleeps, as the MLCommons version of DLIO does; DLIO 2.0.0
+//! stored the configured time. What rankio does not know, it leaves out.
 
+mod hydra;
+mod job;
+mod metadata;
 mod rank_log;
 mod summary;
 
+pub use job::{Job, Kind};
+pub use metadata::join_results;
 pub use rank_log::{CheckpointLog, EpochLog, RankLog};
 pub use summary::{
     RunFacts, data_gib_per_host, has_potential_caching, summary_json, write_summary,
 };
 
+use super::atomic::write_atomic;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use std::io::{self, Write};
+use std::path::Path;
+
+/// Everything that rank 0 writes at the end of a run.
+#[derive(Debug)]
+pub struct Mlperf<'a> {
+    /// Facts of `summary.json`.
+    pub facts: RunFacts<'a>,
+    /// What was run.
+    pub job: Job,
+    /// Folder that holds the folder of the run.
+    pub results_root: &'a Path,
+    /// The command as typed, without what it may hold of credentials.
+    pub command_line: &'a str,
+    /// Ranks.
+    pub processes: u64,
+}
+
+/// Writes the files of rank 0 into `folder`, which exists; `printed` is what went to standard
+/// output.
+///
+/// # Errors
+/// If a file cannot be written; the message names it.
+pub fn write_all(folder: &Path, mlperf: &Mlperf, printed: &str) -> io::Result<()> {
+    write_summary(folder, &mlperf.facts)?;
+    let stdout = folder.join(mlperf.job.kind.log_name("stdout"));
+    write_atomic(&stdout, |writer| writer.write_all(printed.as_bytes()))?;
+    hydra::write(folder, &mlperf.job)?;
+    metadata::write(folder, mlperf)
+}
 
 /// What one rank measured in one block or evaluation. Seconds.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,7 @@
 use super::{BlockLog, Indented, has_potential_caching, write_json};
 use crate::host::HostFacts;
 use crate::report::official::EpochValue;
-use crate::report::timestamp::iso_without_zone;
+use crate::report::timestamp::iso_local;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -103,8 +103,8 @@ impl RankLog {
         self.epochs.append(&[(&key, Times(epoch))])
     }
 
-    /// Appends checkpoints outside training to the stats, as DLIO's epoch `epoch`: `save_ckpt1`,
-    /// ..., `load_ckpt1`, ... with their times.
+    /// Appends checkpoints outside training to both files, as DLIO's epoch `epoch`: `save_ckpt1`,
+    /// ..., `load_ckpt1`, ... with their times in the stats, an epoch without steps in the output.
     ///
     /// They have been measured when this is called, so a failure is kept until [`RankLog::finish`].
     pub fn checkpoints(
@@ -114,12 +114,23 @@ impl RankLog {
         checkpoints: &[(String, CheckpointLog)],
     ) {
         let mut times = serde_json::Map::new();
-        times.insert("start".into(), json!(iso_without_zone(start_unix_ns)));
+        times.insert("start".into(), json!(iso_local(start_unix_ns)));
         for (name, log) in checkpoints {
             times.insert(name.clone(), checkpoint_times(log));
         }
-        times.insert("end".into(), json!(iso_without_zone(end_unix_ns)));
-        let failed = self.epochs.append(&[(&epoch.to_string(), times)]).err();
+        times.insert("end".into(), json!(iso_local(end_unix_ns)));
+        let no_steps = json!({
+            "start": iso_local(start_unix_ns),
+            "load": {},
+            "proc": {},
+            "throughput": {},
+            "au": {},
+            "compute": {},
+            "end": iso_local(end_unix_ns),
+        });
+        let key = epoch.to_string();
+        let failed = self.epochs.append(&[(&key, times)]).err();
+        let failed = failed.or(self.output.append(&[(&key, no_steps)]).err());
         self.failure = self.failure.take().or(failed);
     }
 
@@ -220,7 +231,7 @@ struct StepLists<'a>(&'a EpochLog<'a>);
 
 impl Serialize for StepLists<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(6))?;
+        let mut map = serializer.serialize_map(Some(7))?;
         for (key, column) in [
             ("load", Column::Load),
             ("proc", Column::Proc),
@@ -231,6 +242,7 @@ impl Serialize for StepLists<'_> {
             map.serialize_entry(key, &ByBlock(self.0, column))?;
         }
         map.serialize_entry("host_meminfo", self.0.meminfo)?;
+        map.serialize_entry("end", &iso_local(self.0.end_unix_ns))?;
         map.end()
     }
 }
@@ -281,8 +293,8 @@ fn named_blocks<'a>(
 
 fn checkpoint_times(log: &CheckpointLog) -> serde_json::Value {
     json!({
-        "start": iso_without_zone(log.start_unix_ns),
-        "end": iso_without_zone(log.end_unix_ns),
+        "start": iso_local(log.start_unix_ns),
+        "end": iso_local(log.end_unix_ns),
         "duration": log.duration_s,
         "throughput": log.gib_per_s,
     })
@@ -295,11 +307,11 @@ impl Serialize for Times<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let epoch = self.0;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("start", &iso_without_zone(epoch.start_unix_ns))?;
+        map.serialize_entry("start", &iso_local(epoch.start_unix_ns))?;
         for (index, (name, (block, _))) in named_blocks(epoch).enumerate() {
             let times = json!({
-                "start": iso_without_zone(block.start_unix_ns),
-                "end": iso_without_zone(block.end_unix_ns),
+                "start": iso_local(block.start_unix_ns),
+                "end": iso_local(block.end_unix_ns),
                 "duration": format!("{:.2}", block.duration_s),
             });
             map.serialize_entry(&name, &times)?;
@@ -307,7 +319,7 @@ impl Serialize for Times<'_> {
                 map.serialize_entry(&format!("save_ckpt{}", index + 1), &checkpoint_times(log))?;
             }
         }
-        map.serialize_entry("end", &iso_without_zone(epoch.end_unix_ns))?;
+        map.serialize_entry("end", &iso_local(epoch.end_unix_ns))?;
         map.serialize_entry("duration", &format!("{:.2}", epoch.train_duration_s))?;
         map.end()
     }
@@ -373,9 +385,11 @@ mod tests {
         assert_eq!(output["2"]["host_meminfo"]["MemFree"], "1 kB");
         assert_eq!(output["hostname"], "node\"7");
         let stats = read(dir.path(), "3_per_epoch_stats.json");
-        assert_eq!(stats["2"]["eval"]["start"], "1970-01-01T00:00:01.000000");
+        assert_eq!(stats["2"]["eval"]["start"], iso_local(1_000_000_000));
         assert_eq!(stats["1"]["duration"], "1.50");
-        assert_eq!(stats["1"]["end"], "1970-01-01T00:00:03.000000");
+        assert_eq!(stats["1"]["end"], iso_local(3_000_000_000));
+        // The MLCommons version of DLIO says there too when an epoch ended.
+        assert_eq!(output["1"]["end"], stats["1"]["end"]);
     }
 
     #[test]
@@ -428,6 +442,20 @@ mod tests {
         rank.checkpoints(2, (0, 1), &[("save_ckpt1".into(), log)]);
         let error = rank.finish().unwrap_err().to_string();
         assert!(error.contains("cannot write") && error.contains("0_per_epoch_stats"), "{error}");
+    }
+
+    #[test]
+    fn checkpoints_without_training_are_an_epoch_of_both_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rank = RankLog::create(dir.path(), 0, &HostFacts::default(), 0.0).unwrap();
+        let log = CheckpointLog { duration_s: 0.5, gib_per_s: 2.0, ..Default::default() };
+        rank.checkpoints(1, (0, 2_000_000_000), &[("save_ckpt1".into(), log)]);
+        rank.finish().unwrap();
+        let stats = read(dir.path(), "0_per_epoch_stats.json");
+        assert_eq!(stats["1"]["save_ckpt1"]["throughput"], 2.0);
+        let epoch = &read(dir.path(), "0_output.json")["1"];
+        assert_eq!(epoch["end"], iso_local(2_000_000_000));
+        assert_eq!((&epoch["load"], &epoch["start"]), (&json!({}), &json!(iso_local(0))));
     }
 
     #[test]

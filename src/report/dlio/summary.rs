@@ -5,7 +5,7 @@ use crate::host::HostFacts;
 use crate::report::atomic::write_atomic;
 use crate::report::checkpoint::OfficialCheckpoints;
 use crate::report::official::RunFigures;
-use crate::report::timestamp::iso_without_zone;
+use crate::report::timestamp::iso_local;
 use serde_json::{Map, Value, json};
 use std::io;
 use std::path::Path;
@@ -98,7 +98,7 @@ pub fn summary_json(facts: &RunFacts) -> Value {
         metric.insert("checkpoint_size_GB".into(), json!(bytes as f64 / GIB));
     }
     json!({
-        "start": iso_without_zone(facts.start_unix_ns),
+        "start": iso_local(facts.start_unix_ns),
         "num_accelerators": facts.accelerators,
         "num_hosts": facts.hosts.len(),
         "hostname": first.host,
@@ -114,7 +114,7 @@ pub fn summary_json(facts: &RunFacts) -> Value {
         "host_memory_GB": per_host(&|host| json!(memory_gib(host))),
         "data_size_per_host_GB": data_gib(&first),
         "epochs": facts.epochs,
-        "end": iso_without_zone(facts.end_unix_ns),
+        "end": iso_local(facts.end_unix_ns),
     })
 }
 
