@@ -3,6 +3,7 @@
 
 mod checks;
 mod settings;
+mod start;
 
 use crate::cli::{
     CleanArgs, CompletionsArgs, DatagenArgs, DoctorArgs, IoArgs, PlanArgs, RunArgs, ShellArg,
@@ -67,7 +68,9 @@ fn fail(message: &str) -> ExitCode {
 
 /// `rankio plan`.
 pub fn plan(args: &PlanArgs) -> ExitCode {
-    let outcome = load(&args.workload, |_| Ok(())).and_then(|loaded| {
+    let texts = config::read_files(&args.workload.files).map_err(|error| error.to_string());
+    let loaded = texts.and_then(|texts| load(&args.workload, texts, |_| Ok(())));
+    let outcome = loaded.and_then(|loaded| {
         let memory_per_host_bytes = match &args.memory_per_host {
             Some(text) => parse_memory(text)?,
             None => crate::host::gather(None, "").memory_bytes,
@@ -141,8 +144,16 @@ fn execute(
     task: Task,
 ) -> ExitCode {
     let datagen_only = task == Task::Datagen;
-    // Before MPI starts, so that a slow or missing file cannot hold up a collective.
-    let prepared = load(files, |config| {
+    set_stall_timeout(io.stall_timeout);
+    let world = match start::join() {
+        Ok(world) => world,
+        Err(code) => return code,
+    };
+    let texts = match start::read_files(&world, &files.files) {
+        Ok(texts) => texts,
+        Err(refused) => return start::refuse_all(&world, refused),
+    };
+    let prepared = load(files, texts, |config| {
         lay_over(config, io, &files.overrides)?;
         if datagen_only {
             only_generate(config);
@@ -154,25 +165,13 @@ fn execute(
         check_task(&loaded.config, task)?;
         Ok(loaded)
     });
-    set_stall_timeout(io.stall_timeout);
-    let world = match World::start() {
-        Ok(world) => world,
-        Err(message) => return fail(&message),
-    };
     let shape = shape_of(&world);
     let prepared = take_row_groups(&world, prepared, datagen_only);
     let fullest = fullest_host(&world);
     let planned = prepared.and_then(|loaded| checked_plan(loaded, &world, (shape, fullest), task));
     let (loaded, plan) = match world.agree(planned) {
         Ok(both) => both,
-        Err((message, speaks)) => {
-            if speaks {
-                // The file may be wrong on one host only.
-                let label = if world.is_root() { String::new() } else { world.label() };
-                say(&format!("rankio: error: {label}{message}"));
-            }
-            return ExitCode::from(USAGE);
-        }
+        Err(refused) => return start::refuse_all(&world, refused),
     };
     let request = Request {
         datagen_only,
@@ -288,9 +287,9 @@ fn exit_code(finished: Finished, strict: bool) -> ExitCode {
 
 /// `rankio doctor`.
 pub fn doctor(args: &DoctorArgs) -> ExitCode {
-    let world = match World::start() {
+    let world = match start::join() {
         Ok(world) => world,
-        Err(message) => return fail(&message),
+        Err(code) => return code,
     };
     match workload::doctor::run(&world, &args.path, args.json) {
         Ok(true) => ExitCode::SUCCESS,

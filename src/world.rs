@@ -6,17 +6,27 @@
 //! own I/O threads, and its CPU seconds would then be lies.
 
 mod first;
+mod interrupt;
+mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi_link;
 #[cfg(feature = "mpi")]
 mod mpi_post;
 #[cfg(feature = "mpi")]
 mod roll_call;
+#[cfg(feature = "mpi")]
+mod rows;
+mod same;
 mod watchdog;
 
+pub use interrupt::interrupted;
+pub use launcher::launcher_rank;
 pub use watchdog::{Doing, IoWait, Milestone, STALL_TIMEOUT_S};
 pub use watchdog::{count_io, look, set_milestone, set_stall_timeout};
 
+use interrupt::install_signal_handlers;
+use launcher::{Started, variable};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -26,22 +36,10 @@ pub const TOLD_AT_ONCE: usize = 4;
 
 /// Exit status of a failed run.
 pub const EXIT_FAILED: i32 = 1;
+/// Exit status of a job that was started in a wrong way.
+pub const EXIT_USAGE: i32 = 2;
 /// Exit status of an interrupted run.
 pub const EXIT_INTERRUPTED: i32 = 130;
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// True once SIGINT or SIGTERM arrived.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-extern "C" fn on_signal(_: libc::c_int) {
-    if INTERRUPTED.swap(true, Ordering::Relaxed) {
-        // SAFETY: _exit is async-signal-safe; the user asked twice.
-        unsafe { libc::_exit(EXIT_INTERRUPTED) }
-    }
-}
 
 /// What is done before a job is ended early.
 static BEFORE_ABORT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
@@ -66,15 +64,6 @@ fn act_before_abort() {
     let _ = waits.recv_timeout(BEFORE_ABORT_LIMIT);
 }
 
-/// Where the launcher says this process stands, without starting MPI: for commands that need no
-/// other rank, so that `mpirun -n 8 rankio plan` prints once.
-pub fn launcher_rank() -> u64 {
-    ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok()?.parse().ok())
-        .unwrap_or(0)
-}
-
 /// All ranks of the run and this one's place among them.
 pub struct World {
     link: Link,
@@ -85,6 +74,23 @@ pub struct World {
     hosts: u64,
     rank_on_host: u64,
     ranks_on_host: u64,
+}
+
+/// Why this process joins no world.
+#[derive(Debug)]
+pub struct NoWorld {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Exit status.
+    pub exit_code: i32,
+    /// True on the process that has to say so; the others should let it speak first.
+    pub speaks: bool,
+}
+
+impl NoWorld {
+    fn failed(message: String) -> NoWorld {
+        NoWorld { message, exit_code: EXIT_FAILED, speaks: true }
+    }
 }
 
 /// Ends the job with a message, see [`World::fail`]. Only the main thread may do so.
@@ -133,7 +139,21 @@ enum Link {
 impl World {
     /// Joins the world: starts MPI if this build has it, installs the panic hook and the signal
     /// handlers.
-    pub fn start() -> Result<World, String> {
+    ///
+    /// # Errors
+    /// MPI does not start, or the launcher started more processes than MPI knows of.
+    pub fn start() -> Result<World, NoWorld> {
+        let started = Started::of(&variable, std::io::stdin().is_terminal());
+        let world = World::join().map_err(NoWorld::failed)?;
+        match started.stray(world.size, &world.library()) {
+            Some(stray) => {
+                Err(NoWorld { message: stray.message, exit_code: EXIT_USAGE, speaks: stray.speaks })
+            }
+            None => Ok(world),
+        }
+    }
+
+    fn join() -> Result<World, String> {
         install_signal_handlers()?;
         let host = nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
@@ -267,12 +287,21 @@ impl World {
         }
     }
 
-    /// Collects a byte string of each rank; only rank 0 gets them, in rank order.
+    /// Collects a byte string of each rank; only rank 0 gets them, in rank order. For what is small
+    /// on each rank, see [`World::gather_each`].
     pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let mut rows = Vec::new();
+        self.gather_each(bytes, &mut |_, row| rows.push(row.to_vec()));
+        self.is_root().then_some(rows)
+    }
+
+    /// Has rank 0 `take` a byte string of each rank, in rank order. They come in pieces of bounded
+    /// size, so rank 0 needs no memory for all of them.
+    pub fn gather_each(&self, bytes: &[u8], take: &mut dyn FnMut(u64, &[u8])) {
         match &self.link {
-            Link::Solo => Some(vec![bytes.to_vec()]),
+            Link::Solo => take(0, bytes),
             #[cfg(feature = "mpi")]
-            Link::Mpi(link) => link.gather(bytes),
+            Link::Mpi(link) => link.gather_each(bytes, take),
         }
     }
 
@@ -376,18 +405,6 @@ fn abort_all(code: i32, solo: bool) -> ! {
     }
     let _ = solo;
     std::process::exit(code)
-}
-
-fn install_signal_handlers() -> Result<(), String> {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-    // No SA_RESTART: a compute sleep must end when the user presses Ctrl-C.
-    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: the handler only touches an atomic and calls _exit.
-        unsafe { sigaction(signal, &action) }
-            .map_err(|error| format!("cannot install the handler of {signal}: {error}"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

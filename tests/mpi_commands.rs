@@ -179,7 +179,7 @@ fn a_plain_start_is_a_run_with_one_rank() {
 }
 
 #[test]
-fn a_file_that_is_wrong_for_one_rank_is_named_with_it() {
+fn another_file_on_one_rank_is_named_with_it() {
     if !mpirun_is_there() {
         return;
     }
@@ -188,5 +188,5 @@ fn a_file_that_is_wrong_for_one_rank_is_named_with_it() {
     let words = ["mpirun", "-n", "2", program, "run", "tiny.yaml", ":"];
     let words = [&words[..], &["-n", "1", program, "run", "missing.yaml"]].concat();
     let ended = lab.raw(words.into_iter().map(String::from).collect()).fail_with(2);
-    ended.one_error(&["rank 2 (", "missing.yaml", "No such file"]);
+    ended.one_error(&["rank 2 (", "`missing.yaml`", "rank 0 (", "`tiny.yaml`"]);
 }

@@ -30,7 +30,18 @@ impl Hosts {
 
     /// The same of any program; `program` holds it and its arguments.
     fn program(&self, lab: &Lab, ranks: usize, options: &[&str], program: Vec<String>) -> Job {
-        let (slots, ranks) = ((ranks / 2).to_string(), ranks.to_string());
+        self.filled(lab, (ranks, ranks / 2), options, program)
+    }
+
+    /// The same with so many ranks on the first host and the others on the second.
+    fn filled(
+        &self,
+        lab: &Lab,
+        (ranks, slots): (usize, usize),
+        options: &[&str],
+        program: Vec<String>,
+    ) -> Job {
+        let (slots, ranks) = (slots.to_string(), ranks.to_string());
         let script = self.0.to_str().unwrap();
         let first = [script, "-H", "2", "-s", &slots, "--", "-n", &ranks];
         let mut words: Vec<String> = first.iter().chain(options).map(|w| w.to_string()).collect();
@@ -94,6 +105,21 @@ fn two_hosts_are_told_apart_and_their_results_merged() {
     for host in hosts {
         assert_eq!(rows.matches(host).count(), 2, "{rows}");
     }
+}
+
+/// Bug: `ranks_per_host` was the mean, and the summary said so many on each host.
+#[test]
+fn hosts_with_unequal_numbers_of_ranks_are_told_as_they_are() {
+    let Some(hosts) = Hosts::of_this_machine() else { return };
+    let lab = Lab::new();
+    let job = lab.job(1, "run", "t", &["--data-dir", "null://"]);
+    let ended = hosts.filled(&lab, (4, 3), &[], job.plain().words()).end();
+    if Hosts::are_missing(&ended) {
+        return;
+    }
+    assert!(ended.status.success(), "{ended}");
+    assert_eq!(lab.result("t")["run"]["ranks_per_host"], 3);
+    assert!(ended.out.contains("4 on 2 host(s), 1 to 3 each"), "{ended}");
 }
 
 #[test]

@@ -328,7 +328,7 @@ fn the_effective_configuration_runs_again() {
 }
 
 #[test]
-fn ranks_with_different_files_are_refused_with_one_line() {
+fn ranks_with_different_settings_are_refused_with_one_line() {
     if !mpirun_is_there() {
         return;
     }
@@ -340,8 +340,8 @@ fn ranks_with_different_files_are_refused_with_one_line() {
         let launcher = ["mpirun", "--bind-to", "none"];
         let words = [&launcher, &part[..], &[":"], &other, &[":"], &other].concat();
         let words = words.into_iter().map(String::from).collect();
-        let ended = lab.raw(words).fail_with(1);
-        ended.one_error(&["rank 1", "rank 0", "different workload files"]);
+        let ended = lab.raw(words).fail_with(2);
+        ended.one_error(&["rank 1 (", change, "rank 0 (", "same command line"]);
     }
 }
 

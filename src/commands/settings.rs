@@ -1,14 +1,15 @@
 //! The settings of a command: workload files, and the command line laid over them.
 
 use crate::cli::{EngineArg, IoArgs, VerifyArg, WorkloadArgs};
-use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode};
+use crate::config::{self, CacheMode, Config, Engine, Loaded, VerifyMode, WorkloadText};
 
-/// The workload files with the command line laid over them, `options` last.
+/// Workload files that were read with the command line laid over them, `options` last.
 pub fn load(
     files: &WorkloadArgs,
+    texts: Vec<WorkloadText>,
     options: impl FnOnce(&mut Config) -> Result<(), String>,
 ) -> Result<Loaded, String> {
-    let mut loaded = config::load_for(&files.files, &files.overrides, files.accelerator.as_deref())
+    let mut loaded = config::load_texts(texts, &files.overrides, files.accelerator.as_deref())
         .map_err(|error| error.to_string())?;
     let config = &mut loaded.config;
     if let Some(root) = &files.data_dir {

@@ -49,6 +49,7 @@ pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;
 
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A configuration that could not be read; one line that names file, line, key, what was wrong and
@@ -94,7 +95,45 @@ pub fn load_for(
     overrides: &[String],
     accelerator: Option<&str>,
 ) -> Result<Loaded, ConfigError> {
-    let mut sources = source::Sources::read(files, overrides)?;
+    load_texts(read_files(files)?, overrides, accelerator)
+}
+
+/// A workload file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadText {
+    /// The path as it was given, for messages.
+    pub name: String,
+    /// The whole content.
+    pub text: String,
+}
+
+/// Reads workload files without looking into them.
+///
+/// # Errors
+/// The first that cannot be read.
+pub fn read_files(files: &[PathBuf]) -> Result<Vec<WorkloadText>, ConfigError> {
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(WorkloadText { name, text }),
+            Err(error) => {
+                Err(ConfigError(format!("{name}: cannot be read: {error}; give a workload file")))
+            }
+        }
+    };
+    files.iter().map(read).collect()
+}
+
+/// As [`load_for`], of files that were read, perhaps by another rank.
+///
+/// # Errors
+/// As [`load_for`].
+pub fn load_texts(
+    files: Vec<WorkloadText>,
+    overrides: &[String],
+    accelerator: Option<&str>,
+) -> Result<Loaded, ConfigError> {
+    let mut sources = source::Sources::of(files, overrides)?;
     if let Some(accelerator) = accelerator {
         sources.take_accelerator(accelerator)?;
     }

@@ -253,8 +253,11 @@ fn below(root: &str, folder: &str) -> String {
     }
 }
 
-/// A folder without its trailing slashes; the root stays.
+/// A folder without its trailing slashes; the root stays, and so does a scheme.
 fn without_slash(folder: &str) -> String {
+    if let Some((scheme, rest)) = folder.split_once("://") {
+        return format!("{scheme}://{}", rest.trim_end_matches('/'));
+    }
     let bare = folder.trim_end_matches('/');
     if bare.is_empty() { "/".into() } else { bare.into() }
 }
@@ -277,5 +280,8 @@ mod tests {
             assert_eq!(without_slash(&below(root, folder)), path);
         }
         assert_eq!(without_slash("/"), "/");
+        // Bug: it became `null:`, which is a folder of that name.
+        assert_eq!(without_slash("null://"), "null://");
+        assert_eq!(without_slash("s3://bench/x/"), "s3://bench/x");
     }
 }

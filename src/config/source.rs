@@ -3,12 +3,11 @@
 //! Every entry remembers where it was written, so that whatever is found wrong later can name file,
 //! line and key. A later file or override replaces an earlier one key by key.
 
-use super::ConfigError;
 use super::catalogue::{self, Key, OPTIONAL_SECTIONS, SECTION_ALIASES, Treatment};
 use super::coerce::quoted;
 use super::locate::{Unreadable, line_of, read};
+use super::{ConfigError, WorkloadText};
 use serde_yaml::Value;
-use std::path::{Path, PathBuf};
 
 /// Prefixes of Hydra's spelling of an override, removed in this order.
 const HYDRA_PREFIXES: [&str; 3] = ["++", "+", "workload."];
@@ -33,25 +32,19 @@ enum Origin {
     Override,
 }
 
-#[derive(Debug)]
-struct File {
-    name: String,
-    text: String,
-}
-
 /// All that was given.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    files: Vec<File>,
+    files: Vec<WorkloadText>,
     entries: Vec<Entry>,
 }
 
 impl Sources {
-    /// Reads `files` in order, then `overrides`.
-    pub fn read(files: &[PathBuf], overrides: &[String]) -> Result<Sources, ConfigError> {
+    /// Takes `files` in order, then `overrides`.
+    pub fn of(files: Vec<WorkloadText>, overrides: &[String]) -> Result<Sources, ConfigError> {
         let mut sources = Sources::default();
-        for path in files {
-            sources.add_file(path)?;
+        for file in files {
+            sources.add_file(file)?;
         }
         for text in overrides {
             sources.add_override(text)?;
@@ -110,7 +103,7 @@ impl Sources {
         ConfigError(match origin {
             Origin::Override => format!("--set {key}: {text}"),
             Origin::File(index) => {
-                let File { name, text: yaml } = &self.files[index];
+                let WorkloadText { name, text: yaml } = &self.files[index];
                 match line_of(yaml, path) {
                     Some(line) => format!("{name}:{line}: {key}: {text}"),
                     None => format!("{name}: {key}: {text}"),
@@ -119,14 +112,11 @@ impl Sources {
         })
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(format!("{name}: cannot be read: {error}; give a workload file"))
-        })?;
-        let root = parse(&name, &text)?;
+    fn add_file(&mut self, file: WorkloadText) -> Result<(), ConfigError> {
+        let name = file.name.clone();
+        let root = parse(&name, &file.text)?;
         let origin = Origin::File(self.files.len());
-        self.files.push(File { name: name.clone(), text });
+        self.files.push(file);
         match root {
             Value::Mapping(_) => self.add(origin, &[], "", root),
             other => Err(ConfigError(format!(

@@ -66,13 +66,18 @@ fn head(result: &RunResult) -> String {
         ("command", run.command.clone()),
         ("started", run.started.clone()),
         ("ended", run.ended.clone()),
-        ("ranks", ranks(run)),
+        ("ranks", ranks(run, &result.environment)),
         ("plan", format!("{}, shuffle seed {}", run.plan_hash, run.seed)),
     ])
 }
 
-fn ranks(run: &Run) -> String {
-    let text = format!("{} on {} host(s), {} each", run.ranks, run.hosts, run.ranks_per_host);
+fn ranks(run: &Run, hosts: &[HostFacts]) -> String {
+    let (fewest, most) = (hosts.iter().map(|host| host.ranks).min(), run.ranks_per_host);
+    let each = match fewest {
+        Some(fewest) if fewest < most => format!("{fewest} to {most}"),
+        _ => most.to_string(),
+    };
+    let text = format!("{} on {} host(s), {each} each", run.ranks, run.hosts);
     match run.accelerators / run.ranks.max(1) {
         0 | 1 => text,
         each => format!("{text}; {} accelerators, {each} for each rank", run.accelerators),

@@ -42,5 +42,6 @@ mod write_thread;
 
 pub use capacity::{Search, find};
 pub use compare::{Comparison, check as check_comparison, compare};
+pub use results::tool;
 pub use run::{Finished, Request, execute, memory_shortage};
 pub use series::repeat;

@@ -8,8 +8,8 @@ use super::session::Session;
 use crate::metrics::{ByteCounts, Histogram, Recorder};
 use crate::plan::FileSet;
 use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, VerifyOutcome};
-use crate::storage::StoreFacts;
 use crate::storage::proof;
+use crate::storage::{EndpointFacts, StoreFacts};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -91,7 +91,6 @@ pub struct RankRow {
     pub cpus: String,
     pub peak_rss_bytes: u64,
     pub buffer_bytes: u64,
-    pub facts: StoreFacts,
     pub columns: RankColumns,
     /// From the first rank of a host.
     pub memory_device: Option<String>,
@@ -203,13 +202,19 @@ impl<'a> PhaseClock<'a> {
         let process = self.process_bytes.filter(|_| self.place.folder.is_some());
         let process = sum_known(session, process, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
-        let row = row(session, outcome, facts, (self.cpu_s, self.place.folder));
-        let bytes = serde_json::to_vec(&row).expect("a row is plain data");
-        let rows: Vec<RankRow> = world
-            .gather(&bytes)?
-            .iter()
-            .map(|bytes| serde_json::from_slice(bytes).expect("all ranks run the same program"))
-            .collect();
+        let row = row(session, outcome, &facts, (self.cpu_s, self.place.folder));
+        let bytes = serde_json::to_vec(&(row, facts)).expect("a row is plain data");
+        // What each rank says of its stores is the larger part of it: rank 0 keeps only the sum.
+        let (mut rows, mut storage) = (Vec::new(), None);
+        world.gather_each(&bytes, &mut |_, bytes| {
+            let (row, facts): (RankRow, StoreFacts) =
+                serde_json::from_slice(bytes).expect("all ranks run the same program");
+            rows.push(row);
+            merge_into(&mut storage, &facts);
+        });
+        if !world.is_root() {
+            return None;
+        }
         let (alignment_probe, not_probed) = match self.place.probe(session, self.direction) {
             Ok(probe) => (Some(probe), None),
             Err(why) => (None, Some(why)),
@@ -224,7 +229,8 @@ impl<'a> PhaseClock<'a> {
             not_probed,
             memory_device: memory_device(&rows),
         };
-        let phase = phase_of(outcome, &recorder, &rows, proof);
+        let storage = storage.unwrap_or_default();
+        let phase = phase_of(outcome, &recorder, &rows, (storage, proof));
         Some(Reduced { phase, rows, recorder, histograms })
     }
 }
@@ -291,7 +297,7 @@ pub fn sum_histogram(session: &Session<'_>, histogram: &Histogram) -> Histogram 
 fn row(
     session: &Session<'_>,
     outcome: &RankOutcome<'_>,
-    facts: StoreFacts,
+    facts: &StoreFacts,
     (cpu_s, folder): (f64, Option<&Path>),
 ) -> RankRow {
     RankRow {
@@ -307,7 +313,6 @@ fn row(
         cpus: crate::host::cpu_list(),
         peak_rss_bytes: crate::host::peak_rss_bytes(),
         buffer_bytes: facts.buffer_bytes,
-        facts,
         columns: outcome.columns,
         memory_device: match (session.world.rank_on_host(), folder) {
             (0, Some(path)) => proof::memory_device(path),
@@ -318,46 +323,54 @@ fn row(
 
 /// One statement for many stores: the weakest of them holds, counts are added.
 pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
-    let mut merged: Option<StoreFacts> = None;
-    for facts in all {
-        let Some(total) = &mut merged else {
-            merged = Some(facts.clone());
-            continue;
+    let mut merged = None;
+    all.for_each(|facts| merge_into(&mut merged, facts));
+    merged.unwrap_or_default()
+}
+
+fn merge_into(merged: &mut Option<StoreFacts>, facts: &StoreFacts) {
+    let Some(total) = merged else {
+        *merged = Some(facts.clone());
+        return;
+    };
+    if total.engine != facts.engine && !total.engine.split('+').any(|e| e == facts.engine) {
+        total.engine = format!("{}+{}", total.engine, facts.engine);
+    }
+    total.direct = match (total.direct, facts.direct) {
+        (Some(a), Some(b)) => Some(a && b),
+        (a, b) => a.or(b),
+    };
+    total.registered_buffers &= facts.registered_buffers;
+    if total.page_size != facts.page_size && !total.page_size.contains(&facts.page_size) {
+        total.page_size = format!("{}+{}", total.page_size, facts.page_size);
+    }
+    total.alignment = total.alignment.max(facts.alignment);
+    total.retried_operations += facts.retried_operations;
+    total.buffer_bytes += facts.buffer_bytes;
+    for (place, server) in facts.endpoints.iter().enumerate() {
+        // Nearly always at the same place: there may be many servers and very many ranks.
+        let same = |known: &EndpointFacts| known.url == server.url;
+        let found = match total.endpoints.get(place).is_some_and(same) {
+            true => Some(place),
+            false => total.endpoints.iter().position(same),
         };
-        if total.engine != facts.engine && !total.engine.split('+').any(|e| e == facts.engine) {
-            total.engine = format!("{}+{}", total.engine, facts.engine);
-        }
-        total.direct = match (total.direct, facts.direct) {
-            (Some(a), Some(b)) => Some(a && b),
-            (a, b) => a.or(b),
-        };
-        total.registered_buffers &= facts.registered_buffers;
-        if total.page_size != facts.page_size && !total.page_size.contains(&facts.page_size) {
-            total.page_size = format!("{}+{}", total.page_size, facts.page_size);
-        }
-        total.alignment = total.alignment.max(facts.alignment);
-        total.retried_operations += facts.retried_operations;
-        total.buffer_bytes += facts.buffer_bytes;
-        for server in &facts.endpoints {
-            match total.endpoints.iter_mut().find(|known| known.url == server.url) {
-                Some(known) => known.add(server),
-                None => total.endpoints.push(server.clone()),
-            }
-        }
-        for sentence in &facts.fallbacks {
-            if !total.fallbacks.contains(sentence) {
-                total.fallbacks.push(sentence.clone());
-            }
+        match found {
+            Some(place) => total.endpoints[place].add(server),
+            None => total.endpoints.push(server.clone()),
         }
     }
-    merged.unwrap_or_default()
+    for sentence in &facts.fallbacks {
+        if !total.fallbacks.contains(sentence) {
+            total.fallbacks.push(sentence.clone());
+        }
+    }
 }
 
 fn phase_of(
     outcome: &RankOutcome<'_>,
     recorder: &Recorder,
     rows: &[RankRow],
-    proof: DirectProof,
+    (storage, proof): (StoreFacts, DirectProof),
 ) -> Phase {
     let window_s = rows.iter().map(|row| row.window_ns).max().unwrap_or(0) as f64 / 1e9;
     let per_s = |value: f64| if window_s > 0.0 { value / window_s } else { 0.0 };
@@ -393,7 +406,7 @@ fn phase_of(
             peak_rss_bytes: rows.iter().map(|row| row.peak_rss_bytes).max().unwrap_or(0),
             buffer_bytes: rows.iter().map(|row| row.buffer_bytes).max().unwrap_or(0),
         },
-        storage: merge_facts(rows.iter().map(|row| &row.facts)),
+        storage,
         proof: Some(proof),
         latency_ns,
         ranks: stragglers(rows),
@@ -454,7 +467,6 @@ mod tests {
             peak_rss_bytes: 0,
             buffer_bytes: 0,
             memory_device: None,
-            facts: StoreFacts::default(),
             columns: RankColumns::default(),
         }
     }

@@ -119,9 +119,24 @@ fn claim_folder(root: &Path, name: &str) -> Result<(String, File), String> {
     std::fs::create_dir_all(&folder).map_err(|error| cannot_make(&folder, &error))?;
     let file = lock(&folder)?;
     if RESULTS.iter().any(|name| folder.join(name).exists()) {
-        return Err(format!("{}: already holds a result; give another --run-id", folder.display()));
+        return Err(format!(
+            "{}: already holds a result; give another --run-id{}",
+            folder.display(),
+            after_requeue(std::env::var("SLURM_RESTART_COUNT").ok().as_deref())
+        ));
     }
     Ok((name.to_string(), file))
+}
+
+/// What to do in a job that Slurm started again with the same command.
+fn after_requeue(restarts: Option<&str>) -> &'static str {
+    match restarts {
+        None | Some("" | "0") => "",
+        _ => {
+            ": Slurm requeued this job, so let its script add $SLURM_RESTART_COUNT to the name, as \
+             slurm/train.sbatch does"
+        }
+    }
 }
 
 /// Date and time as `YYYYMMDD_HHMMSS`, UTC.

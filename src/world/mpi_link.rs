@@ -1,7 +1,7 @@
 //! The ranks as MPI sees them: with `mpi_post.rs` the only file that calls it.
 
 use super::watchdog::{self, Host, Milestone, Wait};
-use super::{Link, TOLD_AT_ONCE, World};
+use super::{Link, TOLD_AT_ONCE, World, rows};
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
@@ -63,8 +63,19 @@ pub fn min() -> SystemOperation {
 }
 
 pub fn library() -> String {
-    let text = mpi::environment::library_version().unwrap_or_default();
-    text.split(',').next().unwrap_or_default().trim().to_string()
+    library_name(&mpi::environment::library_version().unwrap_or_default())
+}
+
+/// Name and version from what the library says of itself: the first line as far as a comma, and
+/// `MPICH 4.2.0` for `MPICH Version: 4.2.0`.
+fn library_name(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = line.split(',').next().unwrap_or_default();
+    let (name, version) = line.split_once(':').unwrap_or((line, ""));
+    let name = name.trim().trim_end_matches("Version").trim();
+    // Cray: `MPI VERSION : CRAY MPICH version 8.1`.
+    let name = if name.eq_ignore_ascii_case("MPI VERSION") { "" } else { name };
+    [name, version].join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub fn abort(code: i32) {
@@ -167,41 +178,66 @@ impl MpiLink {
         });
     }
 
-    pub fn gather(&self, bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    /// Rank 0 takes the row of each rank, in rank order.
+    pub fn gather_each(&self, bytes: &[u8], take: &mut dyn FnMut(u64, &[u8])) {
         self.barrier();
         let root = self.world.process_at_rank(0);
+        let length = bytes.len() as u64;
+        assert!(length <= i32::MAX as u64, "a row of {length} bytes; 2 GiB are the most");
         // An empty slice points at address 1, which Open MPI takes for MPI_IN_PLACE: never send
-        // one.
+        // one. A part without bytes of a vector that has room does not.
         let mut row = Vec::with_capacity(bytes.len() + 1);
         row.extend_from_slice(bytes);
-        row.push(0);
-        let bytes = &row[..];
-        let length = bytes.len() as i32;
         if self.world.rank() != 0 {
             root.gather_into(&length);
-            root.gather_varcount_into(bytes);
-            return None;
+            let own = self.world.rank() as u64;
+            let mut next = [0u64; 2];
+            while next[1] < self.world.size() as u64 {
+                // Rank 0 may be long at the rows before: this wait is polled.
+                self.barrier();
+                root.broadcast_into(&mut next[..]);
+                let comes = (next[0]..next[1]).contains(&own);
+                root.gather_varcount_into(if comes { &row[..] } else { &row[..0] });
+            }
+            return;
         }
-        let mut lengths = vec![0i32; self.world.size() as usize];
+        let mut lengths = vec![0u64; self.world.size() as usize];
         root.gather_into_root(&length, &mut lengths[..]);
-        let starts: Vec<i32> = lengths
-            .iter()
-            .scan(0i32, |end, length| {
-                let start = *end;
-                *end = end.checked_add(*length).expect("gathered rows stay below 2 GiB");
-                Some(start)
-            })
-            .collect();
-        let total = lengths.iter().map(|length| *length as usize).sum();
-        let mut all = vec![0u8; total];
-        {
-            let mut partition = PartitionMut::new(&mut all[..], &lengths[..], &starts[..]);
-            root.gather_varcount_into_root(bytes, &mut partition);
+        let mut end = 0;
+        while end < lengths.len() {
+            let ranks = rows::together(&lengths, end, rows::AT_ONCE_BYTES);
+            end = ranks.end;
+            self.barrier();
+            root.broadcast_into(&mut [ranks.start as u64, ranks.end as u64][..]);
+            self.take_rows(&row, &lengths, ranks, take);
         }
-        let part = |(start, length): (&i32, &i32)| {
-            all[*start as usize..(*start + *length - 1) as usize].to_vec()
-        };
-        Some(starts.iter().zip(&lengths).map(part).collect())
+    }
+
+    /// Rank 0's part for the rows of `ranks`.
+    fn take_rows(
+        &self,
+        own: &[u8],
+        lengths: &[u64],
+        ranks: std::ops::Range<usize>,
+        take: &mut dyn FnMut(u64, &[u8]),
+    ) {
+        let comes = |rank: usize| if ranks.contains(&rank) { lengths[rank] as i32 } else { 0 };
+        let counts: Vec<i32> = (0..lengths.len()).map(comes).collect();
+        let starts: Vec<i32> = counts
+            .iter()
+            .scan(0i32, |end, count| Some(std::mem::replace(end, *end + count)))
+            .collect();
+        let total: usize = lengths[ranks.clone()].iter().map(|length| *length as usize).sum();
+        // Not empty, see above.
+        let mut all = vec![0u8; total + 1];
+        let mut partition = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
+        let own = if ranks.contains(&0) { own } else { &own[..0] };
+        let root = self.world.process_at_rank(0);
+        root.gather_varcount_into_root(own, &mut partition);
+        for rank in ranks {
+            let start = starts[rank] as usize;
+            take(rank as u64, &all[start..start + counts[rank] as usize]);
+        }
     }
 
     pub fn broadcast(&self, mut bytes: Vec<u8>) -> Vec<u8> {
@@ -225,10 +261,14 @@ impl MpiLink {
 
     /// The hosts of all ranks, on rank 0; elsewhere that of rank 0.
     fn hosts(&self, own: &str) -> Vec<Host> {
-        let rows = self.gather(own.as_bytes());
+        let mut names = Vec::new();
+        self.gather_each(own.as_bytes(), &mut |_, name| names.push(name.to_vec()));
         let first = self.broadcast(own.as_bytes().to_vec());
+        if names.is_empty() {
+            names.push(first);
+        }
         let mut hosts: Vec<Host> = Vec::new();
-        for (rank, name) in (0..).zip(rows.unwrap_or_else(|| vec![first])) {
+        for (rank, name) in (0..).zip(names) {
             let name = String::from_utf8_lossy(&name);
             if hosts.last().is_none_or(|last| *last.name != *name) {
                 let known =
@@ -250,5 +290,34 @@ impl Drop for MpiLink {
         // After it nobody asks any more.
         self.barrier();
         watchdog::close(&|numbers| self.all_reduce(numbers, SystemOperation::sum()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bug: every record of the environment held the 20 lines that MPICH tells of itself.
+    #[test]
+    fn a_library_is_named_in_one_line() {
+        for (text, name) in [
+            ("Open MPI v4.1.6, package: Debian OpenMPI, ident: 4.1.6", "Open MPI v4.1.6"),
+            (
+                "MPICH Version:      4.0.2\nMPICH Release date: Thu Apr  7\nMPICH ABI: 14:2:2\n",
+                "MPICH 4.0.2",
+            ),
+            ("MVAPICH2 Version      :\t2.3.7\nMVAPICH2 Release\n", "MVAPICH2 2.3.7"),
+            (
+                "Intel(R) MPI Library 2021.10 for Linux* OS\n\0",
+                "Intel(R) MPI Library 2021.10 for Linux* OS",
+            ),
+            (
+                "MPI VERSION    : CRAY MPICH version 8.1.25.17 (ANL base 3.4a2)\nMPI BUILD INFO",
+                "CRAY MPICH version 8.1.25.17 (ANL base 3.4a2)",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(library_name(text), name);
+        }
     }
 }
