@@ -282,9 +282,8 @@ fn compressed_files_are_put_under_their_own_names() {
         "dataset.record_length_bytes_stdev=0",
         "dataset.num_files_train=4",
         "dataset.parquet.columns=[{name: a, dtype: uint8, size: 300000}]",
-        "dataset.parquet.compression=zstd",
+        "dataset.compression=zstd",
         "dataset.num_samples_per_file=30",
-        "dataset.compress_ratio=1.0",
     ] {
         settings.extend(["--set", text]);
     }

@@ -120,6 +120,87 @@ fn a_byte_that_is_wrong_ends_the_run_and_what_is_left_is_cleaned() {
     assert_eq!(server.memory.keys(), Vec::<String>::new());
 }
 
+/// What a run reads of objects that are not its own.
+const READS: [&str; 2] = ["--set", "object.mix={get: 60, range: 20, head: 15, list: 5}"];
+
+#[test]
+fn objects_are_prepared_once_and_read_by_many_runs() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (Server::start(5 << 20), lab());
+    let environment = server.environment();
+    let (file, results) = (lab.arg("object.yaml"), lab.arg("results"));
+    let mut words = vec!["datagen", &file, "--data-dir", ROOT, "--results-dir", &results];
+    words.extend(["--run-id", "prepare"]);
+    lab.command(3, &words).with(&environment).succeed();
+    assert_eq!(count(&lab.phase("prepare", "object_prefill"), "put"), 300);
+    let keys = server.memory.keys();
+    assert_eq!(keys.len(), 301, "objects and the marker");
+    let [puts, gets] = ["put", "get"].map(|op| server.memory.requests(op));
+    let prepared = [&["--set", "object.source=prepared"][..], &READS].concat();
+    let mut read = 0;
+    for ranks in [1, 2] {
+        let id = format!("read{ranks}");
+        job(&lab, ranks, ROOT, &id, &prepared).with(&environment).succeed();
+        let phase = lab.phase(&id, "object");
+        let counts = ["get", "range"].map(|operation| count(&phase, operation));
+        let bytes = 20_000 * counts[0] + 3_000 * counts[1];
+        assert_eq!(phase["verify"]["bytes_checked"], bytes, "every byte is known");
+        assert_eq!(phase["metrics"]["objects"], 300);
+        assert_eq!((count(&phase, "put"), count(&phase, "delete")), (0, 0));
+        // The marker is read too.
+        read += counts[0] + counts[1] + 1;
+    }
+    assert_eq!(server.memory.requests("get") - gets, read);
+    assert_eq!((server.memory.requests("put"), server.memory.keys()), (puts, keys));
+    let other = [&prepared[..], &["--set", "object.size=10000"]].concat();
+    let said = job(&lab, 1, ROOT, "other", &other).plain().with(&environment).fail_with(1);
+    said.one_error(&["was prepared with object.size 20000, and this run has 10000"]);
+    let writes = ["--set", "object.source=prepared"];
+    let said = job(&lab, 1, ROOT, "writes", &writes).plain().with(&environment).fail_with(2);
+    said.one_error(&["object.mix: with object.source prepared"]);
+    lab.command(1, &["clean", ROOT]).plain().with(&environment).succeed();
+    assert_eq!(server.memory.keys(), Vec::<String>::new());
+    let said = job(&lab, 1, ROOT, "gone", &prepared).plain().with(&environment).fail_with(1);
+    said.one_error(&["nothing was prepared; run `rankio datagen`"]);
+}
+
+#[test]
+fn objects_of_others_are_listed_and_only_read() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (Server::start(5 << 20), lab());
+    let environment = server.environment();
+    for number in 0..30usize {
+        let name = format!("theirs/{}/{number}", ["a", "a/b", "c"][number % 3]);
+        server.memory.put(&name, vec![7; 1000 * (number + 1)]);
+    }
+    server.memory.put("theirs/empty", Vec::new());
+    server.memory.put("theirs2/other", vec![1]);
+    let keys = server.memory.keys();
+    let root = "s3://bench/theirs";
+    let listed = [&["--set", "object.source=list", "--verify", "none"][..], &READS].concat();
+    job(&lab, 2, root, "all", &listed).with(&environment).succeed();
+    let phase = lab.phase("all", "object");
+    assert_eq!(phase["metrics"]["objects"], 30, "{phase:#}");
+    assert_eq!(phase["metrics"]["operations_done"], 600);
+    let few = [&listed[..], &["--set", "object.objects=8", "--set", "io.block_size=4096"]].concat();
+    job(&lab, 2, root, "few", &few).with(&environment).succeed();
+    let found = lab.phase("few", "object")["metrics"]["objects"].as_u64().unwrap();
+    assert!((15..=16).contains(&found), "8 of each rank, less one that may be empty: {found}");
+    let written = ["put", "delete", "delete_many", "create"].map(|op| server.memory.requests(op));
+    assert_eq!((written, server.memory.keys()), ([0; 4], keys));
+    // The file says that everything is checked.
+    let checked = [&["--set", "object.source=list"][..], &READS].concat();
+    let said = job(&lab, 1, root, "checked", &checked).plain().with(&environment).fail_with(2);
+    said.one_error(&["verify.mode: nobody knows what listed objects hold"]);
+    lab.command(1, &["clean", root]).plain().with(&environment).fail_with(1);
+    let nothing = job(&lab, 2, "s3://bench/nothing", "nothing", &listed).with(&environment);
+    nothing.fail_with(1).error_of_a_rank(&["holds no objects to read"]);
+}
+
 #[test]
 fn large_objects_of_many_sizes_go_in_parts_and_retries_are_counted() {
     if !mpirun_is_there() {

@@ -117,6 +117,7 @@ pub fn check_world(
 
 /// What a series of runs cannot do.
 pub fn check_task(config: &Config, task: Task) -> Result<(), String> {
+    workload::check_source(config, task == Task::Datagen)?;
     let option = match task {
         Task::Datagen | Task::Once => return Ok(()),
         Task::Compare(comparison) => return workload::check_comparison(config, &comparison),

@@ -52,7 +52,8 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
 
 /// `rankio datagen` of a training file: what training needs of the dataset does not matter.
 pub fn only_generate(config: &mut Config) {
-    config.workflow.generate_data = true;
+    // Objects of the object benchmark are no dataset.
+    config.workflow.generate_data = !config.workflow.object;
     config.workflow.train = false;
     config.workflow.evaluation = false;
 }

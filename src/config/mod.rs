@@ -44,7 +44,7 @@ pub use model::{Datatype, Model, Parallelism, Transformer};
 pub use object::{
     Balance, ObjectClient, ObjectOptions, StorageLibrary, StorageSection, is_object_root,
 };
-pub use objects::{Autoterm, ObjectMix, ObjectWork, SizeShare};
+pub use objects::{Autoterm, ObjectMix, ObjectSource, ObjectWork, SizeShare};
 pub use parquet::{ColumnType, Parquet, ParquetColumn};
 pub use profiling::{Profiler, Profiling};
 pub use types::*;

@@ -38,6 +38,21 @@ pub struct ObjectWork {
     pub seed: u64,
     /// The objects stay after the run.
     pub keep: bool,
+    /// Whose objects are used.
+    pub source: ObjectSource,
+}
+
+/// `object.source`: whose objects are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectSource {
+    /// Those that this run makes.
+    #[default]
+    Own,
+    /// Those that `rankio datagen` or a run with `object.keep` left; they are only read.
+    Prepared,
+    /// Whatever a listing of the root finds; they are only read.
+    List,
 }
 
 /// `object.mix`: weights; what matters is their ratio.
@@ -101,6 +116,7 @@ impl Default for ObjectWork {
             autoterm: Autoterm::default(),
             seed: 1,
             keep: false,
+            source: ObjectSource::Own,
         }
     }
 }
@@ -118,6 +134,11 @@ impl Default for Autoterm {
 }
 
 impl ObjectMix {
+    /// Nothing is changed by these operations.
+    pub fn only_reads(&self) -> bool {
+        self.put + self.delete == 0.0
+    }
+
     /// The weights in the order of the fields.
     pub fn weights(&self) -> [f64; 6] {
         [self.put, self.get, self.range, self.head, self.list, self.delete]
@@ -138,6 +159,11 @@ pub(super) fn contradiction(config: &Config) -> Option<(&'static str, &'static s
     if object.mix.weights().iter().sum::<f64>() <= 0.0 {
         return Some(("object.mix", "every weight is 0; give one of them more"));
     }
+    if object.source != ObjectSource::Own && !object.mix.only_reads() {
+        let text = "with object.source prepared or list objects are only read; give a mix without \
+                    put and delete, e.g. {get: 60, head: 30, list: 10}";
+        return Some(("object.mix", text));
+    }
     if object.sizes.iter().any(|share| share.weight <= 0.0) {
         return Some(("object.sizes", "a weight must be above 0; remove the entry instead"));
     }
@@ -151,4 +177,35 @@ pub(super) fn contradiction(config: &Config) -> Option<(&'static str, &'static s
         return Some(("object.duration_s", text));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load;
+
+    fn weights(file: &str, settings: &[&str]) -> [f64; 6] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object.yaml");
+        std::fs::write(&path, file).unwrap();
+        let settings: Vec<String> = settings.iter().map(|text| text.to_string()).collect();
+        load(&[path], &settings).unwrap().config.object.mix.weights()
+    }
+
+    #[test]
+    fn a_mix_that_is_given_replaces_the_weights_of_the_file_and_the_default() {
+        let none = "model: {name: x}";
+        let mix = "object: {mix: {put: 20, delete: 7}}";
+        assert_eq!(weights(none, &[]), [25.0, 60.0, 0.0, 15.0, 0.0, 0.0]);
+        assert_eq!(weights(mix, &[]), [20.0, 0.0, 0.0, 0.0, 0.0, 7.0]);
+        for file in [none, mix] {
+            let get = "object.mix={get: 100}";
+            assert_eq!(weights(file, &[get]), [0.0, 100.0, 0.0, 0.0, 0.0, 0.0]);
+            let after = weights(file, &[get, "object.mix.put=3"]);
+            assert_eq!(after, [3.0, 100.0, 0.0, 0.0, 0.0, 0.0]);
+            let before = weights(file, &["object.mix.put=3", get]);
+            assert_eq!(before, [0.0, 100.0, 0.0, 0.0, 0.0, 0.0]);
+        }
+        assert_eq!(weights(mix, &["object.mix.get=1"]), [20.0, 1.0, 0.0, 0.0, 0.0, 7.0]);
+        assert_eq!(weights(none, &["object.mix.get=1"]), [25.0, 1.0, 0.0, 15.0, 0.0, 0.0]);
+    }
 }

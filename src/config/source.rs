@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 /// Prefixes of Hydra's spelling of an override, removed in this order.
 const HYDRA_PREFIXES: [&str; 3] = ["++", "+", "workload."];
 
+/// Sections of weights: given as a mapping one replaces the weights below it as a whole, because
+/// those of another mix would change what was asked for.
+const WHOLE_SECTIONS: [&str; 1] = ["object.mix"];
+
 /// One key that was given.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -31,6 +35,8 @@ enum Origin {
     /// Index into [`Sources::files`].
     File(usize),
     Override,
+    /// Left out of a section that was given whole.
+    Whole,
 }
 
 #[derive(Debug)]
@@ -109,6 +115,7 @@ impl Sources {
         let key = dotted(path);
         ConfigError(match origin {
             Origin::Override => format!("--set {key}: {text}"),
+            Origin::Whole => format!("{key}: {text}"),
             Origin::File(index) => {
                 let File { name, text: yaml } = &self.files[index];
                 match line_of(yaml, path) {
@@ -185,6 +192,9 @@ impl Sources {
         }
         match value {
             Value::Mapping(mapping) => {
+                if WHOLE_SECTIONS.contains(&path.as_str()) {
+                    self.replace_section(origin, &path);
+                }
                 for (key, value) in mapping {
                     let Some(key) = key.as_str().filter(|key| !key.is_empty()) else {
                         let text = format!("{} is no name for a key", quoted(&key));
@@ -203,6 +213,20 @@ impl Sources {
             other => {
                 let text = format!("{} is not allowed; give a mapping of keys", quoted(&other));
                 Err(self.error_at(origin, &spelled, &text))
+            }
+        }
+    }
+
+    /// A section that is given whole: what is not in it is 0, whatever lies below or is usual.
+    fn replace_section(&mut self, origin: Origin, section: &str) {
+        // What the same file says elsewhere stays, and is refused as a second value.
+        let is_same = |entry: &Entry| origin != Origin::Override && entry.origin == origin;
+        self.entries.retain(|entry| !is_below(entry.key.path, section) || is_same(entry));
+        for key in catalogue::below(section) {
+            let spelled = key.path.split('.').map(str::to_string).collect();
+            let is_there = self.entries.iter().any(|entry| entry.key.path == key.path);
+            if !is_there {
+                self.entries.push(Entry { key, value: 0.into(), origin: Origin::Whole, spelled });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The memory that a rank needs for a run. It follows from the reader's settings and from nothing
 //! else: not from the number or size of files, not from the number of ranks.
 
-use super::object::{STATE_BYTES_PER_OBJECT, object_block_bytes};
+use super::object::{object_block_bytes, state_bytes_per_object};
 use super::show::binary;
 use super::{CheckpointPlan, PlanError, WorldShape};
 use crate::config::{CheckpointOrder, Config, Io, Restore};
@@ -99,7 +99,8 @@ fn checkpoint_bytes(config: &Config) -> u128 {
 fn object_bytes(config: &Config) -> Result<(u128, u128), PlanError> {
     let block_size = object_block_bytes(config);
     let io = Io { block_size, ..config.io.clone() };
-    let kept = u128::from(config.object.objects) * u128::from(STATE_BYTES_PER_OBJECT);
+    let kept =
+        u128::from(config.object.objects) * u128::from(state_bytes_per_object(&config.object));
     let buffers = thread_bytes(&io, u128::from(config.object.in_flight));
     if buffers + kept <= u128::from(config.io.max_buffer_bytes) {
         return Ok((buffers, kept));

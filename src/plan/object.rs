@@ -4,7 +4,7 @@
 
 use super::permutation::key_of;
 use super::show::{binary, grouped};
-use crate::config::{Config, ObjectMix, ObjectWork, SizeShare};
+use crate::config::{Config, ObjectMix, ObjectSource, ObjectWork, SizeShare};
 use rand_distr::{Distribution as _, Exp, LogNormal};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
@@ -194,13 +194,24 @@ impl SizeLaw {
 /// Bytes of a request: those of the largest object, as far as a request may be so large; whole
 /// pages.
 pub fn object_block_bytes(config: &Config) -> u64 {
-    let largest = SizeLaw::new(&config.object).largest_bytes().max(config.object.range_size);
     let most = config.write_io(&config.dataset.data_folder).block_size;
+    if config.object.source == ObjectSource::List {
+        // Their sizes are known only when they are listed.
+        return most;
+    }
+    let largest = SizeLaw::new(&config.object).largest_bytes().max(config.object.range_size);
     largest.saturating_add(PAGE_BYTES - 1).min(most) / PAGE_BYTES * PAGE_BYTES
 }
 
-/// Bytes of all that a rank keeps for one object: version and place in two lists.
-pub const STATE_BYTES_PER_OBJECT: u64 = 12;
+/// Bytes of all that a rank keeps for one object at most: version and place in two lists, or a
+/// name of the longest that S3 allows with its size.
+pub fn state_bytes_per_object(work: &ObjectWork) -> u64 {
+    match work.source {
+        ObjectSource::Own => 12,
+        ObjectSource::Prepared => 0,
+        ObjectSource::List => 1024 + 24,
+    }
+}
 
 /// Name of an object, in the room of `name`.
 pub fn object_name(rank: u64, index: u64, name: &mut String) {
@@ -256,6 +267,7 @@ pub(super) fn json(config: &Config, ranks: u64) -> Value {
         "in_flight_per_rank": work.in_flight,
         "rate_per_s": work.rate_per_s,
         "mix": work.mix,
+        "source": work.source,
         "duration_s": work.duration_s,
         "operations_per_rank": work.operations,
     })
@@ -272,15 +284,27 @@ pub(super) fn rows(config: &Config, ranks: u64) -> Vec<(&'static str, String)> {
     let shares = shares.filter(|(_, weight)| *weight > 0.0);
     let shares =
         shares.map(|(op, weight)| format!("{} {:.1} %", op.name(), 100.0 * weight / total));
+    let shares = shares.collect::<Vec<_>>().join(", ");
     let pace = match work.rate_per_s {
         0.0 => format!("{} in flight on a rank", work.in_flight),
         rate => format!("{rate}/s by all ranks, at most {} in flight on one", work.in_flight),
     };
+    let (all, each) = (grouped(objects), grouped(work.objects));
+    let listed = vec![
+        ("objects", format!("listed below the root: {all} at most ({each} on a rank)")),
+        ("mix", shares.clone()),
+        ("pace", pace.clone()),
+    ];
+    let counted = match work.source {
+        ObjectSource::List => return listed,
+        ObjectSource::Prepared => "those that `rankio datagen` made, read only".to_string(),
+        ObjectSource::Own => format!("{all} ({each} on a rank)"),
+    };
     vec![
-        ("objects", format!("{} ({} on a rank)", grouped(objects), grouped(work.objects))),
+        ("objects", counted),
         ("size", format!("mean {}, max {}", binary(mean), binary(law.largest_bytes() as f64))),
         ("bytes", binary(mean * objects as f64)),
-        ("mix", shares.collect::<Vec<_>>().join(", ")),
+        ("mix", shares),
         ("pace", pace),
     ]
 }

@@ -41,5 +41,6 @@ mod write_thread;
 
 pub use capacity::{Search, find};
 pub use compare::{Comparison, check as check_comparison, compare};
+pub use object::check_source;
 pub use run::{Finished, Request, execute, memory_shortage};
 pub use series::repeat;

@@ -141,7 +141,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         session.note(&format!("note: {note}"));
     }
     let mut phases = Phases::default();
-    if loaded.config.workflow.generate_data || request.datagen_only {
+    let workflow = &loaded.config.workflow;
+    if workflow.generate_data || (request.datagen_only && !workflow.object) {
         generate(session, request, run_id, &mut phases)?;
     }
     let trains = loaded.config.workflow.train && !request.datagen_only;
@@ -159,7 +160,8 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
         phases.take_log_end(log);
     }
     if loaded.config.workflow.object {
-        object::run(session, request.overwrite, run_id, &mut phases)?;
+        let (prepare, overwrite) = (request.datagen_only, request.overwrite);
+        object::run(session, object::Asked { prepare, overwrite, run_id }, &mut phases)?;
     }
     let foreign = phases.foreign;
     let log_failure = phases.log_failure.take();

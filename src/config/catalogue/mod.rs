@@ -59,9 +59,15 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
     keys().find(|key| key.path == path)
 }
 
+/// The keys below a section.
+pub(super) fn below(section: &str) -> impl Iterator<Item = &'static Key> {
+    keys()
+        .filter(move |key| key.path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
+}
+
 /// Whether `path` is a section: keys stand below it.
 pub(super) fn is_section(path: &str) -> bool {
-    keys().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    below(path).next().is_some()
 }
 
 const fn typed(path: &'static str, kind: Kind) -> Key {

@@ -49,6 +49,7 @@ pub(super) const OBJECT: &[Key] = &[
     typed("object.autoterm.over_s", Kind::Number { min: 0.1, max: 3600.0, above_min: false }),
     typed("object.seed", SEED),
     typed("object.keep", BOOL),
+    typed("object.source", Kind::Choice(&["own", "prepared", "list"])),
 ];
 
 /// `io`: how bytes move.

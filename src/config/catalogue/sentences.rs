@@ -309,7 +309,7 @@ const OBJECT: Sentences = &[
     ("object.size_max", "Largest of those; 0: 16 times `size`"),
     ("object.sizes", "Histogram of sizes in the place of `size`"),
     ("object.range_size", "Size of a ranged read"),
-    ("object.objects", "Objects of each rank"),
+    ("object.objects", "Objects of each rank; of a `list` the most"),
     ("object.prefill", "Put all objects first, in a phase of their own"),
     ("object.in_flight", "Operations of a rank in flight"),
     (
@@ -322,6 +322,10 @@ const OBJECT: Sentences = &[
     ("object.autoterm.over_s", "Seconds that these ten samples cover"),
     ("object.seed", "Seed of operations and sizes"),
     ("object.keep", "Objects stay after the run"),
+    (
+        "object.source",
+        "Whose objects: `own` of this run, `prepared` by `rankio datagen`, or any that a `list` finds",
+    ),
 ];
 
 const OTHER_TOOLS: Sentences = &[

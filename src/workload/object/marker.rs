@@ -2,12 +2,14 @@
 
 use super::super::claim::Claim;
 use super::super::clean::Cleaned;
-use super::super::session::{Session, local_path};
+use super::super::session::{Session, content_settings, local_path};
 use super::super::small::{self, connect_small_by};
-use crate::config::ObjectOptions;
+use super::stock::Prepared;
+use crate::config::{Config, ObjectOptions};
 use crate::plan::{OBJECT_FOLDER, folder_name, object_name, object_of};
 use crate::storage::{PAGE_NAMES, Storage};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Name of the marker in the root.
 pub(in super::super) const MARKER: &str = ".rankio-objects.json";
@@ -24,12 +26,61 @@ pub(super) struct Marker {
     run: String,
     ranks: u64,
     objects: u64,
+    /// Every one of them is there, as it was first put.
+    #[serde(default)]
+    filled: bool,
+    #[serde(default)]
+    seed: u64,
+    /// The settings that sizes and content follow from, beside the seed.
+    #[serde(default)]
+    made_by: BTreeMap<String, String>,
+}
+
+/// See [`Marker::made_by`].
+fn made_by(config: &Config) -> BTreeMap<String, String> {
+    let (object, content) = (&config.object, content_settings(config));
+    let sizes = serde_json::to_string(&object.sizes).expect("sizes are plain data");
+    let pairs = [
+        ("object.size", object.size.to_string()),
+        ("object.size_stdev", object.size_stdev.to_string()),
+        ("object.size_max", object.size_max.to_string()),
+        ("object.sizes", sizes),
+        ("dataset.seed", content.seed.to_string()),
+        ("dataset.pattern", if content.pcg { "pcg" } else { "pool" }.into()),
+        ("dataset.compress_ratio", content.compress_ratio.to_string()),
+        ("dataset.dedup_ratio", content.dedup_ratio.to_string()),
+    ];
+    pairs.map(|(key, value)| (key.to_string(), value)).into()
 }
 
 impl Marker {
     /// Whether `name` is that of one of its objects.
     fn names(&self, name: &str) -> bool {
         object_of(name).is_some_and(|(rank, index)| rank < self.ranks && index < self.objects)
+    }
+
+    fn write(&self, store: &mut dyn Storage) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).expect("a marker is plain data");
+        small::write_text(store, MARKER, text.as_bytes())
+    }
+
+    /// Whether its objects are those of `config`, and all there.
+    fn check_prepared(&self, config: &Config) -> Result<(), String> {
+        if !self.filled {
+            return Err(format!(
+                "run {} changed its objects or did not make them all; read them with \
+                 object.source: list, or make them again (`rankio datagen`, --overwrite)",
+                self.run
+            ));
+        }
+        let wanted = made_by(config);
+        let other = wanted.iter().find(|(key, value)| self.made_by.get(*key) != Some(*value));
+        let Some((key, value)) = other else { return Ok(()) };
+        let found = self.made_by.get(key).map_or("unknown", String::as_str);
+        Err(format!(
+            "was prepared with {key} {found}, and this run has {value}; give the same, or make it \
+             again (`rankio datagen`, --overwrite)"
+        ))
     }
 
     /// Reads that of a root; None where there is none.
@@ -63,8 +114,8 @@ pub(super) fn prepare(
     match Marker::read(store.as_mut(), root)? {
         Some(marker) if !overwrite => {
             return Err(format!(
-                "{root}: holds the objects of run {}; remove them (`rankio clean`), give another \
-                 --data-dir, or --overwrite",
+                "{root}: holds the objects of run {}; read them (object.source: prepared), remove \
+                 them (`rankio clean`), give another --data-dir, or --overwrite",
                 marker.run
             ));
         }
@@ -79,10 +130,44 @@ pub(super) fn prepare(
         run: run_id.into(),
         ranks: session.world.size(),
         objects: session.config.object.objects,
+        filled: false,
+        seed: session.config.object.seed,
+        made_by: made_by(session.config),
     };
-    let text = serde_json::to_string_pretty(&marker).expect("a marker is plain data");
-    small::write_text(store.as_mut(), MARKER, text.as_bytes())?;
+    marker.write(store.as_mut())?;
     Ok(claim)
+}
+
+/// Says that every object is there as it was first put, so that a later run may read them. On
+/// rank 0, after all ranks.
+pub(super) fn set_filled(session: &Session<'_>) -> Result<(), String> {
+    let mut store = connect_small_by(&session.root, session.object())?;
+    let gone = || format!("{}/{MARKER}: is gone; something else removed it", session.root);
+    let marker = Marker::read(store.as_mut(), &session.root)?.ok_or_else(gone)?;
+    Marker { filled: true, ..marker }.write(store.as_mut())
+}
+
+/// This rank's share of the objects that an earlier run prepared: rank 0 reads what they are.
+/// Collective; an error is this rank's own.
+pub(super) fn find_prepared(session: &Session<'_>) -> Result<Prepared, String> {
+    let (world, root) = (session.world, &session.root);
+    let mut text = Vec::new();
+    if world.is_root() {
+        let mut store = connect_small_by(root, session.object())?;
+        let marker = Marker::read(store.as_mut(), root)?;
+        let marker = marker.ok_or_else(|| {
+            format!(
+                "{root}: no {MARKER} there, so nothing was prepared; run `rankio datagen` with \
+                 this file first, or give object.source: list"
+            )
+        })?;
+        marker.check_prepared(session.config).map_err(|what| format!("{root}: {what}"))?;
+        text = serde_json::to_vec(&marker).expect("a marker is plain data");
+    }
+    let marker: Marker = serde_json::from_slice(&world.broadcast(text))
+        .map_err(|error| format!("rank 0 sent no marker: {error}"))?;
+    let made = (marker.ranks, marker.objects);
+    Ok(Prepared::new(made, marker.seed, world.rank(), world.size()))
 }
 
 fn refuse_foreign(store: &mut dyn Storage, root: &str) -> Result<(), String> {

@@ -1,12 +1,15 @@
 //! The object micro-benchmark: a weighted mix of operations on objects that each rank makes for
-//! itself, below a marker that says whose they are.
+//! itself, below a marker that says whose they are; or reads alone, of objects that an earlier run
+//! or somebody else made.
 //!
 //! A rank has one I/O thread. Its main thread meets those of the other ranks a few times a second:
 //! that is how a run learns that its rate is stable, and that somebody was interrupted.
 
+mod listed;
 mod marker;
 mod pool;
 mod stable;
+mod stock;
 mod thread;
 
 pub(super) use marker::clean;
@@ -19,7 +22,7 @@ use super::place::Place;
 use super::run::{Phases, unanimous};
 use super::session::Session;
 use super::ticker::{Unit, with_ticker};
-use crate::config::Io;
+use crate::config::{Config, Engine, Io, ObjectSource};
 use crate::metrics::{Histogram, LiveCounters, LiveTotals};
 use crate::plan::{ObjectOp, SizeLaw, object_block_bytes};
 use crate::report::object::{ByOperation, ObjectMetrics};
@@ -32,17 +35,70 @@ use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use stock::Stock;
 use thread::{Report, Work};
 
 /// Ranks meet so often where they look for no stable rate.
 const MEET_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// What the object benchmark does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Only make the objects, for runs that come later.
+    pub prepare: bool,
+    /// Objects of another run may be removed.
+    pub overwrite: bool,
+    pub run_id: &'a str,
+}
+
+/// Whether the settings fit the objects that are to be used; `prepare`: they are to be made.
+///
+/// # Errors
+/// One line with the key.
+pub fn check_source(config: &Config, prepare: bool) -> Result<(), String> {
+    let source = config.object.source;
+    if !config.workflow.object || source == ObjectSource::Own {
+        return Ok(());
+    }
+    if config.io.engine == Engine::Null {
+        return Err("object.source: null:// holds no objects; leave it out".into());
+    }
+    if source == ObjectSource::List && prepare {
+        return Err("object.source: listed objects are only read, so there is nothing to make; \
+                    give own or prepared"
+            .into());
+    }
+    if source == ObjectSource::List && config.verify.mode.checks_content() {
+        return Err("verify.mode: nobody knows what listed objects hold; give none or size".into());
+    }
+    Ok(())
+}
+
 /// Runs the benchmark. Collective; an error is this rank's own.
 pub(super) fn run(
     session: &Session<'_>,
-    overwrite: bool,
-    run_id: &str,
+    asked: Asked<'_>,
+    phases: &mut Phases,
+) -> Result<(), String> {
+    let object = &session.config.object;
+    let stock = match object.source {
+        _ if asked.prepare => return run_on_own(session, asked, phases),
+        ObjectSource::Own => return run_on_own(session, asked, phases),
+        ObjectSource::Prepared => Stock::Prepared(marker::find_prepared(session)?),
+        ObjectSource::List => {
+            let crew = Crew::new(1);
+            let flags = (&AtomicBool::new(false), &AtomicBool::new(false));
+            let spec = work_of(session, false, &crew, flags).store;
+            listed::find(session, &spec, object.objects)?
+        }
+    };
+    one_phase(session, "object", stock, &Cell::new(None), phases).map(drop)
+}
+
+fn run_on_own(
+    session: &Session<'_>,
+    Asked { prepare, overwrite, run_id }: Asked<'_>,
     phases: &mut Phases,
 ) -> Result<(), String> {
     let world = session.world;
@@ -53,19 +109,25 @@ pub(super) fn run(
     }
     claim.set(unanimous(world, prepared));
     let object = &session.config.object;
-    let mut pool = Pool::new(object.objects);
-    if object.prefill {
-        pool = one_phase(session, "object_prefill", pool, &claim, phases)?;
+    let mut stock = Stock::Own { rank: world.rank(), pool: Pool::new(object.objects) };
+    let fills = object.prefill || prepare;
+    if fills {
+        stock = one_phase(session, "object_prefill", stock, &claim, phases)?;
     }
-    if !phases.partial {
-        pool = one_phase(session, "object", pool, &claim, phases)?;
+    if !phases.partial && !prepare {
+        stock = one_phase(session, "object", stock, &claim, phases)?;
     }
     if session.is_null() {
         return Ok(());
     }
-    if object.keep || phases.partial {
+    let keep = object.keep || prepare;
+    if keep || phases.partial {
+        let is_filled = fills && !phases.partial && (prepare || object.mix.only_reads());
+        if is_filled && world.is_root() {
+            marker::set_filled(session)?;
+        }
         session.note(&format!("the objects stay; `rankio clean {}` removes them", session.root));
-    } else {
+    } else if let Stock::Own { pool, .. } = &stock {
         marker::remove_own(session, pool.live())?;
         world.barrier();
         if world.is_root() {
@@ -85,10 +147,10 @@ struct Ended {
 fn one_phase(
     session: &Session<'_>,
     kind: &'static str,
-    pool: Pool,
+    stock: Stock,
     claim: &Cell<Option<Claim>>,
     phases: &mut Phases,
-) -> Result<Pool, String> {
+) -> Result<Stock, String> {
     let world = session.world;
     let prefill = kind == "object_prefill";
     let crew = Crew::new(1);
@@ -96,15 +158,15 @@ fn one_phase(
     let work = work_of(session, prefill, &crew, (&stable, &done));
     let live = [LiveCounters::new()];
     let steps = AtomicU64::new(0);
-    let pool = Mutex::new(Some(pool));
+    let stock = Mutex::new(Some(stock));
     let fail = |message: &str| {
         drop(claim.take());
         world.fail(message);
     };
     let open = || thread::open(&work);
     let go_on = |store, _| {
-        let pool = pool.lock().ok().and_then(|mut pool| pool.take());
-        thread::run(&work, store, pool.ok_or("the objects are gone")?, &live[0])
+        let stock = stock.lock().ok().and_then(|mut stock| stock.take());
+        thread::run(&work, store, stock.ok_or("the objects are gone")?, &live[0])
     };
     let direction = direction_of(session, prefill);
     let measured = |go: &dyn Fn()| {
@@ -130,7 +192,7 @@ fn one_phase(
     phases.partial |= ended.interrupted;
     phases.series.push((kind, series));
     reduce(session, (kind, direction), clock, &report, &ended, phases);
-    Ok(report.pool)
+    Ok(report.stock)
 }
 
 fn work_of<'a>(
@@ -238,10 +300,12 @@ fn reduce(
     let mut first = [report.window_ns];
     world.min(&mut first);
     let [operations, bytes] = report.timeline.until(first[0]);
-    let mut sums = vec![operations, bytes, report.pool.live().len() as u64];
+    let [all, live] = report.stock.counts();
+    let mut sums = vec![operations, bytes, live];
     sums.extend([report.not_started, report.made_puts, report.content_ns]);
     sums.extend([report.transferred[usize::from(direction == Direction::Write)]]);
     sums.extend(report.bytes);
+    sums.push(all);
     world.sum(&mut sums);
     let mut histograms: Vec<(&'static str, &Histogram)> =
         ObjectOp::ALL.iter().map(|op| (op.name(), &report.latency[*op as usize])).collect();
@@ -272,7 +336,7 @@ fn reduce(
         (count > 0).then_some(one)
     });
     let mut metrics = ObjectMetrics {
-        objects: session.config.object.objects * world.size(),
+        objects: sums[13],
         live_objects: sums[2],
         ended_by: ended_by(kind, report, ended).into(),
         offered_per_s: is_open.then_some(session.config.object.rate_per_s),

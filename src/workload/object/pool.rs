@@ -57,6 +57,11 @@ impl Pool {
         &self.live
     }
 
+    /// All of them, there or not.
+    pub fn all(&self) -> u64 {
+        self.versions.len() as u64
+    }
+
     /// None is missing.
     pub fn is_full(&self) -> bool {
         self.dead.is_empty()

@@ -8,11 +8,11 @@
 use super::super::compute::now_ns;
 use super::super::crew::Crew;
 use super::marker::PARTIAL;
-use super::pool::Pool;
+use super::stock::Stock;
 use crate::config::{ObjectWork, VerifyMode};
 use crate::data::{Content, Generator};
 use crate::metrics::{Histogram, LiveCounters, Recorder, Timeline};
-use crate::plan::{Arrivals, Mix, ObjectOp, SizeLaw, folder_name, object_content_id, object_name};
+use crate::plan::{Arrivals, Mix, ObjectOp, SizeLaw};
 use crate::storage::{Completion, Handle, NamedOp, Op, OpenMode, Storage, StoreFacts, StoreSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) struct Work<'a> {
 pub(super) struct Report {
     pub recorder: Recorder,
     pub facts: StoreFacts,
-    pub pool: Pool,
+    pub stock: Stock,
     /// By [`ObjectOp`].
     pub latency: [Histogram; 6],
     /// By [`ObjectOp`].
@@ -83,7 +83,7 @@ enum Stage {
 struct Slot {
     op: Option<ObjectOp>,
     stage: Stage,
-    object: u32,
+    object: u64,
     version: u32,
     /// Size of the object.
     size_bytes: u64,
@@ -126,7 +126,7 @@ pub(super) fn open(work: &Work<'_>) -> Result<Box<dyn Storage>, String> {
 pub(super) fn run(
     work: &Work<'_>,
     store: Box<dyn Storage>,
-    pool: Pool,
+    stock: Stock,
     live: &LiveCounters,
 ) -> Result<Report, String> {
     super::super::compute::sharpen_timer();
@@ -144,7 +144,7 @@ pub(super) fn run(
         partial: String::with_capacity(64),
         start_ns: now_ns(),
         begun: 0,
-        report: empty_report(pool),
+        report: empty_report(stock),
     };
     worker.all()?;
     work.done.store(true, Ordering::SeqCst);
@@ -152,11 +152,11 @@ pub(super) fn run(
     Ok(worker.report)
 }
 
-fn empty_report(pool: Pool) -> Report {
+fn empty_report(stock: Stock) -> Report {
     Report {
         recorder: Recorder::new(),
         facts: StoreFacts::default(),
-        pool,
+        stock,
         latency: std::array::from_fn(|_| Histogram::new()),
         bytes: [0; 6],
         first_byte: Histogram::new(),
@@ -216,7 +216,7 @@ impl Worker<'_> {
         loop {
             let now = now_ns();
             self.report.all_begun = match self.work.prefill {
-                true => self.report.pool.is_full(),
+                true => self.report.stock.is_full(),
                 false => asked > 0 && self.begun == asked,
             };
             if now >= end_ns || self.ended_early() {
@@ -271,23 +271,22 @@ impl Worker<'_> {
 
     /// Begins an operation `delay_ns` after its time; one that finds no object becomes a put.
     fn begin(&mut self, op: ObjectOp, delay_ns: u64) -> Result<(), String> {
-        let pool = &mut self.report.pool;
+        let stock = &mut self.report.stock;
         let found = match op {
-            ObjectOp::Put | ObjectOp::List => None,
-            _ => pool.take_live(&mut self.mix),
+            ObjectOp::Put => None,
+            ObjectOp::List => Some(stock.look_at(&mut self.mix)),
+            _ => stock.take(&mut self.mix),
         };
-        let (op, object) = match (op, found) {
-            (ObjectOp::List, _) => (op, 0),
-            (_, Some(object)) => (op, object),
-            (_, None) => {
+        let (op, object) = match found {
+            Some(object) => (op, object),
+            None => {
                 self.report.made_puts += u64::from(op != ObjectOp::Put);
-                (ObjectOp::Put, pool.take_for_put(&mut self.mix))
+                (ObjectOp::Put, stock.take_for_put(&mut self.mix))
             }
         };
-        let version = pool.version(object) + u32::from(op == ObjectOp::Put);
+        let version = stock.version(object) + u32::from(op == ObjectOp::Put);
         let work = self.work;
-        let index = u64::from(object);
-        let size_bytes = work.law.bytes(work.config.seed, work.rank, index, version);
+        let size_bytes = stock.size_bytes(&work.law, work.config.seed, object, version);
         let place = self.free.pop().expect("the caller has looked");
         let (first, end) = match op {
             ObjectOp::Range => {
@@ -320,8 +319,8 @@ impl Worker<'_> {
     fn set_name(&mut self, place: usize) {
         let slot = &self.slots[place];
         match slot.op {
-            Some(ObjectOp::List) => folder_name(self.work.rank, &mut self.name),
-            _ => object_name(self.work.rank, u64::from(slot.object), &mut self.name),
+            Some(ObjectOp::List) => self.report.stock.folder(slot.object, &mut self.name),
+            _ => self.report.stock.name(slot.object, &mut self.name),
         }
         self.partial.clear();
         self.partial.push_str(&self.name);
@@ -401,7 +400,7 @@ impl Worker<'_> {
 
     fn content(&self, place: usize) -> Content<'_> {
         let slot = &self.slots[place];
-        let id = object_content_id(self.work.rank, u64::from(slot.object));
+        let id = self.report.stock.content_id(slot.object);
         self.work.generator.object(id, slot.version, slot.size_bytes)
     }
 
@@ -468,7 +467,7 @@ impl Worker<'_> {
             VerifyMode::None | VerifyMode::Size => false,
             VerifyMode::Full => true,
             VerifyMode::Sample => {
-                let draw = (u64::from(slot.object) << 32 | u64::from(slot.version)) ^ slot.at;
+                let draw = (slot.object << 32 | u64::from(slot.version)) ^ slot.at;
                 let hash = draw.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11;
                 (hash as f64) < self.work.verify_fraction * (1u64 << 53) as f64
             }
@@ -490,7 +489,7 @@ impl Worker<'_> {
     fn wrong_size(&self, found: u64, wanted: u64) -> String {
         let root = self.work.store.root.trim_end_matches('/');
         format!(
-            "{root}/{}: has {found} bytes where {wanted} were put; something else changed it",
+            "{root}/{}: has {found} bytes where {wanted} were expected; something else changed it",
             self.name
         )
     }
@@ -538,8 +537,8 @@ impl Worker<'_> {
         self.live.on_samples(1);
         match op {
             ObjectOp::List => {}
-            ObjectOp::Delete => report.pool.removed(slot.object),
-            _ => report.pool.put_back(slot.object, slot.version),
+            ObjectOp::Delete => report.stock.removed(slot.object),
+            _ => report.stock.put_back(slot.object, slot.version),
         }
         self.free.push(place);
         Ok(())
