@@ -4,7 +4,7 @@ GB/s, requests/s and CPU s/GB.
 
     cargo build --release --benches --example s3_server
     python3 -m venv venv && venv/bin/pip install s3dlio minio s3torchconnectorclient
-    venv/bin/python benches/object_pairs.py LOAD SERVER [--rounds 3] [--seconds 3]
+    venv/bin/python benches/object_pairs.py LOAD SERVER [--rounds 5] [--seconds 3]
 
 LOAD is the program of `benches/object` (target/release/deps/object-*), SERVER that of
 `examples/s3_server.rs`. Servers: `null` answers at once and checks nothing, `memory` checks
@@ -15,9 +15,13 @@ Loads: GET and PUT of 8 MiB objects with 8 in flight, of 64 KiB objects with 64 
 8 MiB only. Each client is a process of its own; its clock and CPU time (user and system, all
 threads) start after a warm-up. Order of the clients: reversed in every other round.
 
-Clients: raw and sdk (rankio's, two I/O threads), sockets and hyper (see benches/object), s3dlio
-(get_many and put_many, as many in flight), the same with S3DLIO_UNSIGNED_PAYLOAD=1, minio (threads,
-http without TLS checks of its own), torch (the client below s3torchconnector, threads).
+Clients: raw and sdk (rankio's, two I/O threads; content is copied into the I/O buffer before each
+PUT), sockets and hyper (see benches/object), s3dlio (get and put_bytes, a thread for each request in
+flight), the same with S3DLIO_UNSIGNED_PAYLOAD=1, minio (threads, http without TLS checks of its own;
+parts as large as the object, so that each PUT is one request), torch (the client below
+s3torchconnector, threads). All are counted by object.
+
+Figures are medians over the rounds; a ratio is that of one round, least and most beside its median.
 """
 import argparse
 import datetime
@@ -71,27 +75,6 @@ def lanes(depth, work):
     return threads
 
 
-def run_s3dlio(clock, verb, size, depth, objects, _endpoint):
-    import s3dlio
-
-    uris = [f"s3://{BUCKET}/o{index}" for index in range(objects)]
-    content = os.urandom(size)
-
-    def work(_lane):
-        # Several rounds of the pool in a call, so that its ends weigh little.
-        batch = (uris * (4 * depth // len(uris) + 1))[: 4 * depth]
-        items = [(uri, content) for uri in batch]
-        while clock.running:
-            if verb == "get":
-                answers = s3dlio.get_many(batch, depth)
-                assert all(len(data) == size for _, data in answers)
-            else:
-                s3dlio.put_many(items, depth)
-            clock.count(len(batch))
-
-    return lanes(1, work)
-
-
 def one_by_one(clock, depth, objects, move):
     """`depth` threads, each of which calls `move(name)` for every `depth`th object, over and over."""
 
@@ -103,6 +86,20 @@ def one_by_one(clock, depth, objects, move):
             clock.count(1)
 
     return lanes(depth, work)
+
+
+def run_s3dlio(clock, verb, size, depth, objects, _endpoint):
+    import s3dlio
+
+    content = os.urandom(size)
+
+    def get(name):
+        assert len(s3dlio.get(f"s3://{BUCKET}/{name}")) == size
+
+    def put(name):
+        s3dlio.put_bytes(f"s3://{BUCKET}/{name}", content)
+
+    return one_by_one(clock, depth, objects, {"get": get, "put": put}[verb])
 
 
 def run_minio(clock, verb, size, depth, objects, endpoint):
@@ -117,6 +114,8 @@ def run_minio(clock, verb, size, depth, objects, endpoint):
     client = minio.Minio(host, ACCESS_KEY, SECRET_KEY, secure=scheme == "https",
                          region="us-east-1", http_client=pool)
     content = os.urandom(size)
+    # Its own choice is 5 MiB, the least that it takes: an object of 8 MiB would be four requests.
+    part_bytes = max(size, 5 << 20)
 
     def get(name):
         answer = client.get_object(BUCKET, name)
@@ -124,7 +123,7 @@ def run_minio(clock, verb, size, depth, objects, endpoint):
         answer.release_conn()
 
     def put(name):
-        client.put_object(BUCKET, name, io.BytesIO(content), size)
+        client.put_object(BUCKET, name, io.BytesIO(content), size, part_size=part_bytes)
 
     return one_by_one(clock, depth, objects, {"get": get, "put": put}[verb])
 
@@ -247,7 +246,7 @@ def measure(options, words, environment):
 
 
 def rounds(options, clients, verb, shape, url, environment, folder):
-    found = {client: [] for client in clients}
+    found = {client: {} for client in clients}
     for number in range(options.rounds):
         for client in clients if number % 2 == 0 else reversed(clients):
             own = dict(environment)
@@ -257,7 +256,7 @@ def rounds(options, clients, verb, shape, url, environment, folder):
             if error:
                 print(f"  {client}: {error}", file=sys.stderr)
                 continue
-            found[client].append(line)
+            found[client][number] = line
     return {client: lines for client, lines in found.items() if lines}
 
 
@@ -268,22 +267,29 @@ def show(title, found):
         return
     rate = lambda line: line["bytes"] / line["seconds"] / 1e9
     cost = lambda line: line["cpu_s"] / (line["bytes"] / 1e9)
-    print(f"\n{title}\n| Client | GB/s | requests/s | CPU s/GB | rate, raw = 1 | CPU s/GB, raw = 1 | spread of the ratio |")
+    spread = lambda values: f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    print(f"\n{title}\n| Client | GB/s | requests/s | CPU s/GB | rate, raw = 1 | CPU s/GB, raw = 1 | rounds |")
     print("|---|---|---|---|---|---|---|")
     for client, lines in found.items():
-        pairs = [rate(one) / rate(other) for one, other in zip(lines, base)]
-        costs = [cost(one) / cost(other) for one, other in zip(lines, base)]
-        requests = statistics.median(line["requests"] / line["seconds"] for line in lines)
-        print(f"| {client} | {statistics.median(map(rate, lines)):.2f} | {requests:.0f} "
-              f"| {statistics.median(map(cost, lines)):.3f} | {statistics.median(pairs):.2f} "
-              f"| {statistics.median(costs):.2f} | {min(pairs):.2f} to {max(pairs):.2f} |", flush=True)
+        # Of rounds in which both have ended.
+        both = [(lines[number], base[number]) for number in lines if number in base]
+        rates = [rate(one) / rate(other) for one, other in both]
+        costs = [cost(one) / cost(other) for one, other in both]
+        if not both:
+            print(f"| {client} | - | - | - | - | - | 0 |")
+            continue
+        mine = lines.values()
+        requests = statistics.median(line["requests"] / line["seconds"] for line in mine)
+        print(f"| {client} | {spread([rate(line) for line in mine])} | {requests:.0f} "
+              f"| {statistics.median(map(cost, mine)):.3f} | {spread(rates)} | {spread(costs)} "
+              f"| {len(both)} |", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("load")
     parser.add_argument("server")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--servers", default="null,memory,tls")
     parser.add_argument("--clients", default=",".join(OWN + PYTHON))

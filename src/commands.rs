@@ -305,11 +305,7 @@ pub fn clean(args: &CleanArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match workload::clean::run(&args.data_dir, &Default::default(), args.dry_run) {
-        Ok(cleaned) => {
-            let verb = if args.dry_run { "would remove" } else { "removed" };
-            let gib = cleaned.bytes as f64 / (1u64 << 30) as f64;
-            print(&format!("{verb} {} files, {gib:.2} GiB", cleaned.files))
-        }
+        Ok(cleaned) => print(&cleaned.line(args.dry_run)),
         Err(message) => fail(&message),
     }
 }

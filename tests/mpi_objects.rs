@@ -180,6 +180,34 @@ fn an_open_loop_begins_what_is_due_and_counts_from_the_intended_start() {
     }
 }
 
+/// Bug: the rate of a phase left out heads, listings and removals, opens that sent no request had a
+/// row of 100 ns, and claimed bytes were those of reads without saying so.
+#[test]
+fn a_rate_is_of_all_operations_and_an_open_that_asks_nobody_has_no_latency() {
+    if !mpirun_is_there() {
+        return;
+    }
+    let (server, lab) = (Server::start(5 << 20), lab());
+    let ended = job(&lab, 2, ROOT, "o", &[]).with(&server.environment()).succeed();
+    let phase = lab.phase("o", "object");
+    let all = phase["metrics"]["operations_per_s"].as_f64().unwrap();
+    assert_eq!(phase["rate"]["ops_per_s"], all, "{phase:#}");
+    let data = phase["ops"]["read"].as_u64().unwrap() + phase["ops"]["write"].as_u64().unwrap();
+    assert!(data < phase["metrics"]["operations_done"].as_u64().unwrap(), "{phase:#}");
+    assert!(phase["latency_ns"]["open"].is_null() && phase["ops"]["open"] == 0, "{phase:#}");
+    let proof = &phase["proof"];
+    assert_eq!((&proof["direction"], &proof["device_bytes"]), (&"read".into(), &Value::Null));
+    let bytes = 20_000 * count(&phase, "get") + 3_000 * count(&phase, "range");
+    assert_eq!(proof["claimed_bytes"], bytes);
+    assert!(ended.out.contains(" read, process I/O not counted"), "{ended}");
+    // Sizes that are asked for are asked for by the open.
+    let asks = ["--verify", "size"];
+    job(&lab, 2, ROOT, "size", &asks).with(&server.environment()).succeed();
+    let phase = lab.phase("size", "object");
+    let reads = count(&phase, "get") + count(&phase, "range");
+    assert_eq!(phase["latency_ns"]["open"]["count"], reads, "{phase:#}");
+}
+
 #[test]
 fn the_same_in_a_folder_which_is_empty_afterwards() {
     if !mpirun_is_there() {

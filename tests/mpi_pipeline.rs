@@ -34,7 +34,8 @@ fn pipeline(lab: &Lab, ranks: usize, id: &str, more: &[&str]) -> Job {
 fn kinds(lab: &Lab, id: &str) -> Vec<String> {
     let phases = lab.result(id)["phases"].clone();
     let phases = phases.as_array().unwrap().iter();
-    phases.map(|phase| phase["kind"].as_str().unwrap().to_string()).collect()
+    let kinds = phases.map(|phase| phase["kind"].as_str().unwrap().to_string());
+    kinds.filter(|kind| kind != "housekeeping").collect()
 }
 
 /// Names of the checkpoints in the root, and of everything on its way.

@@ -50,7 +50,7 @@ impl ClientRun {
     pub fn of(result: &RunResult, folder: &str, (round, warmup): (u64, bool)) -> ClientRun {
         let client = &result.config["storage"]["storage_options"]["client"];
         let mut engines: Vec<String> = Vec::new();
-        for phase in &result.phases {
+        for phase in result.phases.iter().filter(|phase| phase.is_measured()) {
             if !engines.contains(&phase.storage.engine) {
                 engines.push(phase.storage.engine.clone());
             }
@@ -251,7 +251,11 @@ impl CompareReport {
                 number(one.first.mean),
                 number(one.second.mean),
                 ratio(|ratio| ratio.mean),
-                ratio(|ratio| ratio.stdev),
+                // One value does not deviate from anything.
+                match one.rounds {
+                    1 => "none".into(),
+                    _ => ratio(|ratio| ratio.stdev),
+                },
                 ratio(|ratio| ratio.min),
                 ratio(|ratio| ratio.max),
                 one.rounds.to_string(),
@@ -327,6 +331,19 @@ mod tests {
         let text = report.text();
         assert!(text.contains("sdk / raw") && text.contains("0.500"), "{text}");
         assert!(text.contains("warm-up"), "{text}");
+    }
+
+    /// Bug: the table told of a deviation of 0.000 where one round was measured.
+    #[test]
+    fn one_round_has_no_deviation() {
+        let mut report = report();
+        report.rounds = 1;
+        report.evaluate();
+        let text = report.text();
+        assert!(text.contains("none") && !text.contains("0.000"), "{text}");
+        report.rounds = 3;
+        report.evaluate();
+        assert!(!report.text().contains("none"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod dlio;
 pub mod files;
 pub mod foreign;
 pub mod hlog;
+pub mod housekeeping;
 pub mod json;
 pub mod object;
 pub mod official;

@@ -144,7 +144,10 @@ pub struct Client {
 /// Claimed bytes against what the kernel counted.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 pub struct DirectProof {
-    /// Bytes that this phase says it transferred.
+    /// `read` or `write`: which bytes are counted here.
+    #[serde(default)]
+    pub direction: String,
+    /// Bytes that this phase says it transferred in that direction.
     pub claimed_bytes: u64,
     /// `/proc/self/io` of all ranks: bytes fetched from or sent to the storage layer. None where
     /// the probe found that direct transfers on this file system are not counted there.

@@ -145,7 +145,7 @@ fn phases(phases: &[Phase]) -> String {
         "CPU s/GiB",
         "RSS max",
     ])];
-    for phase in phases {
+    for phase in phases.iter().filter(|phase| phase.is_measured()) {
         let training = phase.training();
         let figure = |value: fn(&TrainingMetrics) -> f64| {
             training.as_ref().map_or("-".to_owned(), |metrics| format!("{:.2}", value(metrics)))
@@ -177,7 +177,7 @@ fn latency_row(name: String, summary: &Summary) -> Vec<String> {
 /// Latencies of operations, then the waits of training steps.
 fn latencies(phases: &[Phase]) -> String {
     let mut rows = vec![cells(&LATENCY_HEADER)];
-    for phase in phases {
+    for phase in phases.iter().filter(|phase| phase.is_measured()) {
         for operation in ["read", "write", "open", "sync"] {
             let found = phase.latency_ns.get(operation).filter(|summary| summary.count > 0);
             rows.extend(found.map(|s| latency_row(format!("{} {operation}", phase.name), s)));

@@ -40,7 +40,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         findings.push((Status::Invalid, text.to_owned()));
     }
     let mut held = Vec::new();
-    for phase in evidence.phases {
+    for phase in evidence.phases.iter().filter(|phase| phase.is_measured()) {
         utilization(phase, &mut findings, &mut held);
         altered(phase, &mut findings);
         super::object::judge(phase, &mut findings);

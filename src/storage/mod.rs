@@ -63,6 +63,9 @@ pub struct Opened {
     pub size_bytes: u64,
     /// O_DIRECT is in force on this handle.
     pub direct: bool,
+    /// The system or a server was asked. An object store may have no need to, and then the time of
+    /// the open says nothing.
+    pub was_asked: bool,
 }
 
 /// An operation to submit.

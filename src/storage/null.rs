@@ -44,7 +44,7 @@ impl Storage for NullStore {
             self.sizes.len() as u32 - 1
         });
         self.sizes[slot as usize] = Some(size_bytes);
-        Ok(Opened { handle: Handle(slot), size_bytes, direct: false })
+        Ok(Opened { handle: Handle(slot), size_bytes, direct: false, was_asked: true })
     }
 
     fn close(&mut self, handle: Handle) -> Result<(), StorageError> {

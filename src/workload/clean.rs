@@ -22,6 +22,14 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
+impl Cleaned {
+    /// One line for a terminal.
+    pub fn line(&self, dry_run: bool) -> String {
+        let verb = if dry_run { "would remove" } else { "removed" };
+        format!("{verb} {} files, {}", self.files, crate::report::units::bytes(self.bytes))
+    }
+}
+
 /// The command: removes the dataset or the checkpoints at `root`, or only counts them.
 pub fn run(root: &str, object: &ObjectOptions, dry_run: bool) -> Result<Cleaned, String> {
     let path = local_path(root);
@@ -166,4 +174,17 @@ fn file_sets(marker: &Marker) -> Result<Vec<FileSet>, String> {
         }
     }
     Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bug: 5 MiB were told as 0.00 GiB.
+    #[test]
+    fn small_datasets_have_a_size_too() {
+        let cleaned = Cleaned { files: 7, bytes: 5 << 20 };
+        assert_eq!(cleaned.line(false), "removed 7 files, 5.00 MiB");
+        assert_eq!(cleaned.line(true), "would remove 7 files, 5.00 MiB");
+    }
 }

@@ -41,9 +41,11 @@ impl<'a> FileWriter<'a> {
             true => OpenMode::Replace { final_bytes: bytes },
             false => OpenMode::Create { final_bytes: bytes },
         };
-        let opened = self.store.open(name, mode);
-        self.recorder.on_open(now_ns() - start);
-        opened.map(|opened| opened.handle).map_err(|error| error.to_string())
+        let opened = self.store.open(name, mode).map_err(|error| error.to_string())?;
+        if opened.was_asked {
+            self.recorder.on_open(now_ns() - start);
+        }
+        Ok(opened.handle)
     }
 
     /// A free buffer; waits for a write to end where none is.

@@ -16,6 +16,7 @@ pub mod doctor;
 mod file_writer;
 mod foreign_files;
 mod held;
+mod housekeeping;
 mod listing;
 mod loop_metrics;
 mod object;

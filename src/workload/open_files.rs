@@ -106,7 +106,9 @@ impl<'a> OpenFiles<'a> {
         let start = super::compute::now_ns();
         let mode = OpenMode::Read { expected_bytes: planned };
         let opened = store.open(&self.name, mode).map_err(|error| error.to_string())?;
-        recorder.on_open(super::compute::now_ns() - start);
+        if opened.was_asked {
+            recorder.on_open(super::compute::now_ns() - start);
+        }
         if self.job.own && opened.size_bytes != planned {
             return Err(format!(
                 "open {}: {} bytes, the plan says {planned}: truncated or of another \

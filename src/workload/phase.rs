@@ -225,31 +225,23 @@ impl<'a> PhaseClock<'a> {
         if let (Direction::Read, Some(files)) = (self.direction, self.place.files) {
             self.saw_after(Residency::sample(session, files, 1).reduced(session));
         }
-        let facts = merge_facts(outcome.facts.iter());
-        let mut own = outcome.recorder.clone();
-        own.ops.retries += facts.retried_operations;
-        let recorder = sum_recorder(session, &own);
-        let histograms = outcome
-            .histograms
-            .iter()
-            .map(|(name, histogram)| (name.to_string(), sum_histogram(session, histogram)))
-            .collect();
+        let (recorder, histograms, facts) = summed(session, outcome);
         // What goes over sockets is not counted there.
         let process = self.process_bytes.filter(|_| self.place.folder.is_some());
         let process = sum_known(session, process, true);
         let device = sum_known(session, self.device_bytes, world.rank_on_host() == 0);
         let row = row(session, outcome, facts, (self.cpu_s, self.place.folder));
-        let bytes = serde_json::to_vec(&row).expect("a row is plain data");
-        let rows: Vec<RankRow> = world
-            .gather(&bytes)?
-            .iter()
-            .map(|bytes| serde_json::from_slice(bytes).expect("all ranks run the same program"))
-            .collect();
+        let rows = gather_rows(session, &row)?;
         let (alignment_probe, not_probed) = match self.place.probe(session, self.direction) {
             Ok(probe) => (Some(probe), None),
             Err(why) => (None, Some(why)),
         };
+        let direction = match self.direction {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        };
         let proof = DirectProof {
+            direction: direction.into(),
             claimed_bytes: recorder.bytes.transferred,
             process_io_bytes: process.filter(|_| is_counted(&alignment_probe, self.direction)),
             device_bytes: device,
@@ -259,9 +251,45 @@ impl<'a> PhaseClock<'a> {
             not_probed,
             memory_device: memory_device(&rows),
         };
-        let phase = phase_of(outcome, &recorder, &rows, proof);
+        let phase = phase_of(outcome, &recorder, &rows, Some(proof));
         Some(Reduced { phase, rows, recorder, histograms })
     }
+}
+
+/// Reduces what all ranks did outside of every clock; `cpu_s` is what this rank used for it. There
+/// is no proof of it. Collective.
+pub fn reduce_without_clock(
+    session: &Session<'_>,
+    outcome: &RankOutcome<'_>,
+    cpu_s: f64,
+) -> Option<Reduced> {
+    let (recorder, histograms, facts) = summed(session, outcome);
+    let rows = gather_rows(session, &row(session, outcome, facts, (cpu_s, None)))?;
+    let phase = phase_of(outcome, &recorder, &rows, None);
+    Some(Reduced { phase, rows, recorder, histograms })
+}
+
+/// Counters and histograms of all ranks, and the facts of this one.
+fn summed(
+    session: &Session<'_>,
+    outcome: &RankOutcome<'_>,
+) -> (Recorder, Vec<(String, Histogram)>, StoreFacts) {
+    let facts = merge_facts(outcome.facts.iter());
+    let mut own = outcome.recorder.clone();
+    own.ops.retries += facts.retried_operations;
+    let recorder = sum_recorder(session, &own);
+    let summed = |(name, histogram): &(&'static str, &Histogram)| {
+        (name.to_string(), sum_histogram(session, histogram))
+    };
+    (recorder, outcome.histograms.iter().map(summed).collect(), facts)
+}
+
+/// The rows of all ranks, on rank 0.
+fn gather_rows(session: &Session<'_>, row: &RankRow) -> Option<Vec<RankRow>> {
+    let bytes = serde_json::to_vec(row).expect("a row is plain data");
+    let parse =
+        |bytes: &Vec<u8>| serde_json::from_slice(bytes).expect("all ranks run the same program");
+    Some(session.world.gather(&bytes)?.iter().map(parse).collect())
 }
 
 fn process_bytes(direction: Direction) -> Option<u64> {
@@ -352,10 +380,11 @@ fn row(
     }
 }
 
-/// One statement for many stores: the weakest of them holds, counts are added.
+/// One statement for many stores: the weakest of them holds, counts are added. Facts without an
+/// engine are of no store.
 pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
     let mut merged: Option<StoreFacts> = None;
-    for facts in all {
+    for facts in all.filter(|facts| !facts.engine.is_empty()) {
         let Some(total) = &mut merged else {
             merged = Some(facts.clone());
             continue;
@@ -393,7 +422,7 @@ fn phase_of(
     outcome: &RankOutcome<'_>,
     recorder: &Recorder,
     rows: &[RankRow],
-    proof: DirectProof,
+    proof: Option<DirectProof>,
 ) -> Phase {
     let window_s = rows.iter().map(|row| row.window_ns).max().unwrap_or(0) as f64 / 1e9;
     let per_s = |value: f64| if window_s > 0.0 { value / window_s } else { 0.0 };
@@ -430,7 +459,7 @@ fn phase_of(
             buffer_bytes: rows.iter().map(|row| row.buffer_bytes).max().unwrap_or(0),
         },
         storage: merge_facts(rows.iter().map(|row| &row.facts)),
-        proof: Some(proof),
+        proof,
         latency_ns,
         ranks: stragglers(rows),
         verify: VerifyOutcome {
@@ -547,9 +576,15 @@ mod tests {
 
     #[test]
     fn retries_and_buffers_of_threads_are_added() {
-        let facts =
-            StoreFacts { retried_operations: 2, buffer_bytes: 4096, ..StoreFacts::default() };
+        let facts = StoreFacts {
+            engine: "sync".into(),
+            retried_operations: 2,
+            buffer_bytes: 4096,
+            ..StoreFacts::default()
+        };
         let merged = merge_facts([&facts, &facts, &facts].into_iter());
         assert_eq!((merged.retried_operations, merged.buffer_bytes), (6, 12288));
+        let none = StoreFacts::default();
+        assert_eq!(merge_facts([&none, &facts, &none].into_iter()), facts);
     }
 }

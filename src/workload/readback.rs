@@ -165,7 +165,9 @@ fn check_file(
     let opened = store
         .open(&name, OpenMode::Read { expected_bytes: planned })
         .map_err(|error| error.to_string())?;
-    recorder.on_open(now_ns() - start);
+    if opened.was_asked {
+        recorder.on_open(now_ns() - start);
+    }
     if opened.size_bytes != planned {
         return Err(format!(
             "verify {path}: {} bytes, the plan says {planned}: truncated or damaged; remove \

@@ -2,6 +2,7 @@
 //! learn the verdict.
 
 use super::devices;
+use super::housekeeping;
 use super::phase::{RankRow, Reduced};
 use super::run::{Finished, Phases, Request, Written};
 use super::session::Session;
@@ -59,6 +60,7 @@ pub(super) fn write_results(
         phases.reduced.extend(phases.restored.take());
         phases.series.push(("training", trained.series));
     }
+    phases.reduced.extend(housekeeping::reduce(session));
     let series: Vec<(&'static str, Series)> =
         phases.series.drain(..).map(|(name, series)| (name, sum_series(session, series))).collect();
     let devices = devices::collect(session);
@@ -154,13 +156,13 @@ fn result_of(
 ) -> RunResult {
     let world = session.world;
     let all: Vec<_> = phases.reduced.iter().map(|reduced| reduced.phase.clone()).collect();
-    let verdict = match all.is_empty() {
-        true => Verdict {
+    let verdict = match all.iter().any(Phase::is_measured) {
+        false => Verdict {
             status: Status::Invalid,
             reasons: vec!["workflow asks for nothing: no phase ran.".into()],
             held: Vec::new(),
         },
-        false => judge(&Evidence {
+        true => judge(&Evidence {
             phases: &all,
             calibration: phases.calibration.as_ref(),
             ranks: world.size(),

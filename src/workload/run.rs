@@ -184,6 +184,7 @@ fn phases(session: &Session<'_>, collected: &Collected<'_>) -> Result<Finished, 
     if !keep {
         remove_dataset(session, foreign)?;
     }
+    super::housekeeping::forget();
     Ok(finished)
 }
 

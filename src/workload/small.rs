@@ -10,8 +10,17 @@ const PART_BYTES: usize = 1 << 20;
 /// Enough for the headers of every format.
 const HEAD_BYTES: u64 = 4096;
 
-/// A store instance for small files: plain reads and writes, one buffer, no injected faults.
+/// A store instance for small files: plain reads and writes, one buffer, no injected faults. What
+/// it does is part of the phase `housekeeping`.
 pub fn connect_small_by(root: &str, object: &ObjectOptions) -> Result<Box<dyn Storage>, String> {
+    connect_uncounted(root, object).map(super::housekeeping::counted)
+}
+
+/// The same of which nobody counts what it does.
+pub(super) fn connect_uncounted(
+    root: &str,
+    object: &ObjectOptions,
+) -> Result<Box<dyn Storage>, String> {
     let io = Io { engine: Engine::Sync, direct: false, huge_pages: false, ..Io::default() };
     // direct:// would bring O_DIRECT back.
     let root = root.strip_prefix("direct://").unwrap_or(root).to_string();

@@ -93,6 +93,11 @@ impl Memory {
         self.requests.lock().unwrap().get(op).copied().unwrap_or(0)
     }
 
+    /// Requests that came, of all kinds together.
+    pub fn all_requests(&self) -> u64 {
+        self.requests.lock().unwrap().values().sum()
+    }
+
     /// Takes requests that are signed with these keys too.
     pub fn admit(&self, access_key: &str, secret_key: &str) {
         self.sessions.lock().unwrap().insert(access_key.into(), secret_key.into());

@@ -136,14 +136,16 @@ pub const CATALOG: &[Section] = &[
                 "phases[].kind",
                 "",
                 Merge::Rank0,
-                "datagen, verify, training, evaluation, checkpoint_save or checkpoint_restore.",
+                "datagen, verify, training, evaluation, checkpoint_save, checkpoint_restore, \
+                 object_prefill, object, or housekeeping, which is no part of the others.",
             ),
             metric("phases[].name", "", Merge::Rank0, "Name, unique in the run."),
             metric(
                 "phases[].window_s",
                 "s",
                 Merge::Max,
-                "Length of the measured window; all rates are over it.",
+                "Length of the measured window, of housekeeping the time of its operations; all \
+                 rates are over it.",
             ),
             metric(
                 "phases[].bytes.nominal",
@@ -161,12 +163,18 @@ pub const CATALOG: &[Section] = &[
             metric("phases[].ops.read", "operations", Merge::Sum, "Reads that ended."),
             metric("phases[].ops.write", "operations", Merge::Sum, "Writes that ended."),
             metric("phases[].ops.sync", "operations", Merge::Sum, "Syncs that ended."),
-            metric("phases[].ops.open", "operations", Merge::Sum, "Opens and creates that ended."),
+            metric(
+                "phases[].ops.open",
+                "operations",
+                Merge::Sum,
+                "Opens and creates that ended, without those for which nothing had to be asked.",
+            ),
             metric(
                 "phases[].ops.retries",
                 "operations",
                 Merge::Sum,
-                "Operations tried again after EAGAIN or EINTR; a failed one ends the run.",
+                "Operations tried again, on files after EAGAIN or EINTR; one that fails ends the \
+                 run, outside of housekeeping.",
             ),
             metric(
                 "phases[].rate.gib_per_s",
@@ -184,9 +192,15 @@ pub const CATALOG: &[Section] = &[
                 "phases[].rate.ops_per_s",
                 "operations/s",
                 Merge::Derived,
-                "(ops.read + ops.write) / window_s.",
+                "(ops.read + ops.write) / window_s; of object phases: all their operations.",
             ),
-            metric("phases[].client.cpu_s", "s", Merge::Sum, "User and system time."),
+            metric(
+                "phases[].client.cpu_s",
+                "s",
+                Merge::Sum,
+                "User and system time; of housekeeping that of its threads in its operations, \
+                 which may be part of another phase's too.",
+            ),
             metric(
                 "phases[].client.cpu_share_max",
                 "fraction",
@@ -261,7 +275,7 @@ pub const CATALOG: &[Section] = &[
                 "phases[].latency_ns.open",
                 "ns",
                 Merge::Histogram,
-                "Duration of an open or create.",
+                "Duration of an open or create for which the system or a server was asked.",
             ),
             metric(
                 "phases[].ranks.slowest.rank",
@@ -553,5 +567,6 @@ pub const CATALOG: &[Section] = &[
     },
     super::checkpoint::CHECKPOINT,
     super::object::OBJECT,
+    super::housekeeping::HOUSEKEEPING,
     super::verdict::VERDICT,
 ];

@@ -7,6 +7,7 @@ mod ceiling;
 mod checkpoint;
 mod client;
 mod entries;
+mod housekeeping;
 mod object;
 mod proof;
 mod store;

@@ -95,7 +95,9 @@ pub(super) const OBJECT: Section = Section {
             "phases[].metrics.by_operation[].operation",
             "",
             Merge::Rank0,
-            "put, get, range, head, list or delete.",
+            "put, get, range, head, list or delete; of housekeeping open, read, write, sync, stat, \
+             list, rename, remove, folder (made, removed or synced) or uploads (unfinished ones \
+             given up).",
         ),
         metric(
             "phases[].metrics.by_operation[].count",

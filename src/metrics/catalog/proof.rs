@@ -7,11 +7,18 @@ use super::{Merge, Section};
 pub(super) const PROOF: Section = Section {
     title: "Proof of directness of a phase",
     metrics: &[
+        metric("phases[].proof", "", Merge::Rank0, "Null: housekeeping, which is not judged."),
+        metric(
+            "phases[].proof.direction",
+            "",
+            Merge::Rank0,
+            "read or write: the bytes of which all counts here are.",
+        ),
         metric(
             "phases[].proof.claimed_bytes",
             "bytes",
             Merge::Sum,
-            "Bytes that the phase says it transferred.",
+            "Bytes that the phase says it transferred in that direction.",
         ),
         metric(
             "phases[].proof.process_io_bytes",

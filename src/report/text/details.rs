@@ -2,9 +2,10 @@
 
 use super::pairs;
 use crate::report::checkpoint::{BackgroundMetrics, CheckpointMetrics, StepsBeside};
-use crate::report::object;
 use crate::report::result::{DatagenMetrics, DirectProof, Phase, TrainingMetrics};
 use crate::report::units::{bytes, duration, percentile};
+use crate::report::{housekeeping, object};
+use crate::storage::EndpointFacts;
 use std::fmt::Write;
 
 /// Epochs that are listed one by one; a longer run is told by its mean.
@@ -12,6 +13,9 @@ const EPOCHS_LISTED: usize = 16;
 
 /// A phase by itself: lines of a name and a value.
 pub(super) fn details(phase: &Phase, config: &serde_json::Value) -> String {
+    if let Some(metrics) = phase.housekeeping() {
+        return pairs(&housekeeping::lines(phase, &metrics, storage(phase)));
+    }
     let b = &phase.bytes;
     let mut lines = vec![(
         "bytes",
@@ -249,7 +253,8 @@ fn storage(phase: &Phase) -> String {
     if !facts.endpoints.is_empty() && facts.engine.contains("s3-") {
         let each = facts.endpoints.iter().map(|server| {
             let moved = bytes(server.bytes_read + server.bytes_written);
-            format!("{} {moved}, {} error(s)", server.url, server.errors)
+            let EndpointFacts { url, operations, errors, .. } = server;
+            format!("{url} {moved}, {operations} request(s), {errors} error(s)")
         });
         return format!("{engine}, {}", each.collect::<Vec<_>>().join("; "));
     }
@@ -264,7 +269,9 @@ fn proof_lines(proof: &DirectProof, lines: &mut Vec<(&str, String)>) {
     let claimed = bytes(proof.claimed_bytes);
     let (process, device) = (counted(proof.process_io_bytes), counted(proof.device_bytes));
     let (before, after) = (share(proof.resident_before), share(proof.resident_after));
-    lines.push(("proof", format!("claimed {claimed}, process I/O {process}, device {device}")));
+    let what = if proof.direction == "write" { "written" } else { "read" };
+    let text = format!("claimed {claimed} {what}, process I/O {process}, device {device}");
+    lines.push(("proof", text));
     let cache = match (proof.resident_before, proof.resident_after) {
         (None, None) => "not sampled, or the kernel does not tell this user".to_owned(),
         _ => format!("{before} of sampled pages before, {after} after"),

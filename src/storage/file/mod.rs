@@ -144,7 +144,7 @@ impl<E: Engine> Storage for FileStore<E> {
             self.files.remove(handle);
             return Err(e);
         }
-        Ok(Opened { handle, size_bytes, direct })
+        Ok(Opened { handle, size_bytes, direct, was_asked: true })
     }
 
     fn close(&mut self, handle: Handle) -> Result<(), StorageError> {

@@ -281,6 +281,7 @@ impl Storage for ObjectStore {
         if only_new && self.head("create", name)?.is_some() {
             return Err(self.error("create", name, None, 412, "the object is there already"));
         }
+        let mut was_asked = only_new;
         let way = if final_bytes == 0 {
             Way::Staged(Vec::new())
         } else if final_bytes <= self.part_bytes as u64 {
@@ -295,9 +296,11 @@ impl Storage for ObjectStore {
                 return Err(self.error("create", name, None, 0, &what));
             }
             let id = self.begin_upload(name, &path)?;
+            was_asked = true;
             Way::Parts { id, tags: Vec::with_capacity(parts as usize) }
         };
-        self.insert((spare_name, name), path, way, (0, final_bytes), only_new)
+        let opened = self.insert((spare_name, name), path, way, (0, final_bytes), only_new)?;
+        Ok(Opened { was_asked, ..opened })
     }
 
     fn close(&mut self, handle: Handle) -> Result<(), StorageError> {
@@ -490,7 +493,7 @@ impl ObjectStore {
         let opened = self.insert((spare_name, name), path, Way::Reading, sizes, false)?;
         let object = self.objects.get(opened.handle).expect("it was just put there");
         object.size_is_trusted = trusted;
-        Ok(opened)
+        Ok(Opened { was_asked: !trusted, ..opened })
     }
 
     fn insert(
@@ -517,7 +520,7 @@ impl ObjectStore {
             size_is_trusted: false,
         };
         match self.objects.insert(object) {
-            Some(handle) => Ok(Opened { handle, size_bytes, direct: false }),
+            Some(handle) => Ok(Opened { handle, size_bytes, direct: false, was_asked: true }),
             None => Err(self.error("open", name, None, 0, "a million objects are open")),
         }
     }

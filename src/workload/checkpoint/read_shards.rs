@@ -244,7 +244,9 @@ impl Reader<'_> {
         })?;
         let took = now_ns() - begin;
         self.metadata_ns += took;
-        self.recorder.on_open(took);
+        if opened.was_asked {
+            self.recorder.on_open(took);
+        }
         if opened.size_bytes != file.bytes {
             let what = match opened.size_bytes < file.bytes {
                 true => "truncated",

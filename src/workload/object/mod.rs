@@ -307,6 +307,8 @@ fn reduce(
         ..Default::default()
     };
     metrics.set_rates(reduced.phase.window_s, [sums[0], sums[1]]);
+    // Heads, listings and removals are what is measured here too.
+    reduced.phase.rate.ops_per_s = metrics.operations_per_s;
     if let Some(proof) = &mut reduced.phase.proof {
         // What the kernel counted is of one direction.
         proof.claimed_bytes = sums[6];

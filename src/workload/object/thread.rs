@@ -369,7 +369,9 @@ impl Worker<'_> {
     ) -> Result<(), String> {
         let opened = opened.map_err(|error| error.to_string())?;
         let took_ns = now_ns() - begin_ns;
-        self.report.recorder.on_open(took_ns);
+        if opened.was_asked {
+            self.report.recorder.on_open(took_ns);
+        }
         let slot = &mut self.slots[place];
         (slot.handle, slot.spent_ns) = (Some(opened.handle), slot.spent_ns + took_ns);
         Ok(())
