@@ -1,5 +1,5 @@
-//! `ranks.csv` (one row for each rank and measured phase) and `series.csv` (one row for each bin and
-//! phase).
+//! `ranks.csv` (one row for each rank and measured phase) and `series.csv` (one row for each bin
+//! and phase).
 //!
 //! Rows of ranks come from an iterator, because a large world has more of them than rank 0 should
 //! hold at once; a rank's row travels as a few words of fixed number.

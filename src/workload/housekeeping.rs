@@ -223,6 +223,10 @@ impl Storage for Counted {
         self.timed(|store| store.close(handle)).0
     }
 
+    fn discard(&mut self, handle: Handle) -> Result<(), StorageError> {
+        self.timed(|store| store.discard(handle)).0
+    }
+
     fn submit(&mut self, handle: Handle, op: Op, tag: u64) -> Result<(), StorageError> {
         let (is_write, wanted_bytes) = match &op {
             Op::Read { len, .. } => (false, *len as u64),
@@ -242,6 +246,10 @@ impl Storage for Counted {
 
     fn trust_sizes(&mut self, trust: bool) {
         self.inner.trust_sizes(trust);
+    }
+
+    fn ask_ahead(&mut self, name: &str) {
+        self.inner.ask_ahead(name);
     }
 
     fn reap(
@@ -304,6 +312,14 @@ impl Storage for Counted {
         visit: &mut dyn FnMut(&str, bool),
     ) -> Result<(), StorageError> {
         self.on_name(OnName::List, |store| store.list(folder, visit))
+    }
+
+    fn list_until(
+        &mut self,
+        folder: &str,
+        visit: &mut dyn FnMut(&str, bool) -> bool,
+    ) -> Result<(), StorageError> {
+        self.on_name(OnName::List, |store| store.list_until(folder, visit))
     }
 
     fn sync_folder(&mut self, folder: &str) -> Result<(), StorageError> {

@@ -114,7 +114,8 @@ fn walk(
 /// objects are left out.
 fn sizes(spec: &StoreSpec, names: Vec<String>) -> Result<Vec<Listed>, String> {
     let text_of = |error: crate::storage::StorageError| error.to_string();
-    let mut store = crate::storage::connect(spec).map_err(text_of)?;
+    let store = crate::storage::connect(spec).map_err(text_of)?;
+    let mut store = crate::workload::housekeeping::counted(store);
     let room = store.queue_depth();
     let mut bytes = vec![0; names.len()];
     let mut ended: Vec<Completion> = Vec::with_capacity(2 * room);
