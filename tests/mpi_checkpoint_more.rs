@@ -264,6 +264,10 @@ fn runs_of_checkpoints_alone_are_repeated() {
         assert!(folder.starts_with("checkpointing/middle/run/"), "{folder}");
         assert!(lab.path(&format!("results/s/{folder}/result.json")).exists());
     }
+    let joined = lab.path("results/s/checkpointing/middle/run/results.json");
+    let joined = std::fs::read_to_string(joined).unwrap();
+    let joined: serde_json::Value = serde_json::from_str(&joined).unwrap();
+    assert_eq!(joined.as_array().map(Vec::len), Some(3), "{joined:#}");
     let rate = |run: usize| runs[run]["rates"][0]["value"].as_f64().unwrap();
     let mean = report["rates"][0]["over_runs"]["mean"].as_f64().unwrap();
     let expected = (rate(1) + rate(2)) / 2.0;

@@ -184,7 +184,7 @@ pub fn repeat(
         report.evaluate();
         let folder = &series.claimed.path;
         conclude(folder, &report.text(), || report.write(folder))?;
-        list_runs(folder, &report.runs)?;
+        list_runs(folder, report.runs.iter().map(|run| &run.folder))?;
     }
     series.end(partial)?;
     // Only rank 0 has the records; the others learn what it found.
@@ -218,6 +218,7 @@ fn repeat_checkpoints(series: &Series<'_>, [warmups, runs]: [u64; 2]) -> Result<
     if world.is_root() {
         report.evaluate();
         conclude(&claimed.path, &report.text(), || report.write(&claimed.path))?;
+        list_runs(&claimed.path, report.runs.iter().map(|run| &run.folder))?;
     }
     series.end(report.partial)?;
     // Only rank 0 has the runs; the others learn what it found.
@@ -240,8 +241,8 @@ pub(super) fn conclude(
 }
 
 /// Writes `results.json` of all runs beside their folders, as a submission has it.
-fn list_runs(folder: &Path, runs: &[RunRecord]) -> Result<(), String> {
-    let runs: Vec<PathBuf> = runs.iter().map(|run| folder.join(&run.folder)).collect();
+fn list_runs<'a>(folder: &Path, runs: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let runs: Vec<PathBuf> = runs.map(|run| folder.join(run)).collect();
     let Some(phase) = runs.first().and_then(|run| run.parent()) else { return Ok(()) };
     join_results(phase, &runs).map_err(|error| error.to_string())
 }

@@ -22,7 +22,8 @@ impl Kind {
     pub fn of(config: &Config, generates_only: bool) -> Option<Kind> {
         let workflow = &config.workflow;
         let (benchmark, command) = match (generates_only, workflow.train, workflow.checkpoint) {
-            (true, ..) => ("training", "datagen"),
+            (true, ..) if !workflow.object => ("training", "datagen"),
+            (true, ..) => return None,
             (_, true, _) => ("training", "run"),
             (.., true) => ("checkpointing", "run"),
             _ if workflow.generate_data => ("training", "datagen"),
@@ -238,6 +239,15 @@ mod tests {
 
     fn keys(job: &Job) -> Vec<&str> {
         job.overrides.keys().map(String::as_str).collect()
+    }
+
+    /// Bug: objects that were made for later runs were told as a dataset of the reference.
+    #[test]
+    fn prepared_objects_are_no_dataset_of_the_reference() {
+        let mut config = benchmark("unet3d", Some("h100")).unwrap();
+        assert!(Kind::of(&config, true).is_some_and(Kind::generates));
+        config.workflow.object = true;
+        assert_eq!(Kind::of(&config, true), None);
     }
 
     #[test]
