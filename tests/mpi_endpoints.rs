@@ -213,8 +213,8 @@ fn an_endpoint_that_is_dead_from_the_start_ends_the_run_before_it_begins() {
     let sets = [&TINY[..], &without].concat();
     let ended = job(&lab, &store, "datagen", ("unet3d_h100", "w"), &sets).succeed();
     assert!(ended.err.contains(&format!("note: {silent}")), "{ended}");
-    let reasons = lab.result("w")["verdict"]["reasons"].to_string();
-    assert!(reasons.contains(&format!("endpoint {dead} broke ")), "{reasons}");
+    let held = lab.result("w")["verdict"]["held"].to_string();
+    assert!(held.contains(&format!("endpoint {dead} broke ")), "{held}");
     // The same one twice would get twice its share.
     store.uris = living.replace(']', &format!(", {}]", store.doors[0].url()));
     let ended = job(&lab, &store, "datagen", ("unet3d_h100", "t"), &TINY).fail_with(2);
@@ -237,9 +237,9 @@ fn an_endpoint_that_belongs_to_no_rank_is_told_before_the_run_and_in_the_verdict
         let ended = lab.command(1, &words).with(&store.environment).succeed();
         let unused = "1 of the 2 endpoints of s3://bench/data belong to no rank";
         assert_eq!(ended.err.contains(unused), id == "home", "{ended}");
-        let reasons = lab.result(id)["verdict"]["reasons"].to_string();
+        let held = lab.result(id)["verdict"]["held"].to_string();
         let others = "got no request, so the figures are those of the others";
         let unused = format!("{others}: {}.", store.doors[1].url());
-        assert_eq!(reasons.contains(&unused), id == "home", "{reasons}");
+        assert_eq!(held.contains(&unused), id == "home", "{held}");
     }
 }

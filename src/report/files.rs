@@ -71,11 +71,41 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::benchmark;
+    use crate::host::HostFacts;
     use crate::metrics::Series;
     use crate::report::dlio::{Job, Kind, RunFacts};
     use crate::report::official::RunFigures;
     use crate::report::sample;
     use std::time::Duration;
+
+    fn facts<'a>(hosts: &'a [HostFacts], train: &'a RunFigures) -> RunFacts<'a> {
+        RunFacts {
+            start_unix_ns: 0,
+            end_unix_ns: 0,
+            hosts,
+            accelerators: 24,
+            accelerators_per_rank: 1,
+            files_train: 1,
+            files_eval: 0,
+            samples_per_file: 1,
+            record_length_bytes: 1.0,
+            epochs: 0,
+            required_au: 0.9,
+            train: Some(train),
+            eval: None,
+            save: None,
+            load: None,
+            checkpoint_bytes: None,
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn the_folder_is_complete() {
@@ -100,24 +130,7 @@ mod tests {
                 histogram: &read,
             }],
             mlperf: Some(Mlperf {
-                facts: RunFacts {
-                    start_unix_ns: 0,
-                    end_unix_ns: 0,
-                    hosts: &result.environment,
-                    accelerators: 24,
-                    accelerators_per_rank: 1,
-                    files_train: 1,
-                    files_eval: 0,
-                    samples_per_file: 1,
-                    record_length_bytes: 1.0,
-                    epochs: 0,
-                    required_au: 0.9,
-                    train: Some(&figures),
-                    eval: None,
-                    save: None,
-                    load: None,
-                    checkpoint_bytes: None,
-                },
+                facts: facts(&result.environment, &figures),
                 job: Job::of(&config, kind, 1.0),
                 results_root: dir.parent().unwrap(),
                 command_line: "rankio run",
@@ -125,13 +138,6 @@ mod tests {
             }),
         };
         write_all(&dir, &result, attachments).unwrap();
-        let names = |dir: &Path| {
-            let entries = std::fs::read_dir(dir).unwrap();
-            let mut names: Vec<_> =
-                entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-            names.sort();
-            names
-        };
         assert_eq!(
             names(&dir),
             [

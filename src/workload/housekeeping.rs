@@ -5,8 +5,9 @@
 //! Such a store counts by itself, and adds its counts to those of the process when it goes.
 
 use super::compute::now_ns;
-use super::phase::{RankColumns, RankOutcome, Reduced, merge_facts, reduce_without_clock};
+use super::phase::{RankColumns, RankOutcome, Reduced, reduce_without_clock};
 use super::session::Session;
+use super::store_facts::merge_facts;
 use crate::host::thread_cpu_seconds;
 use crate::metrics::{Histogram, Recorder};
 use crate::report::housekeeping::{HOUSEKEEPING, HousekeepingMetrics, KindOfOperation};

@@ -37,6 +37,7 @@ pub mod session;
 mod shared_folder;
 mod sheet;
 mod small;
+mod store_facts;
 mod ticker;
 mod train_phase;
 mod training;

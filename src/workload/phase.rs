@@ -5,16 +5,18 @@ use super::compute::now_ns;
 use super::place::Place;
 pub use super::place::Residency;
 use super::session::Session;
+use super::store_facts::{merge_facts, merge_into};
 use crate::metrics::{ByteCounts, Histogram, Recorder};
 use crate::plan::FileSet;
 use crate::report::result::{Client, DirectProof, Phase, Ranks, Rate, VerifyOutcome};
+use crate::storage::StoreFacts;
 use crate::storage::proof;
-use crate::storage::{EndpointFacts, StoreFacts};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const GIB: f64 = (1u64 << 30) as f64;
+
 /// Which way the bytes of a phase go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -389,55 +391,6 @@ fn row(
     }
 }
 
-/// One statement for many stores: the weakest of them holds, counts are added. Facts without an
-/// engine are of no store.
-pub fn merge_facts<'a>(all: impl Iterator<Item = &'a StoreFacts>) -> StoreFacts {
-    let mut merged = None;
-    all.for_each(|facts| merge_into(&mut merged, facts));
-    merged.unwrap_or_default()
-}
-
-fn merge_into(merged: &mut Option<StoreFacts>, facts: &StoreFacts) {
-    if facts.engine.is_empty() {
-        return;
-    }
-    let Some(total) = merged else {
-        *merged = Some(facts.clone());
-        return;
-    };
-    if total.engine != facts.engine && !total.engine.split('+').any(|e| e == facts.engine) {
-        total.engine = format!("{}+{}", total.engine, facts.engine);
-    }
-    total.direct = match (total.direct, facts.direct) {
-        (Some(a), Some(b)) => Some(a && b),
-        (a, b) => a.or(b),
-    };
-    total.registered_buffers &= facts.registered_buffers;
-    if total.page_size != facts.page_size && !total.page_size.contains(&facts.page_size) {
-        total.page_size = format!("{}+{}", total.page_size, facts.page_size);
-    }
-    total.alignment = total.alignment.max(facts.alignment);
-    total.retried_operations += facts.retried_operations;
-    total.buffer_bytes += facts.buffer_bytes;
-    for (place, server) in facts.endpoints.iter().enumerate() {
-        // Nearly always at the same place: there may be many servers and very many ranks.
-        let same = |known: &EndpointFacts| known.url == server.url;
-        let found = match total.endpoints.get(place).is_some_and(same) {
-            true => Some(place),
-            false => total.endpoints.iter().position(same),
-        };
-        match found {
-            Some(place) => total.endpoints[place].add(server),
-            None => total.endpoints.push(server.clone()),
-        }
-    }
-    for sentence in &facts.fallbacks {
-        if !total.fallbacks.contains(sentence) {
-            total.fallbacks.push(sentence.clone());
-        }
-    }
-}
-
 fn phase_of(
     outcome: &RankOutcome<'_>,
     recorder: &Recorder,
@@ -591,19 +544,5 @@ mod tests {
         burn(0.05);
         clock.stop_cpu();
         assert!(clock.cpu_s < 0.05, "{}", clock.cpu_s);
-    }
-
-    #[test]
-    fn retries_and_buffers_of_threads_are_added() {
-        let facts = StoreFacts {
-            engine: "sync".into(),
-            retried_operations: 2,
-            buffer_bytes: 4096,
-            ..StoreFacts::default()
-        };
-        let merged = merge_facts([&facts, &facts, &facts].into_iter());
-        assert_eq!((merged.retried_operations, merged.buffer_bytes), (6, 12288));
-        let none = StoreFacts::default();
-        assert_eq!(merge_facts([&none, &facts, &none].into_iter()), facts);
     }
 }

@@ -344,7 +344,7 @@ const OBJECT: Sentences = &[
     ("object.keep", "Objects stay after the run"),
     (
         "object.source",
-        "Whose objects: `own` of this run, `prepared` by `rankio datagen`, or any that a `list` finds",
+        "Whose objects: `own` of this run, `prepared` by datagen, or any that a `list` finds",
     ),
 ];
 

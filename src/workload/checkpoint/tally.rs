@@ -7,10 +7,9 @@ use crate::report::checkpoint::{
 use crate::report::dlio::CheckpointLog;
 use crate::storage::StoreFacts;
 use crate::workload::compute::{now_ns, unix_ns};
-use crate::workload::phase::{
-    PhaseClock, RankColumns, RankOutcome, Reduced, Residency, merge_facts,
-};
+use crate::workload::phase::{PhaseClock, RankColumns, RankOutcome, Reduced, Residency};
 use crate::workload::session::Session;
+use crate::workload::store_facts::merge_facts;
 
 const GIB: f64 = (1u64 << 30) as f64;
 

@@ -24,7 +24,7 @@ use super::session::Session;
 use super::ticker::{Unit, with_ticker};
 use super::{partials, shared_folder};
 use crate::config::{Config, Engine, Io, ObjectSource};
-use crate::metrics::{Histogram, LiveCounters, LiveTotals};
+use crate::metrics::{Histogram, LiveCounters, LiveTotals, Summary};
 use crate::plan::{ObjectOp, SizeLaw, object_block_bytes};
 use crate::report::object::{ByOperation, ObjectMetrics};
 use crate::report::progress::Progress;
@@ -343,18 +343,8 @@ fn reduce(
         verify_mode: format!("{:?}", session.config.verify.mode).to_lowercase(),
     };
     let Some(mut reduced) = clock.finish(session, &outcome) else { return };
-    let found = |name: &str| {
-        let found = reduced.histograms.iter().find(|(found, _)| found == name);
-        found.map(|(_, histogram)| histogram.summary()).unwrap_or_default()
-    };
+    let found = |name: &str| summary_of(&reduced.histograms, name);
     let is_open = kind == "object" && session.config.object.rate_per_s > 0.0;
-    let by_operation = ObjectOp::ALL.iter().filter_map(|op| {
-        let latency_ns = found(op.name());
-        let (operation, count) = (op.name().to_string(), latency_ns.count);
-        let bytes = sums[7 + *op as usize];
-        let one = ByOperation { operation, count, bytes, latency_ns, ..Default::default() };
-        (count > 0).then_some(one)
-    });
     let mut metrics = ObjectMetrics {
         objects: sums[13],
         live_objects: sums[2],
@@ -367,7 +357,7 @@ fn reduce(
         last_done_s: reduced.phase.window_s,
         made_puts: sums[4],
         content_s: sums[5] as f64 / 1e9,
-        by_operation: by_operation.collect(),
+        by_operation: by_operation(&reduced.histograms, &sums[7..]),
         ..Default::default()
     };
     metrics.set_rates(reduced.phase.window_s, [sums[0], sums[1]]);
@@ -379,6 +369,23 @@ fn reduce(
     }
     reduced.phase.metrics = serde_json::to_value(metrics).expect("metrics are plain data");
     phases.reduced.push(reduced);
+}
+
+fn summary_of(histograms: &[(String, Histogram)], name: &str) -> Summary {
+    let found = histograms.iter().find(|(found, _)| found == name);
+    found.map(|(_, histogram)| histogram.summary()).unwrap_or_default()
+}
+
+/// The operations of which there were any; `bytes` holds those of each kind.
+fn by_operation(histograms: &[(String, Histogram)], bytes: &[u64]) -> Vec<ByOperation> {
+    let one = |op: &ObjectOp| {
+        let latency_ns = summary_of(histograms, op.name());
+        let (operation, count) = (op.name().to_string(), latency_ns.count);
+        let bytes = bytes[*op as usize];
+        let one = ByOperation { operation, count, bytes, latency_ns, ..Default::default() };
+        (count > 0).then_some(one)
+    };
+    ObjectOp::ALL.iter().filter_map(one).collect()
 }
 
 fn ended_by(kind: &str, report: &Report, ended: &Ended) -> &'static str {
