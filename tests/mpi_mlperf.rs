@@ -293,7 +293,7 @@ fn checkpoints_leave_all_that_a_submission_holds() {
 fn files_of_the_benchmark_have_no_overrides() {
     let Some(shared) = shared() else { return };
     for WorkloadFile { path, kind, generates } in workload_files(&shared) {
-        let loaded = load(&[path.clone()], &[]).unwrap();
+        let loaded = load(std::slice::from_ref(&path), &[]).unwrap();
         let mut config = loaded.config;
         config.io.cache = CacheMode::Keep;
         let job = Job::of(&config, Kind::of(&config, generates).unwrap(), 1.0);
