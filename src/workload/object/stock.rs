@@ -3,6 +3,9 @@
 use super::pool::Pool;
 use crate::plan::{Mix, SizeLaw, folder_name, object_content_id, object_name};
 
+/// The version of an object that was put once.
+const FIRST_VERSION: u32 = 1;
+
 /// The objects of a rank.
 pub(super) enum Stock {
     /// Made in this run, and changed by it.
@@ -86,7 +89,8 @@ impl Stock {
     pub fn version(&self, object: u64) -> u32 {
         match self {
             Stock::Own { pool, .. } => pool.version(object as u32),
-            _ => 0,
+            Stock::Prepared(_) => FIRST_VERSION,
+            Stock::Listed(_) => 0,
         }
     }
 
