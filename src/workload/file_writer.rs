@@ -34,8 +34,8 @@ impl<'a> FileWriter<'a> {
         self.store.as_mut()
     }
 
-    /// Makes the file `name`, which will have `bytes` (0: nobody knows). Where puts are atomic it may
-    /// be there.
+    /// Makes the file `name`, which will have `bytes` (0: nobody knows). Where puts are atomic it
+    /// may be there.
     pub fn create(&mut self, name: &str, bytes: u64) -> Result<Handle, String> {
         let start = now_ns();
         let mode = match self.store.puts_are_atomic() {
