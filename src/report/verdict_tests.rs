@@ -4,7 +4,7 @@ use super::*;
 use crate::report::sample;
 use serde_json::json;
 
-fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
+pub(super) fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
     let mut phase = sample::phase("training");
     change(&mut phase);
     judge(&Evidence {
@@ -16,7 +16,7 @@ fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
     })
 }
 
-fn assert_one(verdict: &Verdict, status: Status, words: &[&str]) {
+pub(super) fn assert_one(verdict: &Verdict, status: Status, words: &[&str]) {
     assert_eq!((verdict.status, verdict.reasons.len()), (status, 1), "{verdict:?}");
     let reason = &verdict.reasons[0];
     assert!(reason.ends_with('.') && !reason.contains('\n'), "{reason}");

@@ -4,24 +4,12 @@ use super::*;
 use crate::report::result::Verdict;
 use crate::report::sample;
 use crate::report::verdict::judge as judge_run;
+use crate::report::verdict::tests::{assert_one, judged};
 use serde_json::json;
 
 fn judged_by((phase, ranks): (Phase, u64), calibration: Option<&Calibration>) -> Verdict {
     let phases = [phase];
     judge_run(&Evidence { phases: &phases, calibration, ranks, partial: false, foreign: None })
-}
-
-fn judged(change: impl FnOnce(&mut Phase)) -> Verdict {
-    let mut phase = sample::phase("training");
-    change(&mut phase);
-    judged_by((phase, 24), None)
-}
-
-fn assert_one(verdict: &Verdict, status: Status, words: &[&str]) {
-    assert_eq!((verdict.status, verdict.reasons.len()), (status, 1), "{verdict:?}");
-    let reason = &verdict.reasons[0];
-    assert!(reason.ends_with('.') && !reason.contains('\n'), "{reason}");
-    words.iter().for_each(|word| assert!(reason.contains(word), "{word} in {reason}"));
 }
 
 #[test]
